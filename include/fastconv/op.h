@@ -1,0 +1,241 @@
+// The operations: one kind each, and one plain attribute struct a family. They are defined here
+// once and reach Python through the binding. Inputs and outputs are listed beside each kind;
+// [x] is optional. A kernel may assume that shapes were checked when the plan was built.
+#pragma once
+#include <stdint.h>
+
+#include "fastconv/geometry.h"
+#include "fastconv/types.h"
+
+namespace fastconv {
+
+enum class OpKind : int32_t {
+  // Convolution, ConvAttrs. N D H W C with kernels T R S C/groups K.
+  conv,                   // src weights [bias] -> dst
+  conv_backward_data,     // ddst weights -> dsrc
+  conv_backward_weights,  // src ddst -> dweights
+  // Pooling, PoolAttrs. `indices` (int32) is the flat D*H*W position inside one channel's map.
+  max_pool,               // src -> dst [indices]
+  max_pool_backward,      // ddst indices -> dsrc
+  average_pool,           // src -> dst
+  average_pool_backward,  // ddst -> dsrc
+  lp_pool,                // src -> dst
+  lp_pool_backward,       // ddst src dst -> dsrc
+  // Matrix product, GemmAttrs.
+  gemm,  // a b [bias] -> c
+  // Activations, ActivationAttrs. `saved` is src or dst, as activation_saves_output() says.
+  activation,           // src -> dst
+  activation_backward,  // ddst saved -> dsrc
+  softmax,              // src -> dst, over the last axis
+  softmax_backward,     // ddst dst -> dsrc
+  // Element by element, with NumPy's broadcasting for binary.
+  unary,   // src -> dst, UnaryAttrs
+  binary,  // a b -> dst, BinaryAttrs
+  cast,    // src -> dst; float to integer saturates, NaN gives 0
+  fill,    // -> dst, FillAttrs
+  copy,    // src -> dst
+  // Reduction, ReduceAttrs.
+  reduce,  // src -> dst
+  // Normalisation. mean and rstd are 1/sqrt(variance + epsilon) per channel or per row.
+  batch_norm,                    // src gamma beta -> dst mean rstd variance, BatchNormAttrs
+  batch_norm_backward,           // ddst src gamma mean rstd -> dsrc dgamma dbeta
+  batch_norm_inference,          // src gamma beta mean variance -> dst
+  layer_norm,                    // src gamma beta -> dst mean rstd, LayerNormAttrs
+  layer_norm_backward,           // ddst src gamma mean rstd -> dsrc dgamma dbeta
+  local_response_norm,           // src -> dst [scale], LocalResponseNormAttrs
+  local_response_norm_backward,  // ddst src scale -> dsrc
+  // Dropout, DropoutAttrs. `random` is int64[2]: seed and step.
+  dropout,           // src random -> dst mask (uint8)
+  dropout_backward,  // ddst mask -> dsrc
+  // Shape.
+  concat,     // any number of inputs -> dst, ConcatAttrs
+  slice,      // src -> dst, SliceAttrs
+  pad,        // src -> dst, PadAttrs
+  reshape,    // src -> dst (same memory)
+  transpose,  // src -> dst, TransposeAttrs
+  broadcast,  // src -> dst, NumPy's broadcasting
+  // Losses, one value a row. Labels are int64 indices [rows] or float32 distributions [rows C].
+  softmax_cross_entropy,           // logits labels -> loss probabilities, CrossEntropyAttrs
+  softmax_cross_entropy_backward,  // dloss probabilities labels -> dlogits
+  cross_entropy,                   // probabilities labels -> loss
+  cross_entropy_backward,          // dloss probabilities labels -> dprobabilities
+  // Optimisers, over whole parameter blocks.
+  sgd,  // weights gradients hyper [velocity] -> weights [velocity], SgdAttrs
+  // A host function, CallbackAttrs.
+  callback,  // any -> any
+  count_
+};
+
+enum class Activation : int32_t {
+  identity,
+  relu,
+  relu6,
+  leaky_relu,
+  elu,
+  selu,
+  sigmoid,
+  tanh,
+  hard_sigmoid,
+  hard_tanh,
+  gaussian,
+  softplus,
+  softsign,
+  swish,
+  gelu,
+  gelu_tanh,
+  threshold,
+  sign
+};
+
+// Whether the derivative is computed from the output (which makes fusion and in-place possible)
+// or needs the input.
+static inline bool activation_saves_output(Activation activation) {
+  switch (activation) {
+    case Activation::gaussian:
+    case Activation::swish:
+    case Activation::gelu:
+    case Activation::gelu_tanh:
+    case Activation::threshold:
+    case Activation::sign: return false;
+    default: return true;
+  }
+}
+
+enum class UnaryOp : int32_t {
+  negative,
+  absolute,
+  exp,
+  log,
+  sqrt,
+  rsqrt,
+  square,
+  reciprocal,
+  sign,
+  floor,
+  round,
+  sin,
+  cos,
+  erf,
+  is_finite
+};
+enum class BinaryOp : int32_t {
+  add,
+  subtract,
+  multiply,
+  divide,
+  maximum,
+  minimum,
+  power,
+  equal,
+  greater,
+  greater_equal
+};
+enum class ReduceOp : int32_t { sum, mean, max, min };
+
+// What follows an operation while its result is still in registers.
+struct Epilogue {
+  int32_t bias;  // 1: the last input is a bias of K values
+  Activation activation;
+  float alpha;  // slope of leaky_relu, scale of elu
+};
+
+struct ConvAttrs {
+  WindowGeometry geometry;
+  Epilogue epilogue;
+};
+struct PoolAttrs {
+  WindowGeometry geometry;
+  float p;                    // of lp_pool: (sum |x|^p)^(1/p)
+  int32_t count_include_pad;  // of average_pool: divide by the whole window
+};
+// C[batch,m,n] = A[batch,m,k] B[batch,k,n]; a transposed operand is stored [k,m] or [n,k]. An
+// operand with `broadcast_` set has no batch and serves all.
+struct GemmAttrs {
+  int64_t batch, m, n, k;
+  int32_t transpose_a, transpose_b;
+  int32_t broadcast_a, broadcast_b;
+  Epilogue epilogue;
+};
+struct ActivationAttrs {
+  Activation activation;
+  float alpha;
+};
+struct UnaryAttrs {
+  UnaryOp op;
+};
+struct BinaryAttrs {
+  BinaryOp op;
+};
+struct FillAttrs {
+  double value;
+};
+struct ReduceAttrs {
+  ReduceOp op;
+  int32_t axes;  // bit i: axis i of the source is reduced
+};
+struct BatchNormAttrs {  // over the last axis
+  float epsilon;
+  Activation activation;
+  float alpha;
+};
+struct LayerNormAttrs {  // over the last `axes` axes together
+  float epsilon;
+  int32_t axes;
+};
+// dst = src / scale^beta, scale = bias + alpha * sum of src^2 over 2*depth_radius+1 channels.
+struct LocalResponseNormAttrs {
+  int32_t depth_radius;
+  float bias, alpha, beta;
+};
+struct DropoutAttrs {
+  float rate;
+  uint32_t stream;  // tells the dropouts of one graph apart
+};
+struct ConcatAttrs {
+  int32_t axis;
+};
+struct SliceAttrs {  // dst[i] = src[start + i * step]
+  int64_t start[kMaxRank], step[kMaxRank];
+};
+struct PadAttrs {  // `interior` elements go between neighbours
+  int64_t before[kMaxRank], after[kMaxRank], interior[kMaxRank];
+  float value;
+};
+struct TransposeAttrs {  // dst axis i is src axis permutation[i]
+  int32_t permutation[kMaxRank];
+};
+struct CrossEntropyAttrs {
+  int32_t sparse;  // 1: labels are indices
+};
+// hyper is float32[2]: learning rate, momentum. Without velocity the momentum is not used.
+// velocity = momentum * velocity - rate * gradient;
+// weights += nesterov ? momentum * velocity - rate * gradient : velocity.
+struct SgdAttrs {
+  int32_t nesterov;
+};
+struct CallbackAttrs {
+  int32_t index;
+};
+
+constexpr int kAttrBytes = 256;
+
+// Attribute struct of one step, of whichever family.
+struct Attrs {
+  alignas(8) unsigned char bytes[kAttrBytes];
+};
+
+constexpr int kNoInplace = -1;
+
+// What the planner and the checks know of a kind.
+struct OpInfo {
+  OpKind kind;
+  const char* name;
+  int32_t attr_bytes;
+  int32_t min_inputs, max_inputs;  // kAnyNumber: no limit
+  int32_t min_outputs, max_outputs;
+  int32_t inplace[2];         // input whose memory output 0 / output 1 may take over, or kNoInplace
+  uint32_t optional_outputs;  // bit i: output i may have null data when nobody reads it
+};
+constexpr int kAnyNumber = 1 << 20;
+
+}  // namespace fastconv

@@ -1,0 +1,130 @@
+// A Plan: a flat list of steps over numbered buffers. Buffer 0 is the arena; the others are bound
+// by the caller (inputs, parameters, constants). Built in Python or read from a file.
+#pragma once
+#include <functional>
+#include <memory>
+#include <string>
+#include <vector>
+
+#include "fastconv/backend.h"
+#include "fastconv/error.h"
+#include "fastconv/op.h"
+
+namespace fastconv {
+
+constexpr int kArena = 0;
+
+// A tensor of a plan: `offset` bytes into buffer `buffer`.
+struct Slot {
+  Tensor tensor;  // data is null
+  int32_t buffer;
+  int64_t offset;
+};
+
+struct Step {
+  OpKind kind;
+  Attrs attrs;
+  std::vector<int32_t> inputs;   // slots
+  std::vector<int32_t> outputs;  // slots; -1: nobody reads it
+  int64_t workspace_offset;      // in the arena
+  int64_t workspace_bytes;
+  std::string label;   // layer that the step belongs to
+  std::string kernel;  // name of the kernel to take; empty: the first that accepts
+};
+
+// A name for a slot that the caller reads or writes.
+struct Port {
+  std::string name;
+  int32_t slot;
+};
+
+// Which kernel runs a call, and why those before it did not.
+struct KernelChoice {
+  const Kernel* kernel;
+  int64_t workspace_bytes;
+  std::vector<std::string> declined;  // "name: reason"
+};
+KernelChoice choose_kernel(const Backend& backend, const Step& step,
+                           const std::vector<Slot>& slots);
+
+// Memory that plans of one owner share; it grows to the largest of them.
+class Arena {
+ public:
+  explicit Arena(const Backend& backend) : backend_(&backend) {}
+  ~Arena();
+  Arena(const Arena&) = delete;
+  Arena& operator=(const Arena&) = delete;
+  void* reserve(int64_t bytes);
+  int64_t bytes() const { return bytes_; }
+
+ private:
+  const Backend* backend_;
+  void* memory_ = nullptr;
+  int64_t bytes_ = 0;
+};
+
+struct PlanData {
+  std::vector<Slot> slots;
+  std::vector<Step> steps;
+  std::vector<int64_t> buffer_bytes;  // [0] is the arena
+  std::vector<Port> inputs, outputs;
+};
+
+// Called for a `callback` step; throws to stop the plan.
+using Callback = std::function<void(int index, const KernelCall& call)>;
+
+class Plan {
+ public:
+  // Checks every index, size and range, and picks the kernels.
+  Plan(const Backend& backend, PlanData data);
+
+  // Gives buffer `index` (not the arena) its memory, which must outlive the runs.
+  void bind(int index, void* memory, int64_t bytes);
+  void set_callback(Callback callback) { callback_ = std::move(callback); }
+
+  // Runs all steps in order. Throws Error(data) if a kernel met bad data; later steps, among them
+  // the updates of parameters, have then not run.
+  void run(Arena& arena);
+  // The same, with the nanoseconds of each step.
+  std::vector<int64_t> profile(Arena& arena);
+  // Where the values of a slot are after a run.
+  void* address(int slot, Arena& arena) const;
+
+  const PlanData& data() const { return data_; }
+  // Memory bound to a buffer, or null.
+  const void* buffer(int index) const { return memory_.at(static_cast<size_t>(index)); }
+  const std::vector<KernelChoice>& choices() const { return choices_; }
+  const Backend& backend() const { return *backend_; }
+  int find_input(const std::string& name) const;   // slot
+  int find_output(const std::string& name) const;  // slot
+
+ private:
+  void check() const;
+  void prepare(Arena& arena);
+  void run_prepared(std::vector<int64_t>* times);
+  void run_steps(std::vector<int64_t>* times);
+  void run_step(size_t index);
+
+  const Backend* backend_;
+  PlanData data_;
+  std::vector<KernelChoice> choices_;
+  std::vector<char*> memory_;  // of each buffer
+  std::vector<Tensor> tensors_;
+  std::vector<std::vector<Tensor>> step_inputs_, step_outputs_;
+  Callback callback_;
+};
+
+// A plan with the values of its bound buffers (parameters, constants) in one file, which C++ can
+// run without Python. The file is data: sizes are checked, and a digest ends it.
+struct SavedPlan {
+  std::unique_ptr<Plan> plan;
+  std::vector<std::vector<char>> storage;  // the bound buffers
+};
+void save_plan(const std::string& path, const Plan& plan, const std::vector<int>& stored);
+SavedPlan load_plan(const std::string& path);
+
+// The list of backends.
+const Backend& cpu_backend();
+const OpInfo& op_info(OpKind kind);
+
+}  // namespace fastconv

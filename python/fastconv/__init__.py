@@ -1,0 +1,59 @@
+"""fastconv: convolutional networks, from LeNet on, in one small fast package.
+
+Describe a network with Keras's names and train it::
+
+    import fastconv as fc
+
+    (x, y), (x_test, y_test) = fc.datasets.digits.load_data()
+    model = fc.models.LeNet5()
+    model.compile(optimizer="sgd", loss="sparse_categorical_crossentropy")
+    model.fit(x / 255, y, epochs=5)
+
+or write any function of tensors with `fastconv.ops`, `fastconv.grad` and
+`fastconv.function`. Modules are loaded when they are first used.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+_MODULES = (
+    "activations", "callbacks", "custom_objects", "datasets", "errors", "initializers",
+    "io", "layers", "losses", "metrics", "models", "ops", "optimizers", "random",
+    "training", "utils",
+)  # fmt: skip
+_NAMES = {
+    "Function": "graph.function",
+    "Input": "layers",
+    "Model": "training",
+    "Sequential": "training",
+    "Tensor": "graph.ir",
+    "Variable": "graph.variable",
+    "device": "graph.function",
+    "function": "graph",
+    "grad": "graph",
+    "load_model": "io",
+    "set_num_threads": "machine",
+    "threads": "machine",
+}
+
+__all__ = ["__version__", *_MODULES, *_NAMES]  # noqa: PLE0604
+
+
+def __getattr__(name: str) -> Any:
+    if name == "__version__":
+        return importlib.import_module("fastconv._core").__version__
+    if name in _MODULES:
+        return importlib.import_module(f"fastconv.{name}")
+    if name in _NAMES:
+        for filler in ("fastconv.ops", "fastconv.reference"):  # of the graph's tables
+            importlib.import_module(filler)
+        value = getattr(importlib.import_module(f"fastconv.{_NAMES[name]}"), name)
+        globals()[name] = value
+        return value
+    raise AttributeError(f"module 'fastconv' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,55 @@
+"""What several commands need: models by name, runs, threads and the device."""
+
+from __future__ import annotations
+
+import inspect
+from argparse import Namespace
+from typing import Any
+
+from fastconv import machine, models
+from fastconv.cli.inputs import Inputs
+from fastconv.errors import FormatError
+from fastconv.graph.function import resolve_device
+from fastconv.training.run_directory import RunDirectory
+
+__all__ = ["make_model", "open_run", "set_machine", "weights_digest"]
+
+
+def set_machine(args: Namespace) -> None:
+    """Applies ``--threads`` and ``--device``."""
+    resolve_device(args.device)
+    if args.threads is not None:
+        machine.set_num_threads(args.threads)
+
+
+def make_model(name: str, channels: int | None = None, classes: int = 10) -> Any:
+    """A new model of the zoo, for images of ``channels`` (None: the model's own).
+
+    >>> make_model("lenet").input_shape
+    (None, 32, 32, 1)
+    """
+    constructor = models.get(name)
+    shape = inspect.signature(constructor).parameters["input_shape"].default
+    return constructor(input_shape=(*shape[:2], channels or shape[2]), classes=classes)
+
+
+def open_run(path: str) -> tuple[Any, Inputs, dict[str, Any]]:
+    """The model of a run, what prepares its images, and the run's configuration."""
+    from fastconv import io
+
+    directory = RunDirectory.open(path)
+    config = directory.read_config()
+    if not isinstance(config.get("inputs"), dict):
+        raise FormatError(f"{directory.config}: expected a table [inputs]")
+    inputs = Inputs.from_config(config["inputs"], str(directory.config))
+    return io.load_model(directory.model), inputs, config
+
+
+def weights_digest(model: Any) -> str:
+    """SHA-256 of the bytes of all weights, in their order."""
+    import hashlib
+
+    digest = hashlib.sha256()
+    for array in model.get_weights():
+        digest.update(array.tobytes())
+    return digest.hexdigest()

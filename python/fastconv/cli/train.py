@@ -1,0 +1,151 @@
+"""``fastconv train``: fit a model, test it once on the held-out part, save the run."""
+
+from __future__ import annotations
+
+import math
+import time
+from argparse import Namespace
+from collections.abc import Callable
+from typing import Any
+
+from fastconv import callbacks, datasets, optimizers, random
+from fastconv.cli.common import make_model, set_machine, weights_digest
+from fastconv.cli.facts import as_text, machine_facts
+from fastconv.cli.inputs import Inputs
+from fastconv.cli.shift import ShiftedBatches
+from fastconv.data.split import stratified_split
+from fastconv.datasets import Dataset
+from fastconv.errors import ArgumentError
+from fastconv.training.run_directory import RunDirectory
+
+__all__ = ["run"]
+
+
+def run(args: Namespace) -> dict[str, Any]:
+    """Trains, saves and reports; Ctrl-C saves what there is and skips the test."""
+    if args.epochs < 1:
+        raise ArgumentError(f"epochs: expected 1 or more, got {args.epochs}")
+    set_machine(args)
+    random.set_seed(args.seed)
+    data = datasets.load(args.data)
+    model = make_model(args.model, data.x_train.shape[3], len(data.class_names))
+    inputs = Inputs.of(data.x_train, model.input_shape[1:])
+    directory = _open_run(args, data, inputs)
+    print(_opening(model, data, directory))
+    start = time.perf_counter()
+    history = _fit(model, data, inputs, args, directory)
+    seconds = time.perf_counter() - start
+    model.save(directory.model)
+    result = {
+        "model": args.model,
+        "data": args.data,
+        "parameters": model.count_params(),
+        "epochs": len(history.get("loss", ())),
+        "seconds": round(seconds, 3),
+        **{name: values[-1] for name, values in history.items()},
+        "run": str(directory.path),
+        "sha256": weights_digest(model),
+        "interrupted": model.stop_training or len(history["loss"]) < args.epochs,
+    }
+    if not result["interrupted"]:
+        result |= _test(model, data, inputs)
+    directory.write_result(result)
+    print(_closing(result, directory))
+    return result
+
+
+def _open_run(args: Namespace, data: Dataset, inputs: Inputs) -> RunDirectory:
+    name = f"{args.model}-{data.name.rstrip('/').rpartition('/')[2]}"
+    directory = RunDirectory.create(args.out, name, args.force)
+    hidden = ("command", "json", "force")
+    arguments = {k: v for k, v in vars(args).items() if k not in hidden}
+    directory.write_config(
+        {
+            "train": arguments,
+            "classes": {"names": list(data.class_names)},
+            "inputs": inputs.config(),
+        }
+    )
+    directory.environment.write_text(as_text(machine_facts()) + "\n", encoding="utf-8")
+    return directory
+
+
+def _fit(
+    model: Any, data: Dataset, inputs: Inputs, args: Namespace, directory: RunDirectory
+) -> dict[str, list[float]]:
+    x, y = inputs(data.x_train), data.y_train
+    validation = None
+    if args.validation_split:
+        kept, held = stratified_split(y, args.validation_split, args.seed)
+        validation = (x[held], y[held])
+        x, y = x[kept], y[kept]
+    batches = ShiftedBatches(x, y, args.batch_size, args.shift, inputs.black)
+    model.compile(
+        optimizer=optimizers.SGD(
+            _cosine(args.lr, args.epochs * len(batches)),
+            momentum=args.momentum,
+            weight_decay=args.weight_decay or None,
+        ),
+        loss="sparse_categorical_crossentropy",
+        metrics=["accuracy"],
+        device=args.device,
+    )
+    log = callbacks.CSVLogger(directory.log)
+    record = _Record(directory, f"{args.model} on {data.name}")
+    history = model.fit(
+        batches, epochs=args.epochs, validation_data=validation, callbacks=[log, record]
+    )
+    return dict(history.history)
+
+
+def _cosine(start: float, steps: int) -> Callable[[int], float]:
+    """A learning rate that falls from ``start`` to 0 as half a cosine wave.
+
+    Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts",
+    ICLR 2017, section 3.
+    """
+
+    def rate(step: int) -> float:
+        return start * 0.5 * (1 + math.cos(math.pi * min(step / max(1, steps), 1.0)))
+
+    return rate
+
+
+class _Record(callbacks.Callback):
+    """Saves the model and the chart after each epoch: a killed run leaves them."""
+
+    def __init__(self, directory: RunDirectory, title: str) -> None:
+        self._directory, self._title = directory, title
+        self._history: dict[str, list[float]] = {}
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Adds the epoch to the files."""
+        for name, value in (logs or {}).items():
+            self._history.setdefault(name, []).append(float(value))
+        self._directory.write_chart(self._history, self._title)
+        self.model.save(self._directory.model)
+
+
+def _test(model: Any, data: Dataset, inputs: Inputs) -> dict[str, float]:
+    found = model.evaluate(
+        inputs(data.x_test), data.y_test, batch_size=256, verbose=0, return_dict=True
+    )
+    return {f"test_{name}": float(value) for name, value in found.items()}
+
+
+def _opening(model: Any, data: Dataset, directory: RunDirectory) -> str:
+    return (
+        f"{model.name}: {model.count_params():,} parameters; {data.name}: "
+        f"{len(data.x_train):,} images to train, {len(data.x_test):,} held out; "
+        f"run: {directory.path}"
+    )
+
+
+def _closing(result: dict[str, Any], directory: RunDirectory) -> str:
+    saved = f"saved in {directory.path} (chart: {directory.chart})"
+    if result["interrupted"]:
+        return f"interrupted after {result['epochs']} epochs; {saved}"
+    return (
+        f"test accuracy {result['test_accuracy']:.2%}, loss {result['test_loss']:.4f}, "
+        f"after {result['epochs']} epochs in {result['seconds']:.1f} s; {saved}"
+    )

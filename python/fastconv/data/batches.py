@@ -1,0 +1,155 @@
+"""Batches of arrays, and the choice between arrays and iterables."""
+
+from collections.abc import Iterator
+from operator import index
+from typing import Any, Protocol, runtime_checkable
+
+from fastconv.data import tree
+from fastconv.data.checks import check_arrays
+from fastconv.data.iterables import IterableBatches
+from fastconv.data.split import permutation
+from fastconv.errors import ArgumentError
+
+__all__ = ["ArrayBatches", "Batches", "as_batches"]
+
+Batch = tuple[Any, Any, Any]
+
+
+@runtime_checkable
+class Batches(Protocol):
+    """What ``fit``, ``evaluate`` and ``predict`` read.
+
+    ``num_samples`` and ``num_batches`` are None where they are not known beforehand.
+    """
+
+    @property
+    def num_samples(self) -> int | None:
+        """Samples in one epoch."""
+
+    @property
+    def num_batches(self) -> int | None:
+        """Batches in one epoch."""
+
+    def batches(self, epoch: int = 0, shuffle: bool | None = None) -> Iterator[Batch]:
+        """The batches (x, y, sample_weight) of one epoch; absent parts are None."""
+
+
+class ArrayBatches:
+    """Batches of (nested) arrays whose first dimension is the sample.
+
+    Args:
+        x: an array, or a list, tuple or dict of arrays; memory-mapped arrays too.
+        y: the same, or None.
+        sample_weight: the same, or None.
+        batch_size: samples in a batch; the last batch may be smaller.
+        shuffle: whether an epoch is shuffled, unless ``batches`` says otherwise.
+        seed: epoch e has the order ``permutation(num_samples, seed, e)``.
+        nan: whether NaN in float arrays is refused (looked for once, here).
+
+    Raises:
+        DataError: no samples, a dtype that is no number, NaN.
+        ShapeError: arrays with different numbers of samples.
+        ArgumentError: ``batch_size`` below 1.
+
+    >>> import numpy as np
+    >>> data = ArrayBatches(np.zeros((10, 4)), np.arange(10), batch_size=4)
+    >>> [len(y) for x, y, w in data.batches(epoch=0)]
+    [4, 4, 2]
+    """
+
+    def __init__(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        batch_size: int = 32,
+        shuffle: bool = False,
+        seed: int = 0,
+        nan: bool = True,
+    ) -> None:
+        self.batch_size = _batch_size(batch_size)
+        self.shuffle = shuffle
+        self.seed = seed
+        self._parts = check_arrays(x, y, sample_weight, nan=nan)
+        self.num_samples = tree.common_length(self._parts, "data")
+
+    def __len__(self) -> int:
+        """Batches in one epoch."""
+        return (self.num_samples + self.batch_size - 1) // self.batch_size
+
+    @property
+    def num_batches(self) -> int:
+        """Batches in one epoch."""
+        return len(self)
+
+    def batches(self, epoch: int = 0, shuffle: bool | None = None) -> Iterator[Batch]:
+        """The batches of an epoch: views without shuffling, copies with it."""
+        shuffle = self.shuffle if shuffle is None else shuffle
+        order = permutation(self.num_samples, self.seed, epoch) if shuffle else None
+        for start in range(0, self.num_samples, self.batch_size):
+            rows = slice(start, min(start + self.batch_size, self.num_samples))
+            x, y, w = (
+                tree.slice_rows(part, rows if order is None else order[rows])
+                for part in self._parts
+            )
+            yield x, y, w
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches of epoch 0."""
+        return self.batches()
+
+
+def _batch_size(value: int) -> int:
+    try:
+        size = index(value)
+    except TypeError:
+        raise ArgumentError(f"batch_size: expected an integer, got {value!r}") from None
+    if size < 1:
+        raise ArgumentError(f"batch_size: expected 1 or more, got {size}")
+    return size
+
+
+def as_batches(
+    x: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    batch_size: int | None = None,
+    shuffle: bool = False,
+    seed: int = 0,
+    nan: bool = True,
+) -> Batches:
+    """``x`` as :class:`Batches`, whatever it is.
+
+    Arrays, tensors, and lists, tuples and dicts of them give :class:`ArrayBatches`.
+    Everything that can be iterated over, or indexed up to its length, is taken as a
+    source of ready batches: :class:`~fastconv.data.iterables.IterableBatches`. What
+    has the methods of :class:`Batches` already is returned as it is.
+
+    Args:
+        x: the data.
+        y: targets, for arrays only.
+        sample_weight: weights, for arrays only.
+        batch_size: for arrays; None is 32.
+        shuffle: shuffle every epoch (batches of an indexable source are reordered).
+        seed: of the shuffling.
+        nan: whether NaN is refused.
+
+    Raises:
+        ArgumentError: y or sample_weight beside a source of ready batches.
+        DataError: data that cannot be read, or no samples.
+
+    >>> len(as_batches([[1.0], [2.0], [3.0]], batch_size=2))
+    2
+    """
+    if isinstance(x, list | tuple | dict) or hasattr(x, "__array__"):
+        size = 32 if batch_size is None else batch_size
+        return ArrayBatches(x, y, sample_weight, size, shuffle, seed, nan)
+    for name, value in (("y", y), ("sample_weight", sample_weight)):
+        if value is not None:
+            raise ArgumentError(
+                f"{name}: expected None, since x is a {type(x).__name__} of ready "
+                f"batches; let it give (x, y) or (x, y, sample_weight)"
+            )
+    if isinstance(x, Batches):
+        return x
+    return IterableBatches(x, shuffle=shuffle, seed=seed, nan=nan)

@@ -1,0 +1,114 @@
+"""Batches from any iterable: generators, data loaders, Keras's PyDataset."""
+
+from collections.abc import Iterator
+from itertools import chain
+from typing import Any
+
+from fastconv.data import tree
+from fastconv.data.checks import check_nan
+from fastconv.data.split import permutation
+from fastconv.errors import DataError
+
+__all__ = ["IterableBatches"]
+
+Batch = tuple[Any, Any, Any]
+
+
+class IterableBatches:
+    """Adapts a source of ready batches ``x``, ``(x,)``, ``(x, y)`` or ``(x, y, w)``.
+
+    A source with ``__len__`` and ``__getitem__`` (Keras's PyDataset or Sequence) is
+    indexed, in an order shuffled by batches if asked; any other is iterated over, once
+    an epoch (``torch.utils.data.DataLoader``). A generator is not restarted: an epoch
+    goes on where the last one stopped. ``on_epoch_begin`` and ``on_epoch_end`` of the
+    source are called if it has them. Elements may be anything with ``__array__`` or
+    ``numpy()``, nested in tuples, lists and dicts.
+
+    Raises:
+        DataError: the source is no iterable; while iterating: it gave no batch in an
+            epoch, a batch of another form, no numbers, or NaN.
+        ShapeError: while iterating: parts of a batch with different lengths.
+
+    >>> import numpy as np
+    >>> source = ((np.ones((2, 3)), np.zeros(2)) for _ in range(4))
+    >>> [x.shape for x, y, w in IterableBatches(source).batches(epoch=0)]
+    [(2, 3), (2, 3), (2, 3), (2, 3)]
+    """
+
+    num_samples: int | None = None
+
+    def __init__(
+        self, source: Any, shuffle: bool = False, seed: int = 0, nan: bool = True
+    ) -> None:
+        indexed = hasattr(source, "__getitem__") and hasattr(source, "__len__")
+        if isinstance(source, str | bytes) or not (
+            indexed or hasattr(source, "__iter__")
+        ):
+            raise DataError(
+                "data: expected arrays, or an iterable of batches, "
+                f"got {type(source).__name__}"
+            )
+        self.source = source
+        self.shuffle = shuffle
+        self.seed = seed
+        self.nan = nan
+        self._indexed = indexed
+
+    @property
+    def num_batches(self) -> int | None:
+        """Batches in one epoch, or None if the source does not say."""
+        try:
+            return len(self.source)
+        except TypeError:
+            return None
+
+    def batches(self, epoch: int = 0, shuffle: bool | None = None) -> Iterator[Batch]:
+        """The batches (x, y, sample_weight) of an epoch; absent parts are None."""
+        self._notify("on_epoch_begin")
+        source = self._raw(epoch, self.shuffle if shuffle is None else shuffle)
+        first = next(source, None)
+        if first is None:
+            raise DataError(
+                f"data: {type(self.source).__name__} gave no batch in epoch {epoch}; a "
+                "generator runs only once: give an object that can be iterated over "
+                "again, or steps_per_epoch"
+            )
+        for number, raw in enumerate(chain([first], source)):
+            yield self._convert(raw[0], number)
+        self._notify("on_epoch_end")
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches of epoch 0."""
+        return self.batches()
+
+    def _raw(self, epoch: int, shuffle: bool) -> Iterator[tuple[Any]]:
+        if not self._indexed:
+            for batch in self.source:
+                yield (batch,)
+            return
+        n = len(self.source)
+        for i in permutation(n, self.seed, epoch) if shuffle else range(n):
+            yield (self.source[int(i)],)
+
+    def _convert(self, raw: Any, number: int) -> Batch:
+        parts = list(raw) if isinstance(raw, tuple | list) else [raw]
+        if not 1 <= len(parts) <= 3:
+            raise DataError(
+                f"batch {number}: expected x, (x, y) or (x, y, sample_weight), "
+                f"got {len(parts)} parts"
+            )
+        x, y, w = [*parts, None, None][:3]
+        batch = (
+            tree.to_arrays(x, f"batch {number}: x"),
+            tree.to_arrays(y, f"batch {number}: y"),
+            tree.to_arrays(w, f"batch {number}: sample_weight"),
+        )
+        tree.common_length(batch, f"batch {number}")
+        if self.nan:
+            check_nan(batch[0], f"batch {number}: x")
+        return batch
+
+    def _notify(self, event: str) -> None:
+        method = getattr(self.source, event, None)
+        if callable(method):
+            method()

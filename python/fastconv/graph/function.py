@@ -1,0 +1,278 @@
+"""fastconv.function: a Python function of tensors, traced once per shape."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import threading
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from fastconv import _core
+from fastconv.errors import ArgumentError, DeviceError
+from fastconv.graph.ir import Graph, Tensor
+from fastconv.graph.lower import Executable, StepReport, check_feed
+from fastconv.graph.passes.verify import verify
+from fastconv.graph.trace import Trace, as_tensor, is_symbolic
+from fastconv.graph.variable import Variable
+
+PLANS_KEPT = 16  # plans a function keeps, least recently used first out
+
+Runner = Callable[[Graph, Sequence[np.ndarray]], list[np.ndarray]]
+_INTERPRETERS: dict[str, Runner] = {}
+
+
+def register_backend(name: str, run: Runner) -> None:
+    """Adds a device that interprets graphs."""
+    _INTERPRETERS[name] = run
+
+
+def resolve_device(device: str) -> str:
+    """The backend behind a device string: "auto" or "cpu", or "reference"."""
+    if device in ("auto", "cpu"):
+        return "cpu"
+    if device == "reference":  # it registers itself
+        importlib.import_module("fastconv.reference")
+    if device in _INTERPRETERS:
+        return device
+    known = ", ".join(["auto", "cpu", *_INTERPRETERS])
+    raise DeviceError(f"expected a device of {known}; received {device!r}")
+
+
+class Function:
+    """A traced function; made by `fastconv.function`."""
+
+    def __init__(
+        self, python: Callable[..., Any], device: str = "auto", arena: Any = None
+    ) -> None:
+        self.python = python
+        self.device = resolve_device(device)
+        self._plans: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
+        self._lock = threading.RLock()
+        self._arena = arena
+        functools.update_wrapper(self, python, updated=())
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Runs the function on arrays, and returns arrays in the same structure."""
+        if Trace.current() is not None or is_symbolic(args) or is_symbolic(kwargs):
+            return self.python(*args, **kwargs)
+        arrays: list[np.ndarray] = []
+        spec = _flatten((args, kwargs), lambda v: _argument(v, arrays, self.device))
+        with self._lock:
+            run, structure = self._plan(spec, arrays)
+            return _rebuild(structure, iter(run(arrays)))
+
+    def compile(self, *args: Any, **kwargs: Any) -> Executable:
+        """The plan for such arguments, without running it."""
+        arrays: list[np.ndarray] = []
+        spec = _flatten((args, kwargs), lambda v: _argument(v, arrays, self.device))
+        with self._lock:
+            run = self._plan(spec, arrays)[0]
+        if not isinstance(run, Executable):
+            raise DeviceError(f"device {self.device!r} has no plans")
+        return run
+
+    def explain(self, *args: Any, **kwargs: Any) -> list[StepReport]:
+        """What runs for such arguments: each step's kernel, why, bytes, operations."""
+        return self.compile(*args, **kwargs).report()
+
+    def clear(self) -> None:
+        """Forgets all plans."""
+        with self._lock:
+            self._plans.clear()
+
+    def _plan(self, spec: Any, arrays: list[np.ndarray]) -> tuple[Any, Any]:
+        key = (spec, tuple((a.shape, a.dtype) for a in arrays))
+        if key in self._plans and not getattr(self._plans[key][0], "outdated", False):
+            self._plans.move_to_end(key)
+            return self._plans[key]
+        graph, structure = self._trace(spec, arrays)
+        made = (self._lower(graph), structure)
+        self._plans[key] = made
+        if len(self._plans) > PLANS_KEPT:
+            self._plans.popitem(last=False)
+        return made
+
+    def _trace(self, spec: Any, arrays: list[np.ndarray]) -> tuple[Graph, Any]:
+        trace = Trace()
+        with trace.active():
+            inputs = [
+                trace.input(a.shape, a.dtype.name, f"input_{i}")
+                for i, a in enumerate(arrays)
+            ]
+            args, kwargs = _rebuild(spec, iter(inputs))
+            result = self.python(*args, **kwargs)
+            outputs: list[Tensor] = []
+            structure = _flatten(result, lambda v: _result(v, outputs))
+            return trace.graph(outputs), structure
+
+    def _lower(self, graph: Graph) -> Any:
+        if self.device in _INTERPRETERS:
+            return functools.partial(_INTERPRETERS[self.device], verify(graph))
+        backend = _core.backend(self.device)
+        if self._arena is None:
+            self._arena = _core.Arena(backend)
+        return Executable(graph, backend, self._arena)
+
+
+def function(python: Callable[..., Any] | None = None, *, device: str = "auto") -> Any:
+    """Traces a Python function of tensors into a plan, once per input shape.
+
+    Inside, arguments that were arrays are symbolic tensors; numbers, strings and
+    booleans are fixed parts of the plan (give a NumPy scalar for a number that
+    changes). Variables may be read and assigned, gradients taken with `fastconv.grad`.
+    Arrays come out.
+
+    Parameters
+    ----------
+    python: the function; or None to use it as a decorator with arguments.
+    device: "auto", "cpu" or "reference" (NumPy, also in float64).
+
+    >>> import fastconv as fc
+    >>> @fc.function
+    ... def loss(x, w):
+    ...     return fc.ops.sum(fc.ops.square(fc.ops.matmul(x, w)))
+    >>> float(loss([[1.0, 2.0]], [[3.0], [4.0]]))
+    121.0
+    """
+    if python is None:
+        return lambda f: Function(f, device)
+    return Function(python, device)
+
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def op(python: F) -> F:
+    """Makes a function of tensors callable on arrays, at once, as well.
+
+    An argument with a method ``__fastconv_op__(op, args, kwargs)`` takes the call over.
+    """
+    compiled: dict[str, Function] = {}
+
+    @functools.wraps(python)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        taker = next(_takers((*args, *kwargs.values())), None)
+        if taker is not None:
+            return taker.__fastconv_op__(call, args, kwargs)
+        if Trace.current() is not None or is_symbolic(args) or is_symbolic(kwargs):
+            return python(*args, **kwargs)
+        device = default_device()
+        if device not in compiled:
+            compiled[device] = Function(python, device)
+        return compiled[device](*args, **kwargs)
+
+    return call  # type: ignore[return-value]
+
+
+def _takers(values: Any) -> Iterator[Any]:
+    """The arguments, also in lists and tuples, that take over a call of an op."""
+    for value in values:
+        if isinstance(value, list | tuple):
+            yield from _takers(value)
+        elif hasattr(value, "__fastconv_op__"):
+            yield value
+
+
+_default = threading.local()
+
+
+def default_device() -> str:
+    """The device of ops that are called on arrays."""
+    return getattr(_default, "device", "cpu")
+
+
+class device:  # noqa: N801  (a context manager, named as users write it)
+    """Runs the ops called on arrays inside a with block on another device.
+
+    >>> import fastconv as fc
+    >>> with fc.device("reference"):
+    ...     y = fc.ops.relu([-1.0, 2.0])
+    """
+
+    def __init__(self, name: str) -> None:
+        self.name = resolve_device(name)
+
+    def __enter__(self) -> device:
+        self._before = default_device()
+        _default.device = self.name
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        _default.device = self._before
+
+
+class _Hole:
+    """The place of an array in a structure."""
+
+    def __repr__(self) -> str:
+        return "array"
+
+
+_HOLE = _Hole()
+
+
+def _is_number_list(value: Any) -> bool:
+    if not isinstance(value, list):
+        return False
+    while isinstance(value, list) and value:
+        value = value[0]
+    return isinstance(value, float)
+
+
+def _flatten(value: Any, leaf: Callable[[Any], Any]) -> Any:
+    """A hashable copy of nested lists, tuples and dicts, with ``leaf`` of the rest."""
+    if isinstance(value, tuple | list) and not _is_number_list(value):
+        return (type(value).__name__, *(_flatten(v, leaf) for v in value))
+    if isinstance(value, dict):
+        return ("dict", *((k, _flatten(v, leaf)) for k, v in value.items()))
+    return leaf(value)
+
+
+def _argument(value: Any, arrays: list[np.ndarray], device: str) -> Any:
+    """A hole for an array, which is collected; else the value itself, if hashable."""
+    if isinstance(value, slice):  # not hashable before Python 3.12
+        return ("slice", value.start, value.stop, value.step)
+    if _is_array(value):
+        arrays.append(check_feed("input", np.asarray(value), device == "reference"))
+        return _HOLE
+    try:
+        hash(value)
+    except TypeError:
+        raise ArgumentError(f"expected an array or a constant, got {value!r}") from None
+    return ("=", type(value), value)
+
+
+def _result(value: Any, outputs: list[Tensor]) -> Any:
+    if value is None:
+        return ("=", type(None), None)
+    outputs.append(as_tensor(value))
+    return _HOLE
+
+
+def _is_array(value: Any) -> bool:
+    if isinstance(value, Variable | type):
+        return False
+    return (
+        _is_number_list(value)
+        or hasattr(value, "__array__")
+        or isinstance(value, np.generic)
+    )
+
+
+def _rebuild(spec: Any, items: Any) -> Any:
+    """The structure with the next of ``items`` in each hole."""
+    if spec is _HOLE:
+        return next(items)
+    kind, *parts = spec
+    if kind == "=":
+        return parts[1]
+    if kind == "slice":
+        return slice(*parts)
+    if kind == "dict":
+        return {k: _rebuild(v, items) for k, v in parts}
+    rebuilt = [_rebuild(part, items) for part in parts]
+    return rebuilt if kind == "list" else tuple(rebuilt)

@@ -1,0 +1,276 @@
+"""The graph: tensors, the nodes that make them, and the rules that describe each op.
+
+A graph is built by calling ops on tensors. Nodes are never changed after they are made:
+passes make new ones. Every shape is known.
+"""
+
+from __future__ import annotations
+
+import enum
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from fastconv._core import Dtype, OpKind, op_info
+from fastconv.errors import ArgumentError, DtypeError
+from fastconv.graph.scope import label
+from fastconv.operators import Operators
+
+Shape = tuple[int, ...]
+Spec = tuple[Shape, str]  # shape and dtype of one output
+
+DTYPES: dict[str, Dtype] = {
+    ("bool" if name == "boolean" else name): value
+    for name, value in Dtype.__members__.items()
+}
+ITEM_BYTES = {
+    "float32": 4, "float64": 8, "bfloat16": 2, "float16": 2,
+    "int64": 8, "int32": 4, "uint8": 1, "bool": 1,
+}  # fmt: skip
+
+
+def dtype_name(dtype: Any) -> str:
+    """Name of a dtype given as a string, a NumPy dtype or a Python type."""
+    name = dtype if isinstance(dtype, str) else np.dtype(dtype).name
+    if name not in DTYPES:
+        raise DtypeError(f"expected a dtype of {', '.join(DTYPES)}; received {name!r}")
+    return name
+
+
+class Leaf(enum.Enum):
+    """What a node without inputs stands for."""
+
+    input = "input"
+    variable = "variable"
+    constant = "constant"
+
+
+_counter = itertools.count()
+
+
+class Node:
+    """One operation: its kind, its attributes, what it reads and what it makes."""
+
+    __slots__ = ("attrs", "inputs", "kind", "label", "order", "outputs", "payload")
+
+    def __init__(
+        self,
+        kind: OpKind | Leaf,
+        attrs: Any,
+        inputs: Sequence[Tensor],
+        specs: Iterable[Spec],
+        *,
+        label: str = "",
+        payload: Any = None,
+        order: int | None = None,
+    ) -> None:
+        self.kind = kind
+        self.attrs = attrs  # the attribute struct of the family, or None
+        self.inputs = tuple(inputs)
+        self.label = label  # the layer that made it
+        self.payload = payload  # of a leaf: name, Variable or array; the callback
+        self.order = next(_counter) if order is None else order
+        self.outputs = tuple(Tensor(self, i, *spec) for i, spec in enumerate(specs))
+
+    @property
+    def op(self) -> OpKind:
+        """The op kind of a node that is not a leaf."""
+        assert isinstance(self.kind, OpKind), self
+        return self.kind
+
+    @property
+    def name(self) -> str:
+        """Name of the kind, for people."""
+        return self.kind.name
+
+    def __repr__(self) -> str:
+        made = ", ".join(f"{t.dtype}{list(t.shape)}" for t in self.outputs)
+        return f"<{self.name} {self.label!r} -> {made}>"
+
+
+class Tensor(Operators):
+    """A symbolic array: its shape and dtype are known, its values come when it runs.
+
+    Ops, NumPy-like operators and indexing work on it; see `fastconv.ops`.
+    """
+
+    __slots__ = ("dtype", "index", "node", "shape")
+
+    def __init__(self, node: Node, index: int, shape: Shape, dtype: str) -> None:
+        self.node = node
+        self.index = index
+        self.shape = shape
+        self.dtype = dtype
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes."""
+        return len(self.shape)
+
+    @property
+    def size(self) -> int:
+        """Number of elements."""
+        return prod(self.shape)
+
+    @property
+    def nbytes(self) -> int:
+        """Size in bytes."""
+        return self.size * ITEM_BYTES[self.dtype]
+
+    def __repr__(self) -> str:
+        return f"<Tensor {self.dtype}{list(self.shape)} of {self.node.name}>"
+
+    def __len__(self) -> int:
+        if not self.shape:
+            raise ArgumentError("len() of a tensor with no axes")
+        return self.shape[0]
+
+    def __iter__(self) -> Iterator[Tensor]:
+        return (self[i] for i in range(len(self)))
+
+    def __bool__(self) -> bool:
+        raise ArgumentError(
+            "a symbolic tensor has no truth value while a function is traced; "
+            "use fastconv.ops.greater, maximum ... instead of if and while"
+        )
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        raise ArgumentError(
+            "a symbolic tensor has no values while a function is traced; use "
+            "fastconv.ops, or fastconv.ops.callback to run NumPy code"
+        )
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What the graph half knows of an op kind.
+
+    shape: (attrs, *input tensors) -> the shape and dtype of each output.
+    gradient: (node, *gradients of the outputs, None where there is none) -> the
+        gradient of each input, None for an input that has none.
+    cost: node -> floating-point operations; by default one an output element.
+    """
+
+    shape: Callable[..., Sequence[Spec]]
+    gradient: Callable[..., Sequence[Tensor | None]] | None = None
+    cost: Callable[[Node], int] = field(default=lambda node: node.outputs[0].size)
+
+
+RULES: dict[OpKind, Rule] = {}
+
+
+def register(kind: OpKind, rule: Rule) -> None:
+    """Adds the rule of ``kind``; each kind has exactly one."""
+    assert kind not in RULES, kind
+    RULES[kind] = rule
+
+
+def emit(
+    kind: OpKind, attrs: Any, *inputs: Tensor, payload: Any = None
+) -> tuple[Tensor, ...]:
+    """Makes the node of an op and returns its outputs. Operands were checked before."""
+    specs = RULES[kind].shape(attrs, *inputs)
+    return Node(kind, attrs, inputs, specs, label=label(), payload=payload).outputs
+
+
+@dataclass(frozen=True)
+class Graph:
+    """What is computed: from ``inputs`` to ``outputs``, and what becomes of variables.
+
+    updates: (variable, its new value); all reads in the graph see the old values.
+    """
+
+    inputs: tuple[Tensor, ...]
+    outputs: tuple[Tensor, ...]
+    updates: tuple[tuple[Any, Tensor], ...] = ()
+
+    @property
+    def results(self) -> tuple[Tensor, ...]:
+        """Everything that must be computed."""
+        return self.outputs + tuple(value for _, value in self.updates)
+
+    def nodes(self) -> list[Node]:
+        """All nodes that the results need, each after those that it reads."""
+        return sorted(ancestors(self.results), key=lambda node: node.order)
+
+    def consumers(self) -> dict[Tensor, list[Node]]:
+        """The nodes that read each tensor (a node that reads it twice stands twice)."""
+        readers: dict[Tensor, list[Node]] = {}
+        for node in self.nodes():
+            for tensor in node.inputs:
+                readers.setdefault(tensor, []).append(node)
+        return readers
+
+    def rewrite(self, new_node: Callable[[Node, tuple[Tensor, ...]], Any]) -> Graph:
+        """The graph with each node passed through ``new_node(node, new inputs)``.
+
+        It returns the tensors that take the place of the node's outputs, or None to
+        keep the node (copied if its inputs changed).
+        """
+        new: dict[Tensor, Tensor] = {}
+        for node in self.nodes():
+            inputs = tuple(new[t] for t in node.inputs)
+            outputs = new_node(node, inputs)
+            if outputs is None:
+                outputs = (
+                    node.outputs if inputs == node.inputs else copy_node(node, inputs)
+                )
+            new.update(zip(node.outputs, outputs, strict=True))
+        return Graph(
+            tuple(new.get(t, t) for t in self.inputs),
+            tuple(new[t] for t in self.outputs),
+            tuple((variable, new[t]) for variable, t in self.updates),
+        )
+
+    def __str__(self) -> str:
+        names: dict[Tensor, str] = {}
+        lines = []
+        for i, node in enumerate(self.nodes()):
+            for tensor in node.outputs:
+                suffix = f".{tensor.index}" if len(node.outputs) > 1 else ""
+                names[tensor] = f"%{i}{suffix}"
+            read = ", ".join(names[t] for t in node.inputs)
+            made = ", ".join(f"{t.dtype}{list(t.shape)}" for t in node.outputs)
+            lines.append(f"%{i} = {node.name}({read}) -> {made}  # {node.label}")
+        lines.append("return " + ", ".join(names[t] for t in self.outputs))
+        return "\n".join(lines)
+
+
+def copy_node(
+    node: Node, inputs: Sequence[Tensor], attrs: Any = None
+) -> tuple[Tensor, ...]:
+    """The outputs of a copy of ``node`` with other inputs (and attributes)."""
+    return Node(
+        node.kind,
+        node.attrs if attrs is None else attrs,
+        inputs,
+        [(t.shape, t.dtype) for t in node.outputs],
+        label=node.label,
+        payload=node.payload,
+        order=node.order,
+    ).outputs
+
+
+def ancestors(tensors: Iterable[Tensor]) -> set[Node]:
+    """All nodes that ``tensors`` depend on, their own among them."""
+    seen: set[Node] = set()
+    stack = [t.node for t in tensors]
+    while stack:
+        node = stack.pop()
+        if node not in seen:
+            seen.add(node)
+            stack.extend(t.node for t in node.inputs)
+    return seen
+
+
+def check_arity(node: Node) -> bool:
+    """Whether a node has as many inputs and outputs as its kind allows."""
+    if isinstance(node.kind, Leaf):
+        return not node.inputs and len(node.outputs) == 1
+    info, inputs, outputs = op_info(node.kind), len(node.inputs), len(node.outputs)
+    few = inputs < info.min_inputs or outputs < info.min_outputs
+    return not (few or inputs > info.max_inputs or outputs > info.max_outputs)

@@ -1,0 +1,1 @@
+"""Graph passes: pure functions from graph to graph, and the memory planner."""

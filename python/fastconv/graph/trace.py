@@ -1,0 +1,141 @@
+"""Tracing: notes what a function does while it runs with symbolic tensors."""
+
+from __future__ import annotations
+
+from contextlib import AbstractContextManager
+from typing import Any
+
+import numpy as np
+
+from fastconv.errors import ArgumentError, DtypeError, ShapeError
+from fastconv.graph.ir import DTYPES, Graph, Leaf, Node, Tensor, dtype_name
+from fastconv.graph.scope import current_trace, label, scope, tracing, who
+from fastconv.graph.variable import Variable
+from fastconv.operators import OPERATORS
+
+__all__ = ["Trace", "as_tensor", "constant", "is_symbolic", "label", "scope", "who"]
+
+
+class Trace:
+    """The inputs, variable reads and assignments of one traced function."""
+
+    def __init__(self) -> None:
+        self.inputs: list[Tensor] = []
+        self._reads: list[tuple[Variable, Tensor]] = []
+        self._assigned: list[tuple[Variable, Tensor]] = []
+
+    @staticmethod
+    def current() -> Trace | None:
+        """The trace in progress in this thread, if any."""
+        return current_trace()
+
+    def active(self) -> AbstractContextManager[Trace]:
+        """Makes this the current trace inside a with block."""
+        return tracing(self)
+
+    def input(self, shape: tuple[int, ...], dtype: str, name: str) -> Tensor:
+        """A new input of the function."""
+        node = Node(Leaf.input, None, (), [(shape, dtype)], payload=name)
+        self.inputs.append(node.outputs[0])
+        return node.outputs[0]
+
+    def read(self, variable: Variable) -> Tensor:
+        """The value of a variable, as assigned so far."""
+        for other, value in reversed(self._assigned):
+            if other.overlaps(variable):
+                return _part(value, variable.offset - other.offset, variable)
+        for other, tensor in self._reads:
+            if _same(other, variable):
+                return tensor
+        spec = (variable.shape, variable.dtype)
+        node = Node(
+            Leaf.variable, None, (), [spec], label=variable.name, payload=variable
+        )
+        self._reads.append((variable, node.outputs[0]))
+        return node.outputs[0]
+
+    def assign(self, variable: Variable, value: Any) -> None:
+        """Gives a variable its new value."""
+        tensor = as_tensor(value, dtype=variable.dtype)
+        if tensor.shape != variable.shape or tensor.dtype != variable.dtype:
+            raise ShapeError(
+                f"variable {variable.name!r}: expected a value {variable.dtype}"
+                f"{list(variable.shape)}, received {tensor.dtype}{list(tensor.shape)}"
+            )
+        kept = []
+        for other, old in self._assigned:
+            if not other.overlaps(variable):
+                kept.append((other, old))
+            elif not _same(other, variable):
+                raise ArgumentError(
+                    f"variable {variable.name!r} was already assigned in this function "
+                    f"as part of {other.name!r}; assign the same variables each time"
+                )
+        self._assigned = [*kept, (variable, tensor)]
+
+    def graph(self, outputs: list[Tensor]) -> Graph:
+        """What was traced, as a graph."""
+        graph = Graph(tuple(self.inputs), tuple(outputs), tuple(self._assigned))
+        for node in graph.nodes():
+            if node.kind is Leaf.input and node.outputs[0] not in self.inputs:
+                raise ArgumentError(
+                    f"a function uses {node.payload!r} of another traced function; "
+                    "give it as an argument, or keep the value in a Variable"
+                )
+        return graph
+
+
+def _same(a: Variable, b: Variable) -> bool:
+    return a.block is b.block and a.offset == b.offset and a.shape == b.shape
+
+
+def _part(value: Tensor, offset: int, variable: Variable) -> Tensor:
+    if offset == 0 and value.shape == variable.shape:
+        return value
+    if offset < 0 or offset + variable.size > value.size:
+        raise ArgumentError(
+            f"variable {variable.name!r} was assigned in part in this function, so it "
+            "cannot be read as a whole; read it before"
+        )
+    flat = OPERATORS["reshape"](value, (value.size,))
+    return OPERATORS["reshape"](flat[offset : offset + variable.size], variable.shape)
+
+
+def constant(value: Any, dtype: str | None = None) -> Tensor:
+    """A tensor with a fixed value; Python and float64 numbers become float32."""
+    array = np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise DtypeError(
+            f"expected numbers, received {type(value).__name__} {value!r:.80}"
+        )
+    if dtype is None:
+        known = array.dtype.name in DTYPES
+        dtype = array.dtype.name if known else "int64"
+        dtype = "float32" if array.dtype.kind == "f" else dtype
+    array = array.astype(dtype_name(dtype))
+    node = Node(Leaf.constant, None, (), [(array.shape, dtype)], payload=array)
+    return node.outputs[0]
+
+
+def as_tensor(value: Any, dtype: str | None = None) -> Tensor:
+    """A tensor from a tensor, a variable (its value now), an array or a number.
+
+    dtype: of a number or array; a tensor keeps its own.
+    """
+    if isinstance(value, Tensor):
+        return value
+    if isinstance(value, Variable):
+        trace = Trace.current()
+        if trace is None:
+            return constant(value.value, value.dtype)
+        return trace.read(value)
+    return constant(value, dtype)
+
+
+def is_symbolic(value: Any) -> bool:
+    """Whether ``value`` is, or holds, a symbolic tensor."""
+    if isinstance(value, list | tuple):
+        return any(map(is_symbolic, value))
+    if isinstance(value, dict):
+        return any(map(is_symbolic, value.values()))
+    return isinstance(value, Tensor)

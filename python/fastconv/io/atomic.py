@@ -1,0 +1,53 @@
+"""Writing a file so that there is always a whole one."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+
+def write(path: str | os.PathLike[str], data: bytes) -> None:
+    """Replaces the file at ``path`` by ``data``, at once.
+
+    The data go to a file beside it, which is synced, read back and renamed; then the
+    folder is synced. Whatever fails, and whenever the process dies, ``path`` is either
+    the old file or the new one.
+
+    Raises
+    ------
+    OSError with the path: no space, no permission, no such folder ...
+    """
+    target = Path(os.path.realpath(path))
+    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    try:
+        _write_synced(beside, data)
+        if beside.read_bytes() != data:
+            raise OSError(errno.EIO, "what was written reads back differently")
+        beside.replace(target)
+        _sync_folder(target.parent)
+    except OSError as error:
+        beside.unlink(missing_ok=True)
+        reason = error.strerror or str(error)
+        raise OSError(error.errno, reason, os.fspath(path)) from error
+    except BaseException:
+        beside.unlink(missing_ok=True)
+        raise
+
+
+def _write_synced(path: Path, data: bytes) -> None:
+    with path.open("wb") as file:
+        file.write(data)
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _sync_folder(path: Path) -> None:
+    folder = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # a file system that cannot sync folders
+            raise
+    finally:
+        os.close(folder)

@@ -1,0 +1,197 @@
+"""Layers: what a network is composed of, with Keras's names and arguments.
+
+Call a layer on arrays and it computes at once; call it on an `Input` and it becomes
+part of a model. A layer of your own is a subclass of `Layer`.
+"""
+
+from fastconv.layers.activation import (
+    ELU,
+    LeakyReLU,
+    ReLU,
+    Softmax,
+)
+from fastconv.layers.base import (
+    KerasTensor,
+    Layer,
+)
+from fastconv.layers.conv import (
+    Conv1D,
+    Conv2D,
+    Conv3D,
+    Convolution1D,
+    Convolution2D,
+    Convolution3D,
+)
+from fastconv.layers.conv_depthwise import (
+    DepthwiseConv1D,
+    DepthwiseConv2D,
+    SeparableConv1D,
+    SeparableConv2D,
+)
+from fastconv.layers.conv_transpose import (
+    Conv1DTranspose,
+    Conv2DTranspose,
+    Conv3DTranspose,
+)
+from fastconv.layers.core import (
+    Activation,
+    Flatten,
+    Input,
+    InputLayer,
+    Lambda,
+    Permute,
+    RepeatVector,
+    Reshape,
+)
+from fastconv.layers.dense import (
+    Dense,
+)
+from fastconv.layers.layout import (
+    image_data_format,
+    set_image_data_format,
+)
+from fastconv.layers.lecun import (
+    RBF,
+    PartialConv2D,
+    Subsampling2D,
+)
+from fastconv.layers.merge import (
+    Add,
+    Average,
+    Concatenate,
+    Maximum,
+    Minimum,
+    Multiply,
+    Subtract,
+    add,
+    average,
+    concatenate,
+    maximum,
+    minimum,
+    multiply,
+    subtract,
+)
+from fastconv.layers.norm import (
+    BatchNormalization,
+    LayerNormalization,
+    LocalResponseNormalization,
+)
+from fastconv.layers.operation import (
+    OpLayer,
+)
+from fastconv.layers.padding import (
+    Cropping1D,
+    Cropping2D,
+    Cropping3D,
+    ZeroPadding1D,
+    ZeroPadding2D,
+    ZeroPadding3D,
+)
+from fastconv.layers.pool import (
+    AveragePooling1D,
+    AveragePooling2D,
+    AveragePooling3D,
+    GlobalAveragePooling1D,
+    GlobalAveragePooling2D,
+    GlobalAveragePooling3D,
+    GlobalLpPooling1D,
+    GlobalLpPooling2D,
+    GlobalLpPooling3D,
+    GlobalMaxPooling1D,
+    GlobalMaxPooling2D,
+    GlobalMaxPooling3D,
+    LpPooling1D,
+    LpPooling2D,
+    LpPooling3D,
+    MaxPooling1D,
+    MaxPooling2D,
+    MaxPooling3D,
+)
+from fastconv.layers.regularization import (
+    Dropout,
+    SpatialDropout1D,
+    SpatialDropout2D,
+    SpatialDropout3D,
+)
+
+__all__ = [
+    "ELU",
+    "RBF",
+    "Activation",
+    "Add",
+    "Average",
+    "AveragePooling1D",
+    "AveragePooling2D",
+    "AveragePooling3D",
+    "BatchNormalization",
+    "Concatenate",
+    "Conv1D",
+    "Conv1DTranspose",
+    "Conv2D",
+    "Conv2DTranspose",
+    "Conv3D",
+    "Conv3DTranspose",
+    "Convolution1D",
+    "Convolution2D",
+    "Convolution3D",
+    "Cropping1D",
+    "Cropping2D",
+    "Cropping3D",
+    "Dense",
+    "DepthwiseConv1D",
+    "DepthwiseConv2D",
+    "Dropout",
+    "Flatten",
+    "GlobalAveragePooling1D",
+    "GlobalAveragePooling2D",
+    "GlobalAveragePooling3D",
+    "GlobalLpPooling1D",
+    "GlobalLpPooling2D",
+    "GlobalLpPooling3D",
+    "GlobalMaxPooling1D",
+    "GlobalMaxPooling2D",
+    "GlobalMaxPooling3D",
+    "Input",
+    "InputLayer",
+    "KerasTensor",
+    "Lambda",
+    "Layer",
+    "LayerNormalization",
+    "LeakyReLU",
+    "LocalResponseNormalization",
+    "LpPooling1D",
+    "LpPooling2D",
+    "LpPooling3D",
+    "MaxPooling1D",
+    "MaxPooling2D",
+    "MaxPooling3D",
+    "Maximum",
+    "Minimum",
+    "Multiply",
+    "OpLayer",
+    "PartialConv2D",
+    "Permute",
+    "ReLU",
+    "RepeatVector",
+    "Reshape",
+    "SeparableConv1D",
+    "SeparableConv2D",
+    "Softmax",
+    "SpatialDropout1D",
+    "SpatialDropout2D",
+    "SpatialDropout3D",
+    "Subsampling2D",
+    "Subtract",
+    "ZeroPadding1D",
+    "ZeroPadding2D",
+    "ZeroPadding3D",
+    "add",
+    "average",
+    "concatenate",
+    "image_data_format",
+    "maximum",
+    "minimum",
+    "multiply",
+    "set_image_data_format",
+    "subtract",
+]

@@ -1,0 +1,414 @@
+"""What every layer is: weights, a call, and the record of how layers were connected."""
+
+from __future__ import annotations
+
+import inspect
+import re
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import numpy as np
+
+from fastconv import initializers
+from fastconv.errors import ArgumentError, ShapeError
+from fastconv.graph.function import Function
+from fastconv.graph.ir import Tensor, dtype_name
+from fastconv.graph.scope import scope, tracing
+from fastconv.graph.trace import Trace
+from fastconv.graph.variable import Variable
+from fastconv.layers import context
+from fastconv.layers.config import constructor_arguments
+from fastconv.operators import Operators
+
+BatchShape = tuple[int | None, ...]
+
+# Every layer class that a saved model may name.
+LAYERS: dict[str, type[Layer]] = {}
+STAND_INS = (512, 768)  # for a None that is not the batch, while shapes are worked out
+_names: Counter[str] = Counter()
+
+
+class KerasTensor(Operators):
+    """The output of a layer in a model being described: a shape without values.
+
+    The first axis, the batch, is None. Layers, ops and operators accept it.
+    """
+
+    def __init__(self, shape: BatchShape, dtype: str, name: str = "") -> None:
+        self.shape = shape
+        self.dtype = dtype
+        self.name = name
+        self.origin: Call | None = None  # the call that makes it; None for an input
+
+    @property
+    def ndim(self) -> int:
+        """Number of axes, the batch among them."""
+        return len(self.shape)
+
+    def __fastconv_op__(self, op: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+        """Records an op of `fastconv.ops` as a layer."""
+        from fastconv.layers.operation import record
+
+        return record(op, args, kwargs)
+
+    def __repr__(self) -> str:
+        return f"<KerasTensor {self.dtype}{list(self.shape)} {self.name!r}>"
+
+
+class Call:
+    """One use of a layer in a model: what it was given and what it gave."""
+
+    def __init__(self, layer: Layer, args: Any, kwargs: Any) -> None:
+        self.layer = layer
+        self.args = args
+        self.kwargs = kwargs
+        self.inputs: list[KerasTensor] = flatten((args, kwargs), KerasTensor)
+        self.outputs: Any = None  # KerasTensors in the structure that call() returns
+
+
+class Layer:
+    """Base class of layers. A new one writes up to three methods.
+
+    - ``build(input_shape)`` makes the weights with `add_weight`;
+    - ``call(x)`` (also with ``training``) computes, with `fastconv.ops`, on tensors;
+    - ``get_config()`` returns the constructor's arguments, for saving.
+
+    Parameters
+    ----------
+    name: unique in a model; default the class name in lower case with a number.
+    trainable: whether training changes its weights.
+    dtype: of the weights and the computation; default "float32".
+
+    >>> import fastconv as fc
+    >>> class Scale(fc.layers.Layer):
+    ...     def build(self, input_shape):
+    ...         self.factor = self.add_weight("factor", (input_shape[-1],), "ones")
+    ...     def call(self, x):
+    ...         return x * self.factor
+    >>> Scale()([[1.0, 2.0]])
+    array([[1., 2.]], dtype=float32)
+    """
+
+    rank: ClassVar[int | None] = None  # axes of the input, where only that many will do
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        LAYERS.setdefault(cls.__name__, cls)
+
+    def __init__(
+        self,
+        *,
+        name: str | None = None,
+        trainable: bool = True,
+        dtype: Any = "float32",
+        **unknown: Any,
+    ) -> None:
+        self._sublayers: list[Layer] = []
+        self._weights: list[Variable] = []
+        self._eager: Function | None = None
+        self._calls: list[Call] = []
+        self.name = name or unique_name(type(self).__name__)
+        input_shape = unknown.pop("input_shape", None)
+        if "input_dim" in unknown:
+            input_shape = (unknown.pop("input_dim"),)
+        self.input_shape_hint = None if input_shape is None else tuple(input_shape)
+        if unknown:
+            raise ArgumentError(
+                f"layer {self.name!r} ({type(self).__name__}): unknown argument "
+                f"{', '.join(map(repr, unknown))}; it takes "
+                f"{', '.join(list(inspect.signature(type(self)).parameters))}"
+            )
+        self._trainable = bool(trainable)
+        self.dtype = dtype_name(dtype or "float32")
+        self.built = False
+
+    # Making weights -------------------------------------------------------------------
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the weights. ``input_shape``: (None, ...), or a list of them."""
+
+    def add_weight(
+        self,
+        name: str = "weight",
+        shape: tuple[int, ...] = (),
+        initializer: Any = "glorot_uniform",
+        trainable: bool = True,
+        *,
+        dtype: Any = None,
+    ) -> Variable:
+        """Makes a weight of this layer, filled by an initializer."""
+        context.spend(self.name, tuple(shape))
+        value = initializers.get(initializer)(tuple(shape))
+        dtype = dtype_name(dtype or self.dtype)
+        weight = Variable(value, f"{self.name}/{name}", trainable, dtype=dtype)
+        self._weights.append(weight)
+        return weight
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if isinstance(value, Layer) and name != "_model":
+            self._track(value)
+        elif isinstance(value, list | tuple):
+            for item in value:
+                if isinstance(item, Layer):
+                    self._track(item)
+        super().__setattr__(name, value)
+
+    def _track(self, layer: Layer) -> None:
+        if layer is not self and all(layer is not known for known in self._sublayers):
+            self._sublayers.append(layer)
+
+    # Weights --------------------------------------------------------------------------
+
+    @property
+    def trainable(self) -> bool:
+        """Whether training changes the weights; setting it reaches layers inside."""
+        return self._trainable
+
+    @trainable.setter
+    def trainable(self, value: bool) -> None:
+        self._trainable = bool(value)
+        for layer in self._sublayers:
+            layer.trainable = value
+
+    @property
+    def weights(self) -> list[Variable]:
+        """All weights, those of the layers inside included."""
+        found = dict.fromkeys(self._weights)
+        for layer in self._sublayers:
+            found.update(dict.fromkeys(layer.weights))
+        return list(found)
+
+    @property
+    def trainable_weights(self) -> list[Variable]:
+        """The weights that training changes."""
+        if not self._trainable:
+            return []
+        found = dict.fromkeys(w for w in self._weights if w.trainable)
+        for layer in self._sublayers:
+            found.update(dict.fromkeys(layer.trainable_weights))
+        return list(found)
+
+    @property
+    def non_trainable_weights(self) -> list[Variable]:
+        """The weights that training leaves alone (statistics, frozen layers)."""
+        trained = set(self.trainable_weights)
+        return [w for w in self.weights if w not in trained]
+
+    variables = weights
+    trainable_variables = trainable_weights
+    non_trainable_variables = non_trainable_weights
+
+    def get_weights(self) -> list[np.ndarray]:
+        """Copies of all weights, in the order of `weights`."""
+        return [w.numpy() for w in self.weights]
+
+    def set_weights(self, values: list[Any]) -> None:
+        """Sets all weights from arrays in the order of `weights`."""
+        values = list(values)
+        if len(values) != len(self.weights):
+            raise ArgumentError(
+                f"layer {self.name!r}: expected {len(self.weights)} arrays of weights, "
+                f"received {len(values)}"
+            )
+        arrays = [np.asarray(v) for v in values]
+        for weight, array in zip(self.weights, arrays, strict=True):
+            if weight.shape != array.shape:
+                raise ShapeError(
+                    f"layer {self.name!r}: weight {weight.name!r} has shape "
+                    f"{weight.shape}, received {array.shape}"
+                )
+        for weight, array in zip(self.weights, arrays, strict=True):
+            weight.assign(array)
+
+    def count_params(self) -> int:
+        """Number of values in all weights."""
+        return sum(w.size for w in self.weights)
+
+    # Calling --------------------------------------------------------------------------
+
+    def call(self, *args: Any, **kwargs: Any) -> Any:
+        """Computes the output; written by each layer."""
+        raise ArgumentError(
+            f"layer {self.name!r} ({type(self).__name__}) has no call()"
+        )
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """The output for arrays, for tensors of a traced function, or in a model."""
+        tensors = flatten((args, kwargs), KerasTensor)
+        if tensors:
+            return self._connect(args, kwargs)
+        if Trace.current() is None and not flatten((args, kwargs), Tensor):
+            return self._run_now(args, kwargs)
+        self._ensure_built(args)
+        training = kwargs.pop("training", None)
+        with scope(self.name), context.training(training):
+            if "training" in _parameters(type(self).call):
+                kwargs["training"] = context.is_training()
+            return self.call(*args, **kwargs)
+
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """Shape of the output for an input of shape (None, ...)."""
+        spec = _map(input_shape, _is_shape, lambda s: KerasTensor(tuple(s), self.dtype))
+        return _map(self._abstract((spec,), {}), _is_keras, lambda t: t.shape)
+
+    @property
+    def input(self) -> Any:
+        """What the layer was last connected to: a `KerasTensor`, or a list of them."""
+        args = self._last_call().args
+        return args[0] if args else self._last_call().inputs
+
+    @property
+    def output(self) -> Any:
+        """What the layer gave when it was last connected."""
+        return self._last_call().outputs
+
+    def _last_call(self) -> Call:
+        if not self._calls:
+            raise ArgumentError(
+                f"layer {self.name!r} has no input and output yet: it is not connected"
+            )
+        return self._calls[-1]
+
+    def _connect(self, args: Any, kwargs: Any) -> Any:
+        call = Call(self, args, kwargs)
+        call.outputs = self._abstract(args, kwargs)
+        for tensor in flatten(call.outputs, KerasTensor):
+            tensor.origin = call
+        self._calls.append(call)
+        return call.outputs
+
+    def _abstract(self, args: Any, kwargs: Any) -> Any:
+        """The outputs; traced with two sizes for None to see which axes follow it."""
+        small, large = (self._trace_with(args, kwargs, i) for i in (0, 1))
+        others = iter(flatten(large, Tensor))
+
+        def merge(tensor: Tensor) -> KerasTensor:
+            pairs = zip(tensor.shape, next(others).shape, strict=True)
+            shape = tuple(a if a == b else None for a, b in pairs)
+            return KerasTensor(shape, tensor.dtype, self.name)
+
+        return _map(small, lambda t: isinstance(t, Tensor), merge)
+
+    def _trace_with(self, args: Any, kwargs: Any, which: int) -> Any:
+        trace = Trace()
+
+        def stand_in(tensor: KerasTensor) -> Tensor:
+            unknown = (STAND_INS[which] for _ in tensor.shape[1:])
+            sizes = zip(tensor.shape, (2 + which, *unknown), strict=True)
+            shape = tuple(size if n is None else n for n, size in sizes)
+            return trace.input(shape, tensor.dtype, tensor.name)
+
+        with trace.active():
+            given = _map((args, kwargs), _is_keras, stand_in)
+            self._ensure_built(args)
+            return self(*given[0], **given[1])
+
+    def _ensure_built(self, args: Any) -> None:
+        self._check_rank(args)
+        if self.built:
+            return
+        shapes = _map(args[0] if args else (), _has_shape, _batch_shape)
+        with scope(self.name), tracing(None):
+            self.build(shapes)
+        self.built = True
+
+    def _check_rank(self, args: Any) -> None:
+        for tensor in args:
+            if self.rank and _has_shape(tensor) and len(tensor.shape) != self.rank:
+                raise ShapeError(
+                    f"layer {self.name!r} ({type(self).__name__}): expected an input "
+                    f"of {self.rank} axes, the batch among them, received shape "
+                    f"{tuple(tensor.shape)}"
+                )
+
+    def _run_now(self, args: Any, kwargs: Any) -> Any:
+        if self._eager is None:
+            self._eager = Function(self)
+        training = context.is_training()
+        result = self._eager(*args, **{"training": training, **kwargs})
+        context.advance()
+        return result
+
+    # Saving ---------------------------------------------------------------------------
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments as JSON-like data.
+
+        Each is read from the attribute of the same name; a class that keeps one
+        elsewhere writes a `get_config` of its own.
+        """
+        config: dict[str, Any] = {"name": self.name}
+        if not self._trainable:
+            config["trainable"] = False
+        if self.dtype != "float32":
+            config["dtype"] = self.dtype
+        return {**config, **constructor_arguments(self, Layer)}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> Layer:
+        """A layer from what `get_config` returned."""
+        return cls(**config)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.name!r}>"
+
+
+def unique_name(class_name: str) -> str:
+    """conv2d, conv2d_1, ... for Conv2D."""
+    words = r"(?<=[a-z])(?=[A-Z][a-z])|(?<=[a-z])(?=[A-Z]+$)|(?<=\dD)(?=[A-Z])"
+    base = re.sub(words, "_", class_name).lower()
+    count = _names[base]
+    _names[base] += 1
+    return base if count == 0 else f"{base}_{count}"
+
+
+def reset_names() -> None:
+    """Starts the numbers in layer names again."""
+    _names.clear()
+
+
+def flatten(value: Any, kind: type) -> list[Any]:
+    """All objects of ``kind`` in nested lists, tuples and dicts."""
+    if isinstance(value, kind):
+        return [value]
+    if isinstance(value, dict):
+        value = list(value.values())
+    if isinstance(value, list | tuple):
+        return [found for item in value for found in flatten(item, kind)]
+    return []
+
+
+def _map(value: Any, is_leaf: Callable[[Any], bool], f: Callable[[Any], Any]) -> Any:
+    if is_leaf(value):
+        return f(value)
+    if isinstance(value, dict):
+        return {k: _map(v, is_leaf, f) for k, v in value.items()}
+    if isinstance(value, list | tuple):
+        return type(value)(_map(v, is_leaf, f) for v in value)
+    return value
+
+
+map_structure = _map
+
+
+def _is_shape(value: Any) -> bool:
+    return isinstance(value, list | tuple) and all(
+        n is None or hasattr(n, "__index__") for n in value
+    )
+
+
+def _is_keras(value: Any) -> bool:
+    return isinstance(value, KerasTensor)
+
+
+def _has_shape(value: Any) -> bool:
+    return isinstance(value, Tensor | KerasTensor)
+
+
+def _batch_shape(tensor: Any) -> BatchShape:
+    return (None, *tensor.shape[1:])
+
+
+def _parameters(call: Callable[..., Any]) -> Any:
+    return inspect.signature(call).parameters

@@ -1,0 +1,92 @@
+"""Old argument names: accepted, with a DeprecationWarning that names the new one."""
+
+from __future__ import annotations
+
+import functools
+import sys
+import warnings
+from collections.abc import Callable
+from typing import Any, ParamSpec, TypeVar
+
+from fastconv.errors import ArgumentError
+
+P = ParamSpec("P")
+R = TypeVar("R")
+
+# Names of Keras 1 that several layers share.
+KERNEL = {"init": "kernel_initializer", "bias": "use_bias"}
+WINDOW = {
+    "border_mode": "padding",
+    "subsample": "strides",
+    "dim_ordering": "data_format",
+    "atrous_rate": "dilation_rate",
+}
+
+
+def renamed(**new_names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+    """Lets a constructor or method take arguments under old names: ``old="new"``.
+
+    >>> from fastconv.layers.compat import renamed
+    >>> class Box:
+    ...     @renamed(breadth="width")
+    ...     def __init__(self, width):
+    ...         self.width = width
+    >>> import warnings
+    >>> with warnings.catch_warnings(record=True) as seen:
+    ...     warnings.simplefilter("always")
+    ...     Box(breadth=3).width
+    3
+    >>> str(seen[0].message)
+    "Box: argument 'breadth' is now called 'width'"
+    """
+
+    def decorate(method: Callable[P, R]) -> Callable[P, R]:
+        @functools.wraps(method)
+        def accept(*args: P.args, **kwargs: P.kwargs) -> R:
+            translated = _translate(type(args[0]).__name__, kwargs, new_names)
+            return method(*args, **translated)
+
+        return accept
+
+    return decorate
+
+
+def _translate(
+    owner: str, arguments: dict[str, Any], new_names: dict[str, str]
+) -> dict[str, Any]:
+    """The arguments with old names replaced, and a warning for each."""
+    result = {}
+    for name, value in arguments.items():
+        new = new_names.get(name, name)
+        if new in result or (new != name and new in arguments):
+            raise ArgumentError(
+                f"{owner}: {new!r} was given twice, once by its old name"
+            )
+        if new != name:
+            deprecated(f"{owner}: argument {name!r} is now called {new!r}")
+        result[new] = value
+    return result
+
+
+def one_kernel_size(
+    owner: str, names: tuple[str, ...], args: tuple[Any, ...], arguments: dict[str, Any]
+) -> dict[str, Any]:
+    """``(filters, rows, columns)`` of Keras 1 as today's arguments."""
+    named = [arguments.pop(n) for n in names if n in arguments]
+    given = [*args[1:], *named]
+    if named or len(given) > 1:
+        deprecated(f"{owner}: the sizes of the kernel are now one 'kernel_size'")
+    result = dict(arguments)
+    if args:
+        result["filters"] = args[0]
+    if given:
+        result["kernel_size"] = given[0] if len(given) == 1 else tuple(given)
+    return result
+
+
+def deprecated(message: str) -> None:
+    """A DeprecationWarning at the line that called into fastconv."""
+    level, frame = 1, sys._getframe()
+    while frame is not None and frame.f_globals["__name__"].startswith("fastconv."):
+        level, frame = level + 1, frame.f_back  # type: ignore[assignment]
+    warnings.warn(message, DeprecationWarning, stacklevel=level)

@@ -1,0 +1,132 @@
+"""Ops and operators in the description of a model: each becomes a layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from fastconv import ops
+from fastconv.errors import ArgumentError, unknown_name
+from fastconv.layers.base import KerasTensor, Layer, flatten, unique_name
+from fastconv.operators import OPERATORS
+
+__all__ = ["OpLayer", "record"]
+
+
+def record(op: Callable[..., Any], args: Any, kwargs: Any) -> Any:
+    """The result of an op of `fastconv.ops` on `KerasTensor`s, by an `OpLayer`.
+
+    >>> import fastconv as fc
+    >>> x = fc.Input((8,))
+    >>> (fc.ops.relu(x) * 2.0)[:, :3].shape
+    (None, 3)
+    """
+    tensors = flatten((args, kwargs), KerasTensor)
+    distinct = list({id(t): t for t in tensors}.values())
+    name = _name(op)
+    given = _encode(tuple(args), distinct, name), _encode(kwargs, distinct, name)
+    return OpLayer(name, *given)(*distinct)
+
+
+class OpLayer(Layer):
+    """One op of `fastconv.ops` as a layer; `record` makes it.
+
+    Parameters
+    ----------
+    op: name of the op.
+    args, kwargs: its arguments as JSON-like data, tensors as ``{"tensor": number}``.
+
+    Raises
+    ------
+    UnknownNameError for an op that there is not.
+
+    >>> import fastconv as fc
+    >>> fc.layers.OpLayer("add", {"tuple": [{"tensor": 0}, 1.0]})([2.0])
+    array([3.], dtype=float32)
+    """
+
+    def __init__(
+        self, op: str, args: Any = None, kwargs: Any = None, **options: Any
+    ) -> None:
+        options["name"] = options.get("name") or unique_name(op)
+        super().__init__(**options)
+        self.op = op
+        self.args = {"tuple": [{"tensor": 0}]} if args is None else args
+        self.kwargs = {"dict": {}} if kwargs is None else kwargs
+        self.function = _function(op)
+
+    def call(self, *tensors: Any) -> Any:
+        """The op of the tensors and the constants."""
+        kwargs = _decode(self.kwargs, tensors)
+        return self.function(*_decode(self.args, tensors), **kwargs)
+
+
+def _name(op: Callable[..., Any]) -> str:
+    """The name under which `_function` finds an op."""
+    operators = [name for name, function in OPERATORS.items() if function is op]
+    name = operators[0] if operators else getattr(op, "__name__", repr(op))
+    if operators or getattr(ops, name, None) is op:
+        return name
+    raise ArgumentError(
+        f"{name!r} is no op of fastconv.ops; use a Lambda layer for functions of your "
+        "own"
+    )
+
+
+def _function(name: str) -> Callable[..., Any]:
+    if name in OPERATORS:
+        return OPERATORS[name]
+    if not name.startswith("_") and callable(getattr(ops, name, None)):
+        return getattr(ops, name)
+    raise unknown_name("op", name, [*OPERATORS, *ops.__all__])
+
+
+def _encode(value: Any, tensors: list[KerasTensor], op: str) -> Any:
+    """``value`` as JSON-like data: what JSON has not is a dict of one key."""
+
+    def all_of(values: Any) -> list[Any]:
+        return [_encode(v, tensors, op) for v in values]
+
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, KerasTensor):
+        return {"tensor": next(i for i, t in enumerate(tensors) if t is value)}
+    if isinstance(value, tuple):
+        return {"tuple": all_of(value)}
+    if isinstance(value, list):
+        return all_of(value)
+    if isinstance(value, dict):
+        return {"dict": dict(zip(value, all_of(value.values()), strict=True))}
+    if isinstance(value, slice):
+        return {"slice": all_of((value.start, value.stop, value.step))}
+    if value is Ellipsis:
+        return {"ellipsis": True}
+    if isinstance(value, type | np.dtype):
+        return np.dtype(value).name
+    if isinstance(value, np.ndarray | np.generic):
+        return {"array": value.tolist(), "dtype": value.dtype.name}
+    raise ArgumentError(
+        f"{op}: expected a model's tensors, numbers and arrays, received "
+        f"{value!r:.80}; weights and functions belong in a layer"
+    )
+
+
+def _decode(value: Any, tensors: Any) -> Any:
+    """What `_encode` encoded, with tensors in their places."""
+    if isinstance(value, list):
+        return [_decode(v, tensors) for v in value]
+    if not isinstance(value, dict):
+        return value
+    kind, content = next(iter(value.items()))
+    if kind == "tensor":
+        return tensors[content]
+    if kind == "dict":
+        return {k: _decode(v, tensors) for k, v in content.items()}
+    if kind == "array":
+        return np.array(content, value["dtype"])
+    if kind == "ellipsis":
+        return Ellipsis
+    parts = [_decode(v, tensors) for v in content]
+    return slice(*parts) if kind == "slice" else tuple(parts)

@@ -1,0 +1,121 @@
+"""From what the user gives to the batches of the loop."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+
+from fastconv.data import tree
+from fastconv.data.batches import Batches, as_batches
+from fastconv.errors import ArgumentError, DataError
+
+Batch = tuple[Any, Any, Any]
+
+
+def feed(
+    x: Any,
+    y: Any = None,
+    sample_weight: Any = None,
+    batch_size: int | str | None = None,
+    shuffle: bool = False,
+    seed: int = 0,
+) -> Batches:
+    """The data as batches; float64 arrays become float32 once, here.
+
+    batch_size: None is 32; "all" is one batch of everything.
+    """
+    if isinstance(x, list | tuple | dict) or hasattr(x, "__array__"):
+        x, y = (narrow(tree.to_arrays(v, name)) for v, name in ((x, "x"), (y, "y")))
+    if isinstance(batch_size, str):
+        if batch_size != "all":
+            raise ArgumentError(
+                f"batch_size: expected a number or 'all', got {batch_size!r}"
+            )
+        batch_size = max(1, tree.common_length((x, y, sample_weight), "data"))
+    return as_batches(x, y, sample_weight, batch_size, shuffle, seed)
+
+
+def narrow(value: Any) -> Any:
+    """float64 arrays as float32, except those that are mapped from a file."""
+
+    def one(array: Any, _: str) -> Any:
+        double = isinstance(array, np.ndarray) and array.dtype == np.float64
+        if not double or isinstance(array, np.memmap):
+            return array
+        return array.astype(np.float32)
+
+    return tree.tree_map(one, value, "")
+
+
+class Epochs:
+    """The batches of one epoch after the other, each of ``steps`` or of all there are.
+
+    With ``steps`` an epoch goes on where the one before stopped.
+    """
+
+    def __init__(self, data: Batches, steps: int | None) -> None:
+        if steps is not None and steps < 1:
+            raise ArgumentError(f"steps: expected 1 or more, received {steps!r}")
+        self.data = data
+        self.steps = steps
+        self._pass = 0
+        self._open: Iterator[Batch] | None = None
+
+    @property
+    def length(self) -> int | None:
+        """Batches in an epoch, None if unknown."""
+        return self.data.num_batches if self.steps is None else self.steps
+
+    def begin(self, epoch: int) -> None:
+        """Makes ``epoch`` the first one: of the order of samples, too."""
+        self._pass = epoch
+
+    def __iter__(self) -> Iterator[Batch]:
+        """The batches of the next epoch."""
+        if self.steps is None:
+            self._pass += 1
+            yield from self.data.batches(epoch=self._pass - 1)
+            return
+        for _ in range(self.steps):
+            yield self._next()
+
+    def _next(self) -> Batch:
+        for _ in range(2):
+            if self._open is None:
+                self._open = self.data.batches(epoch=self._pass)
+                self._pass += 1
+            batch = next(self._open, None)
+            if batch is not None:
+                return batch
+            self._open = None
+        raise DataError("data: an epoch without batches")
+
+
+def class_weights(class_weight: Mapping[int, float] | None, outputs: int) -> Any:
+    """A function from targets to the weights of their classes, or None."""
+    if class_weight is None:
+        return None
+    if outputs != 1:
+        raise ArgumentError(
+            f"class_weight: expected a model with one output, this one has {outputs}; "
+            "give sample_weight"
+        )
+    table = np.ones(max([*class_weight, 0]) + 1, np.float32)
+    for label, weight in class_weight.items():
+        if not hasattr(label, "__index__") or label < 0:
+            raise ArgumentError(
+                f"class_weight: expected class numbers, received {label!r}"
+            )
+        table[label] = weight
+
+    def weigh(y: np.ndarray) -> np.ndarray:
+        labels = y
+        if y.ndim > 1:
+            labels = y.argmax(-1) if y.shape[-1] > 1 else y[..., 0]
+        labels = labels.astype(np.int64)
+        inside = (labels >= 0) & (labels < len(table))
+        return np.where(inside, table[np.where(inside, labels, 0)], np.float32(1))
+
+    return weigh

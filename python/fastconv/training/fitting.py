@@ -1,0 +1,132 @@
+"""The loop over epochs and batches."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from fastconv.callbacks import CallbackList, History
+from fastconv.errors import ArgumentError
+from fastconv.training.feeding import Epochs, class_weights
+from fastconv.training.interrupt import Interrupt
+from fastconv.training.progress import Progress
+
+logger = logging.getLogger("fastconv")
+
+
+class Fit:
+    """One call of `Model.fit`."""
+
+    def __init__(
+        self,
+        model: Any,
+        data: Epochs,
+        validation: Epochs | None,
+        class_weight: Any = None,
+        validation_freq: Any = 1,
+    ) -> None:
+        self.model = model
+        self.data = data
+        self.validation = validation
+        self.validation_freq = validation_freq
+        self.class_weight = class_weight
+        self.interrupt = Interrupt()
+        self._weigh: Any = None
+
+    def run(self, first: int, last: int, verbose: Any, callbacks: Any) -> History:
+        """Trains from epoch ``first`` to before ``last``."""
+        if isinstance(last, bool) or not hasattr(last, "__index__") or last < 0:
+            raise ArgumentError(f"epochs: expected an integer >= 0, received {last!r}")
+        callbacks = (
+            list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
+        )
+        history = (
+            next((c for c in callbacks if isinstance(c, History)), None) or History()
+        )
+        others = [c for c in callbacks if c is not history]
+        params = {"epochs": last, "steps": self.data.length, "verbose": verbose}
+        self.hooks = CallbackList([*others, history], self.model, **params)
+        self.model.history = history
+        self.model.stop_training = False
+        self.data.begin(first)
+        self.hooks.call("on_train_begin")
+        with self.interrupt:
+            logs = self._epochs(first, last, verbose, history)
+        self.hooks.call("on_train_end", logs)
+        return history
+
+    def _epochs(self, first: int, last: int, verbose: Any, history: History) -> Any:
+        logs: dict[str, Any] = {}
+        for epoch in range(first, last):
+            self.hooks.call("on_epoch_begin", epoch)
+            progress = Progress(verbose, f"Epoch {epoch + 1}/{last}", self.data.length)
+            try:
+                logs, step = self._train(progress)
+                if self.interrupt.requested:
+                    self._stopped(epoch, step, logs, history)
+                    progress.end(logs)
+                    return logs
+                if self._validates(epoch + 1):
+                    logs.update(self._validate())
+                self.hooks.call("on_epoch_end", epoch, logs)
+                progress.end(logs)
+            finally:
+                progress.close()
+            if self.model.stop_training or self.interrupt.requested:
+                break
+        return logs
+
+    def _train(self, progress: Progress) -> tuple[dict[str, Any], int]:
+        """One epoch; gives its logs and the number of steps done."""
+        model, hooks, interrupt = self.model, self.hooks, self.interrupt
+        scores, step = model.scores, 0
+        scores.reset()
+        begins, ends = (hooks.listens(f"on_train_batch_{e}") for e in ("begin", "end"))
+        try:
+            for x, y, w in self.data:
+                if begins:
+                    hooks.call("on_train_batch_begin", step)
+                self._step(x, y, w)
+                step += 1
+                if ends:
+                    hooks.call("on_train_batch_end", step - 1, scores.logs())
+                progress.step(scores.logs)
+                if interrupt.requested or model.stop_training:
+                    break
+        except KeyboardInterrupt:
+            if interrupt.requested:  # the second one
+                raise
+            interrupt.requested = True
+        return scores.logs(), step
+
+    def _step(self, x: Any, y: Any, w: Any) -> None:
+        model = self.model
+        plans = model.prepare(x)
+        if self.class_weight is not None and y is not None:
+            if self._weigh is None:
+                self._weigh = class_weights(self.class_weight, len(model.output_names))
+            own = self._weigh(y)
+            w = own if w is None else own * w
+        packed = model.pack(x, y, w)
+        result = plans.train(*packed)
+        model.scores.update(model.output_names, result, *packed[1:])
+
+    def _validates(self, epoch: int) -> bool:
+        if self.validation is None:
+            return False
+        if hasattr(self.validation_freq, "__index__"):
+            return epoch % self.validation_freq == 0
+        return epoch in self.validation_freq
+
+    def _validate(self) -> dict[str, float]:
+        logs = self.model.evaluate_epoch(self.validation, self.hooks, verbose=0)
+        return {f"val_{name}": value for name, value in logs.items()}
+
+    def _stopped(self, epoch: int, step: int, logs: Any, history: History) -> None:
+        """After Ctrl-C: the history holds the part of the epoch that was done."""
+        logger.warning(
+            "training stopped by Ctrl-C in epoch %d after step %d", epoch + 1, step
+        )
+        self.model.stop_training = True
+        if step:
+            history.on_epoch_end(epoch, logs)

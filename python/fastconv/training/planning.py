@@ -1,0 +1,117 @@
+"""What a model's plans are and need, known before they run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastconv.errors import ArgumentError, DeviceError
+from fastconv.graph.lower import Executable
+from fastconv.layers.base import map_structure
+from fastconv.training.functional import is_spec
+
+
+def plan(model: Any, batch_size: int, training: bool) -> Executable:
+    """The plan of a step with ``batch_size`` samples; nothing runs."""
+    if not hasattr(batch_size, "__index__") or batch_size < 1:
+        raise ArgumentError(f"batch_size: expected an integer >= 1, got {batch_size!r}")
+    if training and model.objective is None:
+        raise ArgumentError(
+            f"model {model.name!r}: its training is not known yet: call "
+            "compile(optimizer, "
+            "loss) first, or ask with training=False"
+        )
+    if not model._described:
+        raise ArgumentError(
+            f"model {model.name!r}: its inputs are not known yet; call "
+            "build(input_shape), "
+            "or give the first layer an input_shape"
+        )
+    specs = input_specs(model)
+    x = map_structure(specs, is_spec, lambda t: _zeros(t.shape, t.dtype, batch_size))
+    plans = model.prepare(x)
+    if plans.device != "cpu":
+        raise DeviceError(
+            f"model {model.name!r}: device {plans.device!r} has no plans; compile with "
+            "device='cpu' to see them"
+        )
+    if not training:
+        return plans.executable("predict", x)
+    losses, _ = model.objective.of(model.output_names)
+    targets = []
+    for loss, spec in zip(losses, model.output_specs, strict=True):
+        shape = spec.shape[:-1] if loss is not None and loss.sparse else spec.shape
+        dtype = "int64" if loss is not None and loss.sparse else "float32"
+        targets.append(None if loss is None else _zeros(shape, dtype, batch_size))
+    return plans.executable("train", x, targets, [None] * len(targets))
+
+
+def input_specs(model: Any) -> Any:
+    """What the model takes, as `KerasTensor`."""
+    graph = model._graph
+    return model._build_spec if graph is None else graph.inputs
+
+
+def memory(model: Any, batch_size: int, training: bool) -> dict[str, int]:
+    """Bytes of the buffers of a plan."""
+    made = plan(model, batch_size, training)
+    arena, *rest = (int(n) for n in made.plan.buffer_bytes)
+    inputs = len(made.graph.inputs)
+    found = {
+        "arena": arena,
+        "inputs": sum(rest[:inputs]),
+        "variables": sum(rest[inputs:-1]),
+        "constants": rest[-1],
+    }
+    return {**found, "total": sum(found.values())}
+
+
+def explanation(model: Any, batch_size: int, training: bool) -> str:
+    """The steps of a plan, a line each."""
+    made = plan(model, batch_size, training)
+    rows: list[tuple[str, ...]] = [
+        ("layer", "op", "kernel", "output", "bytes", "operations", "declined")
+    ]
+    report = made.report()
+    rows += [
+        (
+            line.layer,
+            line.op,
+            line.kernel,
+            "x".join(map(str, line.shape)),
+            f"{line.bytes:,}",
+            f"{line.flops:,}",
+            "; ".join(line.declined),
+        )
+        for line in report
+    ]
+    total = sum(line.flops for line in report)
+    mode = "training" if training else "inference"
+    return "\n".join(
+        (
+            f"{model.name}: {mode}, batch {batch_size}, {len(report)} steps, "
+            f"{total:,} operations, arena {made.arena_bytes:,} bytes",
+            *_aligned(rows),
+        )
+    )
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
+    lines = []
+    for row in rows:
+        cells = []
+        for i, (cell, width) in enumerate(zip(row, widths, strict=True)):
+            cells.append(cell.rjust(width) if i in (4, 5) else cell.ljust(width))
+        lines.append("  ".join(cells).rstrip())
+    return lines
+
+
+def _zeros(shape: tuple[int | None, ...], dtype: str, batch: int) -> np.ndarray:
+    if any(n is None for n in shape[1:]):
+        raise ArgumentError(
+            f"expected a model with fixed sizes, received an input or output of shape "
+            f"{shape}; its memory follows from the data"
+        )
+    return np.zeros((batch, *shape[1:]), dtype)  # type: ignore[arg-type]

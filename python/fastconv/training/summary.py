@@ -1,0 +1,112 @@
+"""The table of a model: shapes, parameters, operations, memory."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from fastconv.errors import DeviceError, FastconvError
+from fastconv.graph.ir import RULES, Leaf, Tensor
+from fastconv.graph.trace import Trace
+from fastconv.layers import context
+from fastconv.layers.base import KerasTensor, Layer, flatten, map_structure
+from fastconv.training import planning
+from fastconv.training.functional import is_spec
+
+HEADER = ("Layer (type)", "Output shape", "Parameters", "Operations")
+UNKNOWN_SIZE = 224  # stands for a None that is not the batch
+
+
+def table(model: Any, batch_size: int) -> str:
+    """All lines of the summary."""
+    operations, shapes = _traced(model) if model._described else ({}, {})
+    rows = [
+        (
+            f"{layer.name} ({type(layer).__name__})",
+            str(shapes.get(layer.name, "?")),
+            f"{layer.count_params():,}",
+            f"{operations[layer.name]:,}" if operations else "?",
+        )
+        for layer in model.layers
+    ]
+    widths = [max(len(row[i]) for row in (HEADER, *rows)) for i in range(4)]
+    line = "-" * (sum(widths) + 6)
+    lines = [f"Model: {model.name}", line, _row(HEADER, widths), line]
+    lines += [_row(row, widths) for row in rows]
+    lines += [
+        line,
+        *_totals(model, sum(operations.values())),
+        *_memory(model, batch_size),
+    ]
+    return "\n".join(lines)
+
+
+def _row(cells: tuple[str, ...], widths: list[int]) -> str:
+    name, shape, parameters, operations = cells
+    return "  ".join(
+        (
+            name.ljust(widths[0]),
+            shape.ljust(widths[1]),
+            parameters.rjust(widths[2]),
+            operations.rjust(widths[3]),
+        )
+    )
+
+
+def _totals(model: Any, operations: int) -> list[str]:
+    trainable = sum(w.size for w in model.trainable_weights)
+    total = sum(w.size for w in model.weights)
+    return [
+        f"Parameters: {total:,} ({trainable:,} trainable, {total - trainable:,} not)",
+        f"Operations: {operations:,} for one sample, forward",
+    ]
+
+
+def _memory(model: Any, batch_size: int) -> list[str]:
+    lines = []
+    for training, title in ((True, "training"), (False, "inference")):
+        try:
+            total = planning.memory(model, batch_size, training)["total"]
+            text = f"{total:,} bytes for a batch of {batch_size}"
+        except DeviceError:
+            return []
+        except FastconvError as error:
+            text = f"not known ({error})"
+        lines.append(f"Memory of {title}: {text}")
+    return lines
+
+
+def _traced(model: Any) -> tuple[Counter[str], dict[str, Any]]:
+    """Operations of each layer for one sample, and the shape of its last output."""
+    trace = Trace()
+
+    def stand_in(spec: Any) -> Tensor:
+        sizes = (UNKNOWN_SIZE if n is None else n for n in spec.shape[1:])
+        return trace.input((1, *sizes), spec.dtype, spec.name)
+
+    with trace.active(), context.training(False):
+        specs = map_structure(planning.input_specs(model), is_spec, stand_in)
+        outputs = flatten(model.forward(specs), Tensor)
+        graph = trace.graph(outputs)
+    operations: Counter[str] = Counter({layer.name: 0 for layer in model.layers})
+    shapes: dict[str, Any] = {}
+    for node in graph.nodes():
+        name = node.label.split("/")[0]
+        if isinstance(node.kind, Leaf) or name not in operations:
+            continue
+        operations[name] += RULES[node.kind].cost(node)
+        shapes[name] = (None, *node.outputs[0].shape[1:])
+    return operations, {**shapes, **_connected_shapes(model)}
+
+
+def _connected_shapes(model: Any) -> dict[str, Any]:
+    """The shapes that the connection of a model says, one layer at a time."""
+    graph = model._graph
+    if graph is None:
+        return {}
+    shapes: dict[str, Any] = {}
+    for call in graph.calls:
+        layer: Layer = call.layer
+        found = [t.shape for t in flatten(call.outputs, KerasTensor)]
+        shapes[layer.name] = found[0] if len(found) == 1 else found
+    return shapes

@@ -1,0 +1,498 @@
+"""compile, fit, evaluate, predict: what a model can do with data."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from fastconv import ops, optimizers
+from fastconv.callbacks import CallbackList, History
+from fastconv.data import tree
+from fastconv.data.split import split_validation
+from fastconv.errors import ArgumentError, DataError
+from fastconv.graph.ir import Tensor
+from fastconv.graph.variable import Variable
+from fastconv.layers import context
+from fastconv.layers.base import KerasTensor, flatten, map_structure
+from fastconv.layers.compat import deprecated, renamed
+from fastconv.training import planning, summary
+from fastconv.training.feeding import Epochs, class_weights, feed, narrow
+from fastconv.training.fitting import Fit
+from fastconv.training.functional import align
+from fastconv.training.objectives import Objective, Scores
+from fastconv.training.plans import Plans
+from fastconv.training.progress import Progress, resolve
+
+logger = logging.getLogger("fastconv")
+
+
+class Trainer:
+    """The part of `Model` that trains, evaluates and predicts."""
+
+    if TYPE_CHECKING:  # what the other parts of Model bring
+        name: str
+        _graph: Any
+        call: Any
+        build_for: Any
+        gather: Any
+
+    optimizer: Any = None
+    objective: Objective | None = None
+    scores: Scores | None = None
+    stop_training = False
+    _plans: Plans | None = None
+    _random_state: Variable | None = None
+    _output_structure: Any = None
+    _names: list[str] | None = None
+    _prepared = False
+    history: History | None = None
+
+    # Set up ---------------------------------------------------------------------------
+
+    def compile(
+        self,
+        optimizer: Any = "sgd",
+        loss: Any = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
+        weighted_metrics: Any = None,
+        run_eagerly: bool = False,
+        steps_per_execution: int = 1,
+        jit_compile: Any = "auto",
+        auto_scale_loss: bool = True,
+        *,
+        device: str = "auto",
+    ) -> None:
+        """Says how the model is trained.
+
+        Parameters
+        ----------
+        optimizer: a name, or an `optimizers.Optimizer`; default "sgd".
+        loss: a name, a `losses.Loss`, or a function of (y_true, y_pred); for several
+            outputs a list, or a dict by output name. Default none: only to predict.
+        loss_weights: numbers that multiply the losses of outputs; list or dict.
+        metrics: names, `metrics.Metric` objects or functions of arrays; for several
+            outputs a list of lists, or a dict. "accuracy" follows the shapes.
+        weighted_metrics: the same, computed with the sample weights.
+        device: "auto", "cpu", or "reference" (NumPy, slow).
+        run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: as in Keras, and
+            without effect: every step is one compiled plan.
+
+        Raises
+        ------
+        UnknownNameError for an unknown optimizer, loss or metric.
+
+        >>> import fastconv as fc
+        >>> model = fc.Sequential([fc.Input((2,)), fc.layers.Dense(1)])
+        >>> model.compile(fc.optimizers.SGD(0.1), loss="mse")
+        >>> model.optimizer
+        <SGD learning_rate=0.1>
+        """
+        ignored = (run_eagerly, steps_per_execution, jit_compile, auto_scale_loss)
+        if ignored != (False, 1, "auto", True):
+            logger.debug("compile: run_eagerly, jit_compile ... have no effect")
+        self.optimizer = optimizers.get(optimizer)
+        self.objective = None if loss is None else Objective(loss, loss_weights)
+        self.scores = Scores(self.objective, metrics, weighted_metrics)
+        self._test_scores = Scores(self.objective, metrics, weighted_metrics)
+        self._plans = Plans(self, device)
+        self._prepared = False
+        if self._described and self.objective is not None:
+            self.objective.of(self.output_names)
+
+    @property
+    def random_state(self) -> Variable:
+        """Seed and step of the dropout of this model, int64[2]."""
+        if self._random_state is None:
+            self._random_state = context.random_state()
+        return self._random_state
+
+    @property
+    def output_names(self) -> list[str]:
+        """A name for each output."""
+        if self._names is None:
+            self._names = self._find_names()
+        return self._names
+
+    def _find_names(self) -> list[str]:
+        graph = self._graph
+        if graph is not None:
+            return graph.output_names
+        structure = self._output_structure
+        if isinstance(structure, dict):
+            return list(structure)
+        count = len(flatten(structure, KerasTensor))
+        return ["output"] if count == 1 else [f"output_{i + 1}" for i in range(count)]
+
+    @property
+    def output_specs(self) -> list[KerasTensor]:
+        """Shape and dtype of each output."""
+        graph = self._graph
+        return flatten(
+            self._output_structure if graph is None else graph.outputs, KerasTensor
+        )
+
+    @property
+    def _described(self) -> bool:
+        """Whether the outputs are known."""
+        known = self._graph
+        return known is not None or self._output_structure is not None
+
+    def reset_plans(self) -> None:
+        """Forgets the plans, after layers were added or taken away."""
+        self._names, self._prepared = None, False
+        if self._plans is not None:
+            self._plans.clear()
+
+    # Data -----------------------------------------------------------------------------
+
+    def prepare(self, x: Any) -> Plans:
+        """Builds the model for such data, if it is not built, and gives the plans."""
+        if self._prepared:
+            assert self._plans is not None
+            return self._plans
+        if not self._described:
+            specs = tree.tree_map(_spec, x, "x")
+            self.build_for(specs)
+        if self._plans is None:
+            self._plans = Plans(self, "auto")
+        self.gather()
+        self._prepared = True
+        return self._plans
+
+    def pack(self, x: Any, y: Any, w: Any) -> tuple[Any, list[Any], list[Any]]:
+        """One batch as plans take it: lists in the order of inputs and outputs."""
+        names = self.output_names
+        if y is None:
+            raise ArgumentError(f"model {self.name!r}: expected targets y beside x")
+        if len(names) == 1 and isinstance(y, np.ndarray):
+            targets, weights = [y], [w]
+        else:
+            targets = align(y, names, "y")
+            given = w if isinstance(w, list | tuple | dict) else [w] * len(names)
+            weights = align(given, names, "sample_weight")
+        return x, targets, weights
+
+    def forward(self, x: Any) -> Any:
+        """The outputs for tensors, inside a traced function; without a label."""
+        call = self.call
+        if self._graph is None:
+            x = map_structure(x, _is_narrowed, lambda t: ops.cast(t, "float32"))
+        if "training" in inspect.signature(call).parameters:
+            return call(x, training=context.is_training())
+        return call(x)
+
+    def _need_loss(self) -> None:
+        if self.objective is None:
+            raise ArgumentError(
+                f"model {self.name!r} has no loss yet: call compile(optimizer, loss) "
+                "first"
+            )
+
+    # One batch ------------------------------------------------------------------------
+
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        class_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """One training step on one batch.
+
+        Returns
+        -------
+        The loss, or a list of the loss and metrics, or with ``return_dict`` a dict: of
+        this batch only.
+        """
+        self._need_loss()
+        x, y, w = _on_batch(x, y, sample_weight)
+        plans = self.prepare(x)
+        weigh = class_weights(class_weight, len(self.output_names))
+        if weigh is not None:
+            w = weigh(y) if w is None else weigh(y) * w
+        assert self.scores is not None
+        self.scores.reset()
+        packed = self.pack(x, y, w)
+        result = plans.train(*packed)
+        self.scores.update(self.output_names, result, *packed[1:])
+        return _flat(self.scores.logs(), return_dict)
+
+    def test_on_batch(
+        self,
+        x: Any,
+        y: Any = None,
+        sample_weight: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Loss and metrics of one batch; as `train_on_batch`, but nothing changes."""
+        self._need_loss()
+        x, y, w = _on_batch(x, y, sample_weight)
+        plans = self.prepare(x)
+        self._test_scores.reset()
+        packed = self.pack(x, y, w)
+        result = plans.test(*packed)
+        self._test_scores.update(self.output_names, result, *packed[1:])
+        return _flat(self._test_scores.logs(), return_dict)
+
+    def predict_on_batch(self, x: Any) -> Any:
+        """The outputs for one batch, as arrays."""
+        x = narrow(tree.to_arrays(x, "x"))
+        return self.prepare(x).predict(x)
+
+    # Many batches ---------------------------------------------------------------------
+
+    @renamed(nb_epoch="epochs", samples_per_epoch="steps_per_epoch")
+    def fit(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | str | None = None,
+        epochs: int = 1,
+        verbose: Any = "auto",
+        callbacks: Any = None,
+        validation_split: float = 0.0,
+        validation_data: Any = None,
+        shuffle: bool = True,
+        class_weight: Any = None,
+        sample_weight: Any = None,
+        initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
+        validation_steps: int | None = None,
+        validation_batch_size: int | None = None,
+        validation_freq: Any = 1,
+    ) -> History:
+        """Trains the model.
+
+        Parameters
+        ----------
+        x: an array (samples, ...), a list or dict of them, or any iterable of batches
+            (x, y) or (x, y, sample_weight).
+        y: targets, for arrays.
+        batch_size: samples in a step; None is 32, "all" takes all samples at once.
+        epochs: the number of the last epoch; each sees all samples once.
+        verbose: 0 nothing, 1 a bar, 2 one line an epoch, "auto".
+        callbacks: a list of `callbacks.Callback`.
+        validation_split: share of the samples, the last ones, kept for validation.
+        validation_data: (x, y), (x, y, sample_weight), or an iterable of batches.
+        shuffle: whether each epoch has an order of its own, from the seed and the
+            epoch.
+        class_weight: dict from class number to a factor of its samples' loss.
+        sample_weight: factors of the samples' loss.
+        initial_epoch: the first epoch's number; to go on with a training.
+        steps_per_epoch: steps of an epoch; default all batches.
+        validation_steps, validation_batch_size: the same for validation.
+        validation_freq: validate every so many epochs, or a list of epochs (from 1).
+
+        Returns
+        -------
+        A `callbacks.History`. After Ctrl-C, too: the step in progress ends, and
+        training stops there with everything consistent; a second Ctrl-C raises.
+
+        Raises
+        ------
+        ArgumentError before `compile`, or for arguments that do not fit; ShapeError for
+        data that do not fit the model; DataError for no samples, NaN, labels out of
+        range; OutOfMemoryError if the plan does not fit into memory.
+
+        >>> import fastconv as fc
+        >>> import numpy as np
+        >>> model = fc.Sequential([fc.Input((1,)), fc.layers.Dense(1)])
+        >>> model.compile(fc.optimizers.SGD(0.1), loss="mse")
+        >>> x = np.linspace(-1, 1, 64)[:, None]
+        >>> history = model.fit(x, 3 * x, epochs=100, verbose=0)
+        >>> bool(history.history["loss"][-1] < 1e-3)
+        True
+        """
+        self._need_loss()
+        validation_size = validation_batch_size or batch_size
+        validation = None
+        if validation_split and validation_data is None:
+            (x, y, sample_weight), validation_data = split_validation(
+                x, y, sample_weight, validation_split
+            )
+        if validation_data is not None:
+            validation = Epochs(
+                _validation(validation_data, validation_size), validation_steps
+            )
+        seed = int(self.random_state.value[0])
+        data = feed(x, y, sample_weight, batch_size, shuffle, seed)
+        fit = Fit(
+            self, Epochs(data, steps_per_epoch), validation, class_weight,
+        validation_freq )  # fmt: skip
+        return fit.run(initial_epoch, epochs, verbose, callbacks or [])
+
+    def fit_generator(self, generator: Any, *args: Any, **kwargs: Any) -> History:
+        """Keras 1's name of `fit` for iterables of batches."""
+        deprecated("Model: fit_generator is now fit")
+        given = dict(zip(("steps_per_epoch", "epochs"), args, strict=False))
+        return self.fit(generator, **given, **kwargs)
+
+    def evaluate(
+        self,
+        x: Any = None,
+        y: Any = None,
+        batch_size: int | str | None = None,
+        verbose: Any = "auto",
+        sample_weight: Any = None,
+        steps: int | None = None,
+        callbacks: Any = None,
+        return_dict: bool = False,
+    ) -> Any:
+        """Loss and metrics over data, in inference mode; arguments as `fit`.
+
+        Returns
+        -------
+        The loss, or a list of the loss and metrics, or with ``return_dict`` a dict.
+
+        >>> import fastconv as fc
+        >>> import numpy as np
+        >>> model = fc.Sequential([fc.Input((1,)), fc.layers.Dense(1)])
+        >>> model.compile(loss="mse")
+        >>> round(model.evaluate(np.zeros((8, 1)), np.ones((8, 1)), verbose=0), 6)
+        1.0
+        """
+        self._need_loss()
+        data = Epochs(feed(x, y, sample_weight, batch_size), steps)
+        hooks = CallbackList(callbacks or [], self, steps=data.length, verbose=verbose)
+        logs = self.evaluate_epoch(data, hooks, verbose)
+        return _flat(logs, return_dict)
+
+    def evaluate_epoch(
+        self, data: Epochs, hooks: CallbackList, verbose: Any
+    ) -> dict[str, float]:
+        """Loss and metrics over the batches of one epoch."""
+        scores = self._test_scores
+        scores.reset()
+        progress = Progress(verbose, "Evaluate", data.length)
+        hooks.call("on_test_begin")
+        for step, batch in enumerate(data):
+            hooks.call("on_test_batch_begin", step)
+            plans = self.prepare(batch[0])
+            packed = self.pack(*batch)
+            result = plans.test(*packed)
+            scores.update(self.output_names, result, *packed[1:])
+            if hooks.listens("on_test_batch_end"):
+                hooks.call("on_test_batch_end", step, scores.logs())
+            progress.step(scores.logs)
+        logs = scores.logs()
+        hooks.call("on_test_end", logs)
+        progress.end(logs)
+        return logs
+
+    def predict(
+        self,
+        x: Any,
+        batch_size: int | str | None = None,
+        verbose: Any = "auto",
+        steps: int | None = None,
+        callbacks: Any = None,
+    ) -> Any:
+        """The outputs for data, in inference mode.
+
+        Parameters
+        ----------
+        x: an array, a list or dict of arrays, or an iterable of batches.
+        batch_size, verbose, steps, callbacks: as `fit`.
+
+        Returns
+        -------
+        An array (samples, ...), or the structure of the model's outputs.
+
+        >>> import fastconv as fc
+        >>> import numpy as np
+        >>> model = fc.Sequential([fc.Input((2,)), fc.layers.Dense(3)])
+        >>> model.predict(np.zeros((5, 2)), verbose=0).shape
+        (5, 3)
+        """
+        if isinstance(x, np.ndarray) and len(x) == 0:
+            return self.predict_on_batch(x)
+        data = Epochs(feed(x, batch_size=batch_size), steps)
+        hooks = CallbackList(callbacks or [], self, steps=data.length, verbose=verbose)
+        if verbose == "auto" and resolve(verbose) == 2:
+            verbose = 0  # a line that says nothing
+        progress = Progress(verbose, "Predict", data.length)
+        hooks.call("on_predict_begin")
+        parts = []
+        for step, (batch, _, _) in enumerate(data):
+            hooks.call("on_predict_batch_begin", step)
+            parts.append(self.prepare(batch).predict(batch))
+            if hooks.listens("on_predict_batch_end"):
+                hooks.call("on_predict_batch_end", step, {"outputs": parts[-1]})
+            progress.step(dict)
+        hooks.call("on_predict_end")
+        progress.end({})
+        if not parts:
+            raise DataError("predict: no batches")
+        return _joined(parts)
+
+    # Looking --------------------------------------------------------------------------
+
+    def summary(self, print_fn: Any = None, batch_size: int = 32) -> None:
+        """Prints layers, shapes, parameters, operations, and the exact memory.
+
+        Operations are floating-point operations of one sample's forward pass; memory is
+        that of the plans for ``batch_size`` samples.
+        """
+        (print_fn or print)(summary.table(self, batch_size))
+
+    def explain(self, batch_size: int = 32, training: bool = True) -> None:
+        """Prints the plan: each step's kernel, why, shape, bytes and operations."""
+        print(planning.explanation(self, batch_size, training))
+
+    def memory(self, batch_size: int = 32, training: bool = True) -> dict[str, int]:
+        """Bytes that a step needs, known exactly before it runs.
+
+        Returns
+        -------
+        dict of arena (activations, gradients, workspace), inputs, variables (weights,
+        optimiser slots), constants, and total.
+        """
+        return planning.memory(self, batch_size, training)
+
+
+def _is_narrowed(value: Any) -> bool:
+    """Images as bytes: layers compute in float32."""
+    return isinstance(value, Tensor) and value.dtype == "uint8"
+
+
+def _spec(array: Any, name: str) -> KerasTensor:
+    return KerasTensor((None, *array.shape[1:]), _narrow_name(array.dtype), name)
+
+
+def _narrow_name(dtype: np.dtype) -> str:
+    return "float32" if dtype in (np.float64, np.uint8) else dtype.name
+
+
+def _on_batch(x: Any, y: Any, w: Any) -> tuple[Any, Any, Any]:
+    parts = tuple(tree.to_arrays(v, n) for v, n in ((x, "x"), (y, "y"), (w, "w")))
+    tree.common_length(parts, "batch")
+    return narrow(parts[0]), narrow(parts[1]), parts[2]
+
+
+def _validation(data: Any, batch_size: Any) -> Any:
+    if isinstance(data, tuple) and len(data) in (2, 3):
+        x, y, *w = data
+        return feed(x, y, w[0] if w else None, batch_size)
+    return feed(data, batch_size=batch_size)
+
+
+def _flat(logs: dict[str, float], return_dict: bool) -> Any:
+    if return_dict:
+        return logs
+    values = list(logs.values())
+    return values[0] if len(values) == 1 else values
+
+
+def _joined(parts: list[Any]) -> Any:
+    """The results of all batches, one after the other, in their structure."""
+    first = parts[0]
+    if isinstance(first, dict):
+        return {k: _joined([p[k] for p in parts]) for k in first}
+    if isinstance(first, list | tuple):
+        return type(first)(_joined([p[i] for p in parts]) for i in range(len(first)))
+    return first if len(parts) == 1 else np.concatenate(parts)

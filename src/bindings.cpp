@@ -1,0 +1,259 @@
+// The Python module fastconv._core: glue only.
+#include "bindings.h"
+
+#include <pybind11/numpy.h>
+#include <pybind11/stl.h>
+
+#include <cstring>
+#include <map>
+
+#include "cpu/isa.h"
+#include "cpu/threads.h"
+#include "fastconv/plan.h"
+
+namespace py = pybind11;
+
+namespace fastconv {
+namespace {
+
+const char* error_class(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::argument: return "ArgumentError";
+    case ErrorKind::shape: return "ShapeError";
+    case ErrorKind::data: return "DataError";
+    case ErrorKind::format: return "FormatError";
+    case ErrorKind::device: return "DeviceError";
+    case ErrorKind::out_of_memory: return "OutOfMemoryError";
+    case ErrorKind::io: break;
+  }
+  return nullptr;
+}
+
+void translate_error(std::exception_ptr pointer) {
+  try {
+    if (pointer) std::rethrow_exception(pointer);
+  } catch (const Error& error) {
+    const char* name = error_class(error.kind());
+    py::object type = name ? py::module_::import("fastconv.errors").attr(name)
+                           : py::module_::import("builtins").attr("OSError");
+    PyErr_SetString(type.ptr(), error.what());
+  }
+}
+
+std::string numpy_name(Dtype dtype) {
+  switch (dtype) {
+    case Dtype::float32: return "float32";
+    case Dtype::float64: return "float64";
+    case Dtype::bfloat16: return "uint16";  // NumPy has no bfloat16: its bits
+    case Dtype::float16: return "float16";
+    case Dtype::int64: return "int64";
+    case Dtype::int32: return "int32";
+    case Dtype::uint8: return "uint8";
+    case Dtype::boolean: return "bool";
+  }
+  return "";
+}
+
+std::vector<py::ssize_t> shape_of(const Tensor& t) { return {t.dims, t.dims + t.rank}; }
+
+// A NumPy array over the memory of a tensor; `owner` keeps it alive (None: the caller does).
+py::array view(const Tensor& t, py::handle owner) {
+  return py::array(py::dtype(numpy_name(t.dtype)), shape_of(t), t.data, owner);
+}
+
+Slot make_slot(Dtype dtype, const std::vector<int64_t>& dims, int buffer, int64_t offset) {
+  if (dims.size() > kMaxRank)
+    throw Error(ErrorKind::shape, "expected at most " + std::to_string(kMaxRank) +
+                                      " axes, received " + std::to_string(dims.size()));
+  Slot slot{};
+  slot.tensor.dtype = dtype;
+  slot.tensor.rank = static_cast<int32_t>(dims.size());
+  std::copy(dims.begin(), dims.end(), slot.tensor.dims);
+  slot.buffer = buffer;
+  slot.offset = offset;
+  return slot;
+}
+
+Step make_step(OpKind kind, const py::object& attrs, std::vector<int32_t> inputs,
+               std::vector<int32_t> outputs, std::string label) {
+  Step step{kind, {}, std::move(inputs), std::move(outputs), 0, 0, std::move(label), ""};
+  const std::string bytes = attrs.is_none() ? "" : attrs.attr("to_bytes")().cast<std::string>();
+  if (static_cast<int32_t>(bytes.size()) != op_info(kind).attr_bytes)
+    throw Error(ErrorKind::argument, std::string(op_info(kind).name) + ": wrong attributes");
+  std::memcpy(step.attrs.bytes, bytes.data(), bytes.size());
+  return step;
+}
+
+// Hands a host step to Python. The functions get views that are only valid during the call.
+void call_python(const std::vector<py::function>& functions, int index, const KernelCall& call) {
+  py::gil_scoped_acquire gil;
+  py::list inputs;
+  for (int i = 0; i < call.n_inputs; ++i)
+    inputs.append(py::array(py::dtype(numpy_name(call.inputs[i].dtype)), shape_of(call.inputs[i]),
+                            call.inputs[i].data));
+  const py::sequence results = functions.at(index)(*inputs);
+  for (int i = 0; i < call.n_outputs; ++i)
+    view(call.outputs[i], py::none())[py::ellipsis()] = results[i];
+}
+
+// A plan with the Python objects that its buffers live in.
+struct BoundPlan {
+  BoundPlan(const Backend& backend, PlanData data, std::vector<py::function> callbacks)
+      : plan(backend, std::move(data)), functions(std::move(callbacks)) {
+    plan.set_callback(
+        [this](int index, const KernelCall& call) { call_python(functions, index, call); });
+  }
+
+  void bind(int index, const py::array& array) {
+    if (!(array.flags() & py::array::c_style))
+      throw Error(ErrorKind::argument, "plan: expected a C-contiguous array");
+    plan.bind(index, const_cast<void*>(array.data()), array.nbytes());
+    owners[index] = array;
+  }
+
+  py::array fetch(int slot, Arena& arena) {
+    Tensor tensor = plan.data().slots.at(slot).tensor;
+    tensor.data = plan.address(slot, arena);
+    return py::array(py::dtype(numpy_name(tensor.dtype)), shape_of(tensor), tensor.data);
+  }
+
+  Plan plan;
+  std::vector<py::function> functions;
+  std::map<int, py::object> owners;
+};
+
+const Backend& backend_named(const std::string& name) {
+  if (name == "cpu") return cpu_backend();
+  throw Error(ErrorKind::device, "no backend '" + name + "' in this build");
+}
+
+py::list explain(const BoundPlan& bound) {
+  py::list lines;
+  for (size_t i = 0; i < bound.plan.choices().size(); ++i) {
+    const KernelChoice& choice = bound.plan.choices()[i];
+    lines.append(py::make_tuple(choice.kernel ? choice.kernel->name : "", choice.workspace_bytes,
+                                choice.declined));
+  }
+  return lines;
+}
+
+}  // namespace
+
+void bind_plan(py::module_& m) {
+  py::class_<Slot>(m, "Slot")
+      .def(py::init(&make_slot), py::arg("dtype"), py::arg("dims"), py::arg("buffer"),
+           py::arg("offset"))
+      .def_readwrite("buffer", &Slot::buffer)
+      .def_readwrite("offset", &Slot::offset);
+  py::class_<Step>(m, "Step")
+      .def(py::init(&make_step), py::arg("kind"), py::arg("attrs"), py::arg("inputs"),
+           py::arg("outputs"), py::arg("label") = "")
+      .def_readonly("kind", &Step::kind)
+      .def_readonly("inputs", &Step::inputs)
+      .def_readonly("outputs", &Step::outputs)
+      .def_readwrite("workspace_offset", &Step::workspace_offset)
+      .def_readwrite("workspace_bytes", &Step::workspace_bytes)
+      .def_readonly("label", &Step::label)
+      .def_readwrite("kernel", &Step::kernel);
+  py::class_<Port>(m, "Port")
+      .def(py::init([](std::string name, int slot) { return Port{std::move(name), slot}; }),
+           py::arg("name"), py::arg("slot"))
+      .def_readonly("name", &Port::name)
+      .def_readonly("slot", &Port::slot);
+  py::class_<Backend>(m, "Backend")
+      .def_readonly("name", &Backend::name)
+      .def_readonly("detail", &Backend::detail)
+      .def(
+          "kernels",
+          [](const Backend& backend, OpKind kind) {
+            const KernelList list = backend.kernels(kind);
+            std::vector<std::string> names;
+            for (int i = 0; i < list.count; ++i) names.push_back(list.kernels[i].name);
+            return names;
+          },
+          py::arg("kind"));
+  py::class_<Arena>(m, "Arena")
+      .def(py::init<const Backend&>(), py::arg("backend"), py::keep_alive<1, 2>())
+      .def(
+          "reserve", [](Arena& arena, int64_t bytes) { arena.reserve(bytes); }, py::arg("bytes"))
+      .def("memory",
+           [](const py::object& self) {
+             Arena& arena = self.cast<Arena&>();
+             return py::array(py::dtype("uint8"), {arena.bytes()}, arena.reserve(0), self);
+           })
+      .def_property_readonly("bytes", &Arena::bytes);
+  py::class_<BoundPlan>(m, "Plan")
+      .def(py::init([](const Backend& backend, std::vector<Slot> slots, std::vector<Step> steps,
+                       std::vector<int64_t> buffer_bytes, std::vector<Port> inputs,
+                       std::vector<Port> outputs, std::vector<py::function> callbacks) {
+             return std::make_unique<BoundPlan>(
+                 backend,
+                 PlanData{std::move(slots), std::move(steps), std::move(buffer_bytes),
+                          std::move(inputs), std::move(outputs)},
+                 std::move(callbacks));
+           }),
+           py::arg("backend"), py::arg("slots"), py::arg("steps"), py::arg("buffer_bytes"),
+           py::arg("inputs"), py::arg("outputs"),
+           py::arg("callbacks") = std::vector<py::function>{}, py::keep_alive<1, 2>())
+      .def("bind", &BoundPlan::bind, py::arg("index"), py::arg("array"))
+      .def(
+          "run", [](BoundPlan& bound, Arena& arena) { bound.plan.run(arena); }, py::arg("arena"),
+          py::call_guard<py::gil_scoped_release>())
+      .def(
+          "profile", [](BoundPlan& bound, Arena& arena) { return bound.plan.profile(arena); },
+          py::arg("arena"), py::call_guard<py::gil_scoped_release>())
+      .def("fetch", &BoundPlan::fetch, py::arg("slot"), py::arg("arena"))
+      .def("explain", &explain)
+      .def_property_readonly("buffer_bytes",
+                             [](const BoundPlan& b) { return b.plan.data().buffer_bytes; })
+      .def(
+          "save",
+          [](const BoundPlan& bound, const std::string& path, const std::vector<int>& stored) {
+            save_plan(path, bound.plan, stored);
+          },
+          py::arg("path"), py::arg("stored"));
+  m.def("backend", &backend_named, py::arg("name"), py::return_value_policy::reference);
+  m.def(
+      "choose_kernel",
+      [](const Backend& backend, const Step& step, const std::vector<Slot>& slots) {
+        const KernelChoice choice = choose_kernel(backend, step, slots);
+        return py::make_tuple(choice.kernel ? choice.kernel->name : "", choice.workspace_bytes,
+                              choice.declined);
+      },
+      py::arg("backend"), py::arg("step"), py::arg("slots"));
+}
+
+void bind_machine(py::module_& m) {
+  m.def("thread_count", &cpu::thread_count);
+  m.def("thread_count_reason", &cpu::thread_count_reason);
+  m.def("set_thread_count", &cpu::set_thread_count, py::arg("threads"));
+  m.def(
+      "measure_peak",
+      [](double seconds) {
+        const cpu::Peak peak = [&] {
+          py::gil_scoped_release release;
+          return cpu::measure_peak(seconds);
+        }();
+        return py::dict(py::arg("gflops") = peak.gflops,
+                        py::arg("gbytes_per_second") = peak.gbytes_per_second,
+                        py::arg("threads") = peak.threads);
+      },
+      py::arg("seconds") = 1.0);
+  m.def("active_isa", [] { return cpu::active_isa().name; });
+  m.def("isas", [] {
+    py::list isas;
+    for (const cpu::Isa& isa : cpu::built_isas())
+      isas.append(py::make_tuple(isa.name, isa.features, isa.supported()));
+    return isas;
+  });
+}
+
+}  // namespace fastconv
+
+PYBIND11_MODULE(_core, m) {
+  py::register_exception_translator(&fastconv::translate_error);
+  m.attr("__version__") = FASTCONV_VERSION;
+  fastconv::bind_attrs(m);
+  fastconv::bind_plan(m);
+  fastconv::bind_machine(m);
+}

@@ -1,0 +1,117 @@
+// Which kernel computes a convolution.
+#include "conv.h"
+
+#include "gemm.h"
+
+namespace fastconv::cpu::FASTCONV_ISA {
+namespace {
+
+// A convolution is a matrix product where every output reads pixels of its own: windows of one
+// pixel that step by one, or a single window that covers the whole input.
+bool pointwise(const WindowGeometry& g) {
+  for (int a = 0; a < 3; ++a)
+    if (g.kernel[a] != 1 || g.stride[a] != 1 || g.pad_before[a] != 0 || g.input[a] != g.output[a])
+      return false;
+  return true;
+}
+
+bool covers_input(const WindowGeometry& g) {
+  for (int a = 0; a < 3; ++a)
+    if (g.output[a] != 1 || g.pad_before[a] != 0 || g.kernel[a] != g.input[a] ||
+        (g.dilation[a] != 1 && g.kernel[a] != 1))
+      return false;
+  return true;
+}
+
+const char* product_declines(const KernelCall& call) {
+  const WindowGeometry& g = geometry(call);
+  if (const char* reason = needs_float32(call)) return reason;
+  if (g.groups != 1) return "groups > 1";
+  if (!pointwise(g) && !covers_input(g)) return "windows overlap, leave gaps or reach padding";
+  return nullptr;
+}
+
+const char* implicit_declines(const KernelCall& call) {
+  if (const char* reason = needs_float32(call)) return reason;
+  if (window_taps(geometry(call)) > kMostRuns) return "too large a window";
+  return nullptr;
+}
+
+// The sizes of the product of a direction, with src as [rows, depth] and weights as [depth, K].
+GemmAttrs forward_attrs(const WindowGeometry& g, const Epilogue& epilogue) {
+  const int64_t rows = g.batch * g.output[0] * g.output[1] * g.output[2];
+  return {1, rows, g.out_channels, g.in_channels * window_taps(g), 0, 0, 0, 0, epilogue};
+}
+GemmAttrs backward_data_attrs(const WindowGeometry& g) {
+  const GemmAttrs f = forward_attrs(g, {});
+  return {1, f.m, f.k, f.n, 0, 1, 0, 0, {}};
+}
+GemmAttrs backward_weights_attrs(const WindowGeometry& g) {
+  const GemmAttrs f = forward_attrs(g, {});
+  return {1, f.k, f.n, f.m, 1, 0, 0, 0, {}};
+}
+
+void run_product(const KernelCall& call, const GemmAttrs& a) {
+  gemm({a, input<float>(call, 0), input<float>(call, 1),
+        a.epilogue.bias ? input<float>(call, 2) : nullptr, output<float>(call, 0),
+        static_cast<float*>(call.workspace)});
+}
+
+GemmAttrs forward_attrs(const KernelCall& call) {
+  return forward_attrs(geometry(call), attrs<ConvAttrs>(call).epilogue);
+}
+
+void forward_product(const KernelCall& call) { run_product(call, forward_attrs(call)); }
+void backward_data_product(const KernelCall& call) {
+  run_product(call, backward_data_attrs(geometry(call)));
+}
+void backward_weights_product(const KernelCall& call) {
+  run_product(call, backward_weights_attrs(geometry(call)));
+}
+
+int64_t forward_product_workspace(const KernelCall& call) {
+  return gemm_workspace(forward_attrs(call));
+}
+int64_t backward_data_product_workspace(const KernelCall& call) {
+  return gemm_workspace(backward_data_attrs(geometry(call)));
+}
+int64_t backward_weights_product_workspace(const KernelCall& call) {
+  return gemm_workspace(backward_weights_attrs(geometry(call)));
+}
+
+constexpr Kernel kForward[] = {
+    {"gemm", product_declines, forward_product_workspace, forward_product},
+    {"grouped_lanes", conv_grouped_declines, conv_grouped_workspace, conv_grouped},
+    {"implicit_gemm", implicit_declines, conv_implicit_workspace, conv_implicit},
+    {"direct_loop", needs_float32, nullptr, conv_direct},
+};
+constexpr Kernel kBackwardData[] = {
+    {"gemm", product_declines, backward_data_product_workspace, backward_data_product},
+    {"grouped_lanes", conv_grouped_declines, conv_backward_data_grouped_workspace,
+     conv_backward_data_grouped},
+    {"scatter_windows", conv_scatter_declines, conv_scatter_workspace, conv_backward_data_scatter},
+    {"implicit_gemm", implicit_declines, conv_backward_data_implicit_workspace,
+     conv_backward_data_implicit},
+    {"direct_loop", needs_float32, nullptr, conv_backward_data_direct},
+};
+constexpr Kernel kBackwardWeights[] = {
+    {"gemm", product_declines, backward_weights_product_workspace, backward_weights_product},
+    {"grouped_lanes", conv_grouped_declines, conv_backward_weights_grouped_workspace,
+     conv_backward_weights_grouped},
+    {"implicit_gemm", implicit_declines, conv_backward_weights_implicit_workspace,
+     conv_backward_weights_implicit},
+    {"direct_loop", needs_float32, nullptr, conv_backward_weights_direct},
+};
+
+}  // namespace
+
+KernelList conv_kernels(OpKind kind) {
+  switch (kind) {
+    case OpKind::conv: return list(kForward);
+    case OpKind::conv_backward_data: return list(kBackwardData);
+    case OpKind::conv_backward_weights: return list(kBackwardWeights);
+    default: return {nullptr, 0};
+  }
+}
+
+}  // namespace fastconv::cpu::FASTCONV_ISA

@@ -1,0 +1,73 @@
+// The kernels of convolution, by the file that holds them; conv.cpp puts them in order.
+#pragma once
+#include "conv_gather.h"
+#include "kernels.h"
+#include "microkernel.h"
+
+namespace fastconv::cpu::FASTCONV_ISA {
+
+// The tensors of a direction in the words of a gather: `in` is what is read, `out` what is written.
+struct GatherCall {
+  GatherProblem problem;
+  const float *in, *weights, *bias;
+  float *out, *workspace;
+  Epilogue epilogue;
+};
+
+static inline GatherCall gather_call(const KernelCall& call, bool backward) {
+  const ConvAttrs& a = attrs<ConvAttrs>(call);
+  const bool bias = !backward && a.epilogue.bias;
+  return {{&a.geometry, backward},
+          input<float>(call, 0),
+          input<float>(call, 1),
+          bias ? input<float>(call, 2) : nullptr,
+          output<float>(call, 0),
+          static_cast<float*>(call.workspace),
+          backward ? Epilogue{} : a.epilogue};
+}
+
+static inline const WindowGeometry& geometry(const KernelCall& call) {
+  return attrs<ConvAttrs>(call).geometry;
+}
+
+static inline int64_t window_taps(const WindowGeometry& g) {
+  return g.kernel[0] * g.kernel[1] * g.kernel[2];
+}
+
+// Stands for every input pixel, or line of the window, that lies in the padding.
+static inline int64_t zero_floats(const GatherProblem& p) {
+  const WindowGeometry& g = *p.geometry;
+  const int64_t channels = p.backward ? g.out_channels : g.in_channels;
+  return padded(g.kernel[2] * channels + kLanes);
+}
+
+// conv_implicit.cpp: a dense product, rows of input read where they lie.
+void conv_implicit(const KernelCall& call);
+void conv_backward_data_implicit(const KernelCall& call);
+int64_t conv_implicit_workspace(const KernelCall& call);
+int64_t conv_backward_data_implicit_workspace(const KernelCall& call);
+
+// conv_weights.cpp: the weight gradient as a dense product over blocks of output positions.
+void conv_backward_weights_implicit(const KernelCall& call);
+int64_t conv_backward_weights_implicit_workspace(const KernelCall& call);
+
+// conv_scatter.cpp: the data gradient of few channels.
+const char* conv_scatter_declines(const KernelCall& call);
+void conv_backward_data_scatter(const KernelCall& call);
+int64_t conv_scatter_workspace(const KernelCall& call);
+
+// conv_grouped.cpp: several small groups side by side in one vector.
+const char* conv_grouped_declines(const KernelCall& call);
+void conv_grouped(const KernelCall& call);
+void conv_backward_data_grouped(const KernelCall& call);
+void conv_backward_weights_grouped(const KernelCall& call);
+int64_t conv_grouped_workspace(const KernelCall& call);
+int64_t conv_backward_data_grouped_workspace(const KernelCall& call);
+int64_t conv_backward_weights_grouped_workspace(const KernelCall& call);
+
+// conv_direct.cpp: plain loops for every geometry.
+void conv_direct(const KernelCall& call);
+void conv_backward_data_direct(const KernelCall& call);
+void conv_backward_weights_direct(const KernelCall& call);
+
+}  // namespace fastconv::cpu::FASTCONV_ISA

@@ -1,0 +1,185 @@
+// The weight gradient as a dense product over output positions:
+// dweights[tap, channel][k] = sum over positions of src[position, tap][channel] *
+// ddst[position][k].
+#include "conv.h"
+#include "conv_widen.h"
+
+namespace fastconv::cpu::FASTCONV_ISA {
+namespace {
+
+constexpr int64_t kBlock = 128;  // positions between two visits of the sums
+constexpr int64_t kSlice = 56;   // rows of a run in one item of work
+// Narrow, so that a block of ddst leaves room in L1.
+constexpr int64_t kColumns = 2 * kLanes;
+
+// src N D H W C, ddst N O P Q K, dweights [taps Cg][K]. The sum over positions is cut into
+// `chunks`, each with sums of its own unless there is one; the rows of dweights into `items`, of
+// which a task takes `items_in_task` for one panel of one group.
+struct Plan {
+  Gather g;
+  RunShape shape;
+  int64_t C, K, Kg;
+  int64_t rows_in_run, slices, items, panels;
+  int64_t chunks, chunk_positions, items_in_task, row_tasks;
+  int64_t dweights_floats;
+};
+
+RunShape block_shape(const Gather& g) {
+  for (int64_t block = kBlock; block >= kBlock / 4; block /= 2) {
+    const RunShape shape = run_shape(g, block);
+    if (shape.merged) return shape;
+  }
+  return run_shape(g, kBlock);
+}
+
+Plan plan_of(const WindowGeometry& w) {
+  constexpr int64_t kTasks = 32, kMostPartial = 1 << 22, kLeastPositions = 256;
+  Plan p = {};
+  p.g = phase_of({&w, false}, 0);
+  p.shape = block_shape(p.g);
+  p.C = w.in_channels;
+  p.K = w.out_channels;
+  p.Kg = p.K / w.groups;
+  p.rows_in_run = p.shape.taps_in_run * p.g.in_channels;
+  p.slices = ceil_div(p.rows_in_run, kSlice);
+  p.items = p.shape.runs * p.slices;
+  p.panels = ceil_div(p.Kg, kColumns);
+  p.dweights_floats = p.g.taps * p.g.in_channels * p.K;
+
+  const int64_t useful = ceil_div(p.g.positions, kLeastPositions);
+  int64_t chunks = kMostPartial / p.dweights_floats;
+  const int64_t wanted_chunks = ceil_div(kTasks, p.panels * w.groups);
+  chunks = chunks < wanted_chunks ? chunks : wanted_chunks;
+  chunks = chunks < useful ? chunks : useful;
+  p.chunks = chunks > 1 ? chunks : 1;
+  p.chunk_positions = ceil_div(p.g.positions, p.chunks);
+  const int64_t wanted = ceil_div(kTasks, p.chunks * p.panels * w.groups);
+  p.items_in_task = ceil_div(p.items, wanted);
+  p.row_tasks = ceil_div(p.items, p.items_in_task);
+  return p;
+}
+
+// dst[i] = the `width` columns of position i, zeros behind the valid ones.
+void pack_columns(const float* src, int64_t step, int64_t count, int64_t valid, int vectors,
+                  float* dst) {
+  for (int64_t i = 0; i < count; ++i, src += step)
+    for (int v = 0; v < vectors; ++v, dst += kLanes) {
+      const int64_t left = valid - v * kLanes;
+      store(dst, left >= kLanes ? load(src + v * kLanes) : load_part(src + v * kLanes, left));
+    }
+}
+
+// Adds the products of one block of positions to rows [first_item, last_item) of a panel.
+void add_block(const Plan& p, const RowTable& table, const float* b, int64_t b_step, int vectors,
+               int64_t columns, int64_t first_item, int64_t last_item, float* dst) {
+  for (int64_t r = 0; r < table.runs; ++r) {
+    const int64_t run = table.run_at[r] / p.shape.taps_in_run;
+    for (int64_t slice = 0; slice < p.slices; ++slice) {
+      const int64_t item = run * p.slices + slice, row = slice * kSlice;
+      if (item < first_item || item >= last_item) continue;
+      const int64_t left = p.rows_in_run - row, rows = left < kSlice ? left : kSlice;
+      for_tiles(rows, tile_rows(vectors), [&](int64_t first, int tile) {
+        float* at = dst + (run * p.rows_in_run + row + first) * p.K;
+        run_column_tile(tile, vectors,
+                        {table.rows + r * table.step,
+                         row + first,
+                         table.count,
+                         b,
+                         b_step,
+                         at,
+                         p.K,
+                         columns,
+                         true,
+                         {nullptr, Activation::identity, 0}});
+      });
+    }
+  }
+}
+
+void clear(const Plan& p, int64_t first_item, int64_t last_item, int64_t columns, float* dst) {
+  for (int64_t item = first_item; item < last_item; ++item) {
+    const int64_t row = item % p.slices * kSlice, left = p.rows_in_run - row;
+    float* at = dst + (item / p.slices * p.rows_in_run + row) * p.K;
+    for (int64_t i = 0; i < (left < kSlice ? left : kSlice); ++i, at += p.K)
+      for (int64_t k = 0; k < columns; ++k) at[k] = 0;
+  }
+}
+
+// One task: some rows of one panel of one group, over the positions of one chunk.
+void sum_chunk(const Plan& p, const float* src, const float* ddst, const float* zeros,
+               int64_t group, int64_t panel, int64_t row_task, int64_t chunk, float* sums) {
+  const int64_t column = panel * kColumns, left = p.Kg - column;
+  const int64_t columns = left < kColumns ? left : kColumns;
+  const int vectors = vectors_for(columns);
+  const int64_t first_item = row_task * p.items_in_task, end = first_item + p.items_in_task;
+  const int64_t last_item = end < p.items ? end : p.items;
+  const int64_t first = chunk * p.chunk_positions, stop = first + p.chunk_positions;
+  const int64_t last = stop < p.g.positions ? stop : p.g.positions;
+  const bool in_place = p.K == columns && columns == vectors * kLanes;
+  float* dst = sums + group * p.Kg + column;
+  clear(p, first_item, last_item, columns, dst);
+
+  RowTable table;
+  alignas(64) float packed[kBlock * kColumns];
+  for (int64_t at = first; at < last; at += p.shape.block) {
+    const int64_t count = last - at < p.shape.block ? last - at : p.shape.block;
+    fill_table(p.g, p.shape, src + group * p.g.in_channels, zeros, at, count, table);
+    const float* b = ddst + at * p.K + group * p.Kg + column;
+    if (!in_place) pack_columns(b, p.K, count, columns, vectors, packed);
+    add_block(p, table, in_place ? b : packed, vectors * kLanes, vectors, columns, first_item,
+              last_item, dst);
+  }
+}
+
+// dst[i] = the sum of the chunks' sums, in their order.
+void add_chunks(const float* sums, int64_t chunks, int64_t count, float* dst) {
+  parallel_blocks(count, 1024, chunks, [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) dst[i] = sums[i];
+    for (int64_t chunk = 1; chunk < chunks; ++chunk)
+      for (int64_t i = begin; i < end; ++i) dst[i] += sums[chunk * count + i];
+  });
+}
+
+void run_weights(const WindowGeometry& w, const float* src, const float* ddst, float* dweights,
+                 float* workspace) {
+  const Plan p = plan_of(w);
+  float* zeros = workspace;
+  float* sums = p.chunks > 1 ? zeros + zero_floats({&w, false}) : dweights;
+  __builtin_memset(zeros, 0, static_cast<size_t>(zero_floats({&w, false})) * sizeof(float));
+
+  const int64_t tasks = p.chunks * w.groups * p.panels * p.row_tasks;
+  const int64_t work = p.dweights_floats * p.g.positions / tasks / kLanes;
+  parallel_for(tasks, work, [&](int64_t task) {
+    const int64_t row_task = task % p.row_tasks, rest = task / p.row_tasks;
+    const int64_t panel = rest % p.panels, group = rest / p.panels % w.groups;
+    const int64_t chunk = rest / p.panels / w.groups;
+    sum_chunk(p, src, ddst, zeros, group, panel, row_task, chunk, sums + chunk * p.dweights_floats);
+  });
+  if (p.chunks > 1) add_chunks(sums, p.chunks, p.dweights_floats, dweights);
+}
+
+}  // namespace
+
+void conv_backward_weights_implicit(const KernelCall& call) {
+  const WindowGeometry& g = geometry(call);
+  const float *src = input<float>(call, 0), *ddst = input<float>(call, 1);
+  float* dweights = output<float>(call, 0);
+  float* workspace = static_cast<float*>(call.workspace);
+  const int64_t by = best_widening(g);
+  if (by == 1) return run_weights(g, src, ddst, dweights, workspace);
+  const WindowGeometry wide = widened(g, by);
+  float* rest = workspace + padded(plan_of(wide).dweights_floats);
+  run_weights(wide, src, ddst, workspace, rest);
+  gather_weights(g, by, workspace, dweights);
+}
+
+int64_t conv_backward_weights_implicit_workspace(const KernelCall& call) {
+  const int64_t by = best_widening(geometry(call));
+  const WindowGeometry w = widened(geometry(call), by);
+  const Plan p = plan_of(w);
+  const int64_t partial = p.chunks > 1 ? p.chunks * p.dweights_floats : 0;
+  const int64_t spread = by > 1 ? padded(p.dweights_floats) : 0;
+  return (zero_floats({&w, false}) + partial + spread) * static_cast<int64_t>(sizeof(float));
+}
+
+}  // namespace fastconv::cpu::FASTCONV_ISA

@@ -1,0 +1,37 @@
+// The CPU behind the backend contract.
+#include <sys/mman.h>
+
+#include <cstdlib>
+
+#include "fastconv/plan.h"
+#include "isa.h"
+#include "team.h"
+
+namespace fastconv {
+namespace {
+
+constexpr int64_t kHugePage = int64_t{2} << 20;
+
+// Large blocks are aligned to huge pages and ask for them: a page fault costs more than the 4 KiB
+// it brings.
+void* allocate(int64_t bytes) {
+  const int64_t alignment = bytes >= kHugePage ? kHugePage : 64;
+  const int64_t rounded = (bytes + alignment - 1) / alignment * alignment;
+  void* memory = std::aligned_alloc(static_cast<size_t>(alignment), static_cast<size_t>(rounded));
+  if (memory && alignment == kHugePage)
+    madvise(memory, static_cast<size_t>(rounded), MADV_HUGEPAGE);
+  return memory;
+}
+
+void release(void* memory, int64_t) { std::free(memory); }
+
+}  // namespace
+
+const Backend& cpu_backend() {
+  static const Backend backend{
+      kBackendVersion, "cpu",   cpu::active_isa().name, cpu::active_isa().kernels,
+      allocate,        release, cpu::with_team};
+  return backend;
+}
+
+}  // namespace fastconv

@@ -1,0 +1,362 @@
+// C[batch,m,n] = A[batch,m,k] B[batch,k,n].
+//
+// A is read where it lies. B is packed to panels [k][columns of the panel], unless there are too
+// few rows to pay for it; then it is read where it lies, and if it is stored [n,k] the operands
+// change places.
+#include "gemm.h"
+
+#include "activation.h"
+#include "microkernel.h"
+
+namespace fastconv::cpu::FASTCONV_ISA {
+namespace {
+
+constexpr int64_t kFewRows = 4 * kLanes;  // few enough to leave B where it lies
+constexpr int64_t kDepth = 1024;          // of a panel that stays in L2
+constexpr int64_t kStreamDepth = 16;      // of a block of B that is read once, from DRAM
+constexpr int64_t kColumnDepth = 256;     // of a block of B that a task packs for itself
+constexpr int64_t kColumnRows = 4 * kMostBlockRows;
+
+enum class Path {
+  packed,    // B packed in workspace
+  in_place,  // B where it lies, but for the last columns
+  swapped,   // B's rows times A's columns
+  columns,   // A stored [k,m]
+};
+
+struct Plan {
+  Path path;
+  int64_t rows, row_blocks;  // a task's rows of A (of B when swapped)
+  int64_t panels, panels_in_task, panel_tasks;
+  int64_t chunks, chunk_depth, depth;
+  bool streamed;                // B comes from DRAM, once
+  int64_t a_step, b_step;       // floats from one matrix of the batch to the next
+  int64_t packed_step, packed;  // floats of one packed matrix, of all
+  int64_t partial;              // floats of the chunks' sums
+};
+
+Path path_of(const GemmAttrs& a) {
+  if (a.transpose_a) return Path::columns;
+  if (a.transpose_b) return a.m <= kFewRows ? Path::swapped : Path::packed;
+  const bool already_packed = a.n <= kPanel && a.n % kLanes == 0;
+  return a.m <= kFewRows || already_packed ? Path::in_place : Path::packed;
+}
+
+// The last columns of B are packed where a whole vector would reach over the end.
+int64_t tail_columns(const GemmAttrs& a) { return a.n % kLanes ? (a.n - 1) % kPanel + 1 : 0; }
+
+void plan_packing(const GemmAttrs& a, Plan& p) {
+  switch (p.path) {
+    case Path::packed: p.packed_step = a.k * padded(a.n); break;
+    case Path::in_place: p.packed_step = a.k * padded(tail_columns(a)); break;
+    case Path::swapped: p.packed_step = a.k * padded(a.m); break;
+    case Path::columns: p.packed_step = 0; break;
+  }
+  const bool shared = p.path == Path::swapped ? a.broadcast_a : a.broadcast_b;
+  p.packed = p.packed_step * (shared ? 1 : a.batch);
+}
+
+// k is cut where the result has too few blocks to keep the threads busy.
+void plan_chunks(const GemmAttrs& a, Plan& p) {
+  constexpr int64_t kTasks = 32, kLeastDepth = 512, kMostPartial = 1 << 20;
+  // Whole rows of a streamed B, one after the other, come faster from DRAM than parts of them.
+  const int64_t panels = p.streamed ? 1 : p.panels;
+  const int64_t blocks = a.batch * p.row_blocks * panels;
+  p.chunks = 1;
+  if (p.path != Path::swapped && blocks < kTasks / 4) {
+    const int64_t useful = a.k / kLeastDepth, fit = kMostPartial / (a.batch * a.m * a.n);
+    int64_t chunks = kTasks / blocks;
+    chunks = chunks < useful ? chunks : useful;
+    chunks = chunks < fit ? chunks : fit;
+    p.chunks = chunks > 1 ? chunks : 1;
+  }
+  p.chunk_depth = ceil_div(a.k, p.chunks);
+  p.partial = p.chunks > 1 ? p.chunks * a.batch * a.m * a.n : 0;
+  const int64_t wanted = ceil_div(kTasks, a.batch * p.row_blocks * p.chunks + 1);
+  p.panels_in_task = items_per_task(p.panels, wanted);
+  p.panel_tasks = ceil_div(p.panels, p.panels_in_task);
+}
+
+Plan plan_of(const GemmAttrs& a) {
+  Plan p = {};
+  p.path = path_of(a);
+  const bool swapped = p.path == Path::swapped, columns = p.path == Path::columns;
+  p.rows = columns ? kColumnRows : block_rows(vectors_for(swapped ? a.m : a.n));
+  p.row_blocks = ceil_div(swapped ? a.n : a.m, p.rows);
+  p.panels = swapped ? 1 : ceil_div(a.n, kPanel);
+  constexpr int64_t kCacheFloats = 1 << 20;
+  p.streamed = p.path == Path::in_place && p.panels > 1 && a.k * a.n > kCacheFloats;
+  p.depth = columns ? kColumnDepth : p.streamed ? kStreamDepth : kDepth;
+  p.a_step = a.broadcast_a ? 0 : a.m * a.k;
+  p.b_step = a.broadcast_b ? 0 : a.k * a.n;
+  plan_packing(a, p);
+  plan_chunks(a, p);
+  return p;
+}
+
+// dst[i][j] = B[first + i][column + j], zeros behind the valid columns.
+void pack_panel(const GemmAttrs& a, const float* b, int64_t first, int64_t depth, int64_t column,
+                float* dst) {
+  const int64_t left = a.n - column, width = vectors_for(left) * kLanes;
+  const int64_t valid = left < width ? left : width;
+  if (a.transpose_b) {
+    if (valid < width)
+      for (int64_t i = 0; i < depth * width; ++i) dst[i] = 0;
+    transpose_copy(b + column * a.k + first, a.k, dst, width, depth, valid);
+    return;
+  }
+  for (int64_t i = 0; i < depth; ++i)
+    for (int64_t j = 0; j < width; j += kLanes) {
+      const float* src = b + (first + i) * a.n + column + j;
+      store(dst + i * width + j,
+            valid - j >= kLanes ? load(src) : load_part(src, valid > j ? valid - j : 0));
+    }
+}
+
+void pack(const GemmCall& c, const Plan& p, float* packed) {
+  const GemmAttrs& a = c.attrs;
+  if (p.packed == 0) return;
+  const int64_t matrices = p.packed / p.packed_step, blocks = ceil_div(a.k, kDepth);
+  const int64_t first_panel = p.path == Path::in_place ? p.panels - 1 : 0;
+  const int64_t panels = p.panels - first_panel;
+  parallel_for(matrices * panels * blocks, kDepth * kPanel, [&](int64_t task) {
+    const int64_t matrix = task / blocks / panels, first = task % blocks * kDepth;
+    const int64_t column = (task / blocks % panels + first_panel) * kPanel;
+    const int64_t depth = a.k - first < kDepth ? a.k - first : kDepth;
+    float* dst = packed + matrix * p.packed_step;
+    if (p.path == Path::swapped) {
+      const int64_t width = padded(a.m);
+      for (int64_t i = first * width; i < (first + depth) * width; ++i) dst[i] = 0;
+      transpose_copy(c.a + matrix * p.a_step + first, a.k, dst + first * width, width, depth, a.m);
+      return;
+    }
+    const int64_t width = vectors_for(a.n - column) * kLanes;
+    dst += (column - first_panel * kPanel) * a.k + first * width;
+    pack_panel(a, c.b + matrix * p.b_step, first, depth, column, dst);
+  });
+}
+
+// One task's part of the result: rows [row, row + rows) of panels [panel, last_panel), summed over
+// depth [first, last).
+struct Part {
+  int64_t row, rows, panel, last_panel, first, last;
+};
+
+struct Panel {
+  const float* b;
+  int64_t step;
+};
+
+Panel panel_of(const GemmAttrs& a, const Plan& p, const float* b, const float* packed,
+               int64_t panel) {
+  const int64_t column = panel * kPanel, width = vectors_for(a.n - column) * kLanes;
+  if (p.path == Path::packed) return {packed + column * a.k, width};
+  const bool tail = panel == p.panels - 1 && p.packed_step > 0;
+  return tail ? Panel{packed, width} : Panel{b + column, a.n};
+}
+
+// Reads a block of B in memory order, a line of the cache each, so that the hardware fetches ahead.
+void touch_rows(const float* b, int64_t step, int64_t rows, int64_t columns) {
+  constexpr int64_t kLine = 64 / sizeof(float);
+  for (int64_t i = 0; i < rows; ++i) {
+    const volatile float* row = b + i * step;
+    for (int64_t j = 0; j < columns; j += kLine) static_cast<void>(row[j]);
+  }
+}
+
+void multiply_rows(const GemmAttrs& attrs, const Plan& p, const Part& part, const float* a,
+                   const float* b, const float* packed, float* c, const Finish& finish) {
+  const float* rows[kMostBlockRows];
+  float* dst[kMostBlockRows];
+  for (int64_t i = 0; i < part.rows; ++i) dst[i] = c + (part.row + i) * attrs.n;
+  const int64_t b_at = 0;
+  for (int64_t first = part.first; first == part.first || first < part.last; first += p.depth) {
+    const int64_t left = part.last - first, depth = left < p.depth ? left : p.depth;
+    for (int64_t i = 0; i < part.rows; ++i) rows[i] = a + (part.row + i) * attrs.k + first;
+    if (p.streamed) {
+      const int64_t column = part.panel * kPanel, end = part.last_panel * kPanel;
+      touch_rows(b + first * attrs.n + column, attrs.n, depth,
+                 (end < attrs.n ? end : attrs.n) - column);
+    }
+    for (int64_t panel = part.panel; panel < part.last_panel; ++panel) {
+      const int64_t column = panel * kPanel, columns = attrs.n - column;
+      const int vectors = vectors_for(columns);
+      const Panel at = panel_of(attrs, p, b, packed, panel);
+      Finish now = first + depth < part.last ? Finish{} : finish;
+      if (now.bias) now.bias += column;
+      for_tiles(part.rows, tile_rows(vectors), [&](int64_t row, int count) {
+        run_row_tile(count, vectors,
+                     {rows + row, 0, &b_at, 1, depth, at.b + first * at.step, at.step, dst + row,
+                      column, columns, first > part.first, now});
+      });
+    }
+  }
+}
+
+// A is stored [k,m]; the task packs its own blocks of B.
+void multiply_columns(const GemmAttrs& attrs, const Plan& p, const Part& part, const float* a,
+                      const float* b, float* c, const Finish& finish) {
+  const float* rows[kColumnDepth];
+  alignas(64) float packed[kColumnDepth * kPanel];
+  for (int64_t first = part.first; first == part.first || first < part.last; first += p.depth) {
+    const int64_t left = part.last - first, depth = left < p.depth ? left : p.depth;
+    for (int64_t i = 0; i < depth; ++i) rows[i] = a + (first + i) * attrs.m;
+    for (int64_t panel = part.panel; panel < part.last_panel; ++panel) {
+      const int64_t column = panel * kPanel, columns = attrs.n - column;
+      const int vectors = vectors_for(columns);
+      const int64_t width = vectors * kLanes;
+      const bool in_place = !attrs.transpose_b && attrs.n == width;
+      if (!in_place) pack_panel(attrs, b, first, depth, column, packed);
+      Finish now = first + depth < part.last ? Finish{} : finish;
+      if (now.bias) now.bias += column;
+      for_tiles(part.rows, tile_rows(vectors), [&](int64_t row, int count) {
+        float* dst = c + (part.row + row) * attrs.n + column;
+        run_column_tile(count, vectors,
+                        {rows, part.row + row, depth, in_place ? b + first * width : packed, width,
+                         dst, attrs.n, columns, first > part.first, now});
+      });
+    }
+  }
+}
+
+// One row of the result from its sums.
+void finish_row(const Finish& finish, const float* sums, int64_t count, float* dst) {
+  for (int64_t i = 0; i < count; i += kLanes) {
+    const int64_t left = count - i;
+    const auto read = [&](const float* p) { return left < kLanes ? load_part(p, left) : load(p); };
+    vfloat x = read(sums + i);
+    if (finish.bias) x += read(finish.bias + i);
+    x = activate(finish.activation, finish.alpha, x);
+    if (left < kLanes)
+      store_part(dst + i, x, left);
+    else
+      store(dst + i, x);
+  }
+}
+
+// B is stored [n,k] and m is small: rows of B times the columns of A, turned when complete.
+void multiply_swapped(const GemmAttrs& attrs, const Plan& p, const Part& part, const float* b,
+                      const float* packed, float* c, Finish finish) {
+  const int64_t width = padded(attrs.m), b_at = 0;
+  const float* rows[kMostBlockRows];
+  float* dst[kMostBlockRows];
+  alignas(64) float sums[kMostBlockRows * kFewRows];
+  alignas(64) float turned[kFewRows * kMostBlockRows];
+  for (int64_t i = 0; i < part.rows; ++i) dst[i] = sums + i * width;
+  for (int64_t first = 0; first == 0 || first < attrs.k; first += p.depth) {
+    const int64_t left = attrs.k - first, depth = left < p.depth ? left : p.depth;
+    for (int64_t i = 0; i < part.rows; ++i) rows[i] = b + (part.row + i) * attrs.k + first;
+    for (int64_t column = 0; column < width; column += kPanel) {
+      const int64_t columns = width - column;
+      for_tiles(part.rows, tile_rows(vectors_for(columns)), [&](int64_t row, int count) {
+        run_row_tile(count, vectors_for(columns),
+                     {rows + row, 0, &b_at, 1, depth, packed + first * width + column, width,
+                      dst + row, column, columns, first > 0, Finish{}});
+      });
+    }
+  }
+  transpose_copy(sums, width, turned, kMostBlockRows, attrs.m, part.rows);
+  if (finish.bias) finish.bias += part.row;
+  for (int64_t i = 0; i < attrs.m; ++i)
+    finish_row(finish, turned + i * kMostBlockRows, part.rows, c + i * attrs.n + part.row);
+}
+
+// Adds the chunks' sums in their order.
+void add_chunks(const GemmCall& c, const Plan& p, const float* sums, const Finish& finish) {
+  const int64_t n = c.attrs.n, rows = c.attrs.batch * c.attrs.m;
+  parallel_for(rows, n * p.chunks, [&](int64_t row) {
+    float* dst = c.c + row * n;
+    for (int64_t j = 0; j < n; ++j) dst[j] = sums[row * n + j];
+    for (int64_t chunk = 1; chunk < p.chunks; ++chunk)
+      for (int64_t j = 0; j < n; ++j) dst[j] += sums[(chunk * rows + row) * n + j];
+    finish_row(finish, dst, n, dst);
+  });
+}
+
+const char* declines(const KernelCall& call) { return needs_float32(call); }
+
+int64_t workspace(const KernelCall& call) { return gemm_workspace(attrs<GemmAttrs>(call)); }
+
+GemmCall gemm_call(const KernelCall& call) {
+  const GemmAttrs& a = attrs<GemmAttrs>(call);
+  return {a,
+          input<float>(call, 0),
+          input<float>(call, 1),
+          a.epilogue.bias ? input<float>(call, 2) : nullptr,
+          output<float>(call, 0),
+          static_cast<float*>(call.workspace)};
+}
+
+void run(const KernelCall& call) { gemm(gemm_call(call)); }
+
+// Plain loops, a vector of columns at a time.
+void run_direct(const KernelCall& call) {
+  const GemmCall c = gemm_call(call);
+  const GemmAttrs& a = c.attrs;
+  const int64_t a_row = a.transpose_a ? 1 : a.k, a_column = a.transpose_a ? a.m : 1;
+  const int64_t b_row = a.transpose_b ? 1 : a.n, b_column = a.transpose_b ? a.k : 1;
+  const Finish finish = {c.bias, a.epilogue.activation, a.epilogue.alpha};
+  parallel_for(a.batch * a.m, a.n * a.k, [&](int64_t row) {
+    const int64_t matrix = row / a.m;
+    const float* x = c.a + (a.broadcast_a ? 0 : matrix * a.m * a.k) + row % a.m * a_row;
+    const float* b = c.b + (a.broadcast_b ? 0 : matrix * a.k * a.n);
+    float* dst = c.c + row * a.n;
+    for (int64_t j = 0; j < a.n; ++j) dst[j] = 0;
+    for (int64_t i = 0; i < a.k; ++i)
+      for (int64_t j = 0; j < a.n; ++j) dst[j] += x[i * a_column] * b[i * b_row + j * b_column];
+    finish_row(finish, dst, a.n, dst);
+  });
+}
+
+constexpr Kernel kGemm[] = {
+    {"packed_tiles", declines, workspace, run},
+    {"direct_loop", declines, nullptr, run_direct},
+};
+
+}  // namespace
+
+void gemm(const GemmCall& call) {
+  const GemmAttrs& a = call.attrs;
+  if (a.batch * a.m * a.n == 0) return;
+  const Plan p = plan_of(a);
+  float* packed = call.workspace;
+  float* sums = packed + p.packed;
+  pack(call, p, packed);
+
+  const Finish finish = {call.bias, a.epilogue.activation, a.epilogue.alpha};
+  const int64_t tasks = a.batch * p.row_blocks * p.panel_tasks * p.chunks;
+  const int64_t packed_step = p.packed > p.packed_step ? p.packed_step : 0;
+  parallel_for(tasks, a.batch * a.m * a.n * a.k / tasks / kLanes, [&](int64_t task) {
+    const int64_t panel = task % p.panel_tasks * p.panels_in_task, rest = task / p.panel_tasks;
+    const int64_t row = rest % p.row_blocks * p.rows, chunk = rest / p.row_blocks % p.chunks;
+    const int64_t matrix = rest / p.row_blocks / p.chunks;
+    const int64_t left = (p.path == Path::swapped ? a.n : a.m) - row;
+    const int64_t end = panel + p.panels_in_task, stop = (chunk + 1) * p.chunk_depth;
+    const Part part = {row,
+                       left < p.rows ? left : p.rows,
+                       panel,
+                       end < p.panels ? end : p.panels,
+                       chunk * p.chunk_depth,
+                       stop < a.k ? stop : a.k};
+    const float *x = call.a + matrix * p.a_step, *b = call.b + matrix * p.b_step;
+    float* c = (p.chunks > 1 ? sums + chunk * a.batch * a.m * a.n : call.c) + matrix * a.m * a.n;
+    const Finish now = p.chunks > 1 ? Finish{} : finish;
+    const float* panels = packed + matrix * packed_step;
+    if (p.path == Path::columns) return multiply_columns(a, p, part, x, b, c, now);
+    if (p.path == Path::swapped) return multiply_swapped(a, p, part, b, panels, c, now);
+    multiply_rows(a, p, part, x, b, panels, c, now);
+  });
+  if (p.chunks > 1) add_chunks(call, p, sums, finish);
+}
+
+int64_t gemm_workspace(const GemmAttrs& attrs) {
+  if (attrs.batch * attrs.m * attrs.n == 0) return 0;
+  const Plan p = plan_of(attrs);
+  return (p.packed + p.partial) * static_cast<int64_t>(sizeof(float));
+}
+
+KernelList gemm_kernels(OpKind kind) {
+  return kind == OpKind::gemm ? list(kGemm) : KernelList{nullptr, 0};
+}
+
+}  // namespace fastconv::cpu::FASTCONV_ISA

@@ -1,0 +1,99 @@
+// Register tiles of a matrix product: the inner loops of convolution and of gemm.
+//
+// A tile has up to tile_rows(vectors) rows and vectors * kLanes columns; its sums stay in
+// registers over the whole depth. B is read in rows of columns ("panels"), A where it lies, through
+// pointers: one a row and window position (row tile), or one a step of the depth (column tile).
+#pragma once
+#include "fastconv/op.h"
+#include "simd.h"
+
+namespace fastconv::cpu::FASTCONV_ISA {
+
+// AVX-512 has 32 vector registers, the others 16.
+constexpr int kMaxVectors = kLanes == 16 ? 4 : 2;
+constexpr int kPanel = kMaxVectors * kLanes;
+
+static constexpr int tile_rows(int vectors) {
+  if (kLanes == 16) return vectors <= 2 ? 14 : vectors == 3 ? 8 : 6;
+  return vectors == 1 ? 12 : 6;
+}
+
+// Rows that share one pass over a panel of B: whole tiles, few enough for A to stay in L2.
+constexpr int kMostBlockRows = 56;
+static constexpr int block_rows(int vectors) {
+  return kMostBlockRows / tile_rows(vectors) * tile_rows(vectors);
+}
+
+// What happens to a tile when its sums are complete.
+struct Finish {
+  const float* bias;  // of the tile's first column, or null
+  Activation activation;
+  float alpha;
+};
+
+// C[row][column] (+)= sum over runs r and i < depth of rows[r][row][i] * b[b_at[r]][i][column].
+struct RowTile {
+  const float* const* rows;  // [runs][row_step], the tile's rows first
+  int64_t row_step;
+  const int64_t* b_at;  // [runs], in floats
+  int64_t runs, depth;
+  const float* b;
+  int64_t b_step;     // floats from one row of b to the next
+  float* const* dst;  // [rows of the tile]
+  int64_t column;     // the tile's first column within dst
+  int64_t columns;    // valid ones
+  bool accumulate;    // start from dst and not from zero
+  Finish finish;
+};
+
+// C[row][column] (+)= sum over i < depth of rows[i][row] * b[i][column].
+struct ColumnTile {
+  const float* const* rows;  // [depth]
+  int64_t row;               // the tile's first row within each of `rows`
+  int64_t depth;
+  const float* b;
+  int64_t b_step;
+  float* dst;  // the tile's first element
+  int64_t dst_step;
+  int64_t columns;
+  bool accumulate;
+  Finish finish;
+};
+
+// `rows` is 1 .. tile_rows(vectors). B must be readable for all vectors of the tile.
+void run_row_tile(int rows, int vectors, const RowTile& tile);
+void run_column_tile(int rows, int vectors, const ColumnTile& tile);
+
+static inline int vectors_for(int64_t columns) {
+  return columns >= kPanel ? kMaxVectors : static_cast<int>((columns + kLanes - 1) / kLanes);
+}
+
+static inline int64_t padded(int64_t columns) { return (columns + kLanes - 1) / kLanes * kLanes; }
+
+// How many equal items one task takes so that there are about `tasks` of them.
+static inline int64_t items_per_task(int64_t items, int64_t tasks) {
+  return items > tasks ? items / tasks : 1;
+}
+
+// Calls body(first, rows) for tiles of nearly equal height that cover [0, count).
+template <class Body>
+static inline void for_tiles(int64_t count, int64_t most, const Body& body) {
+  for (int64_t first = 0, left = (count + most - 1) / most; left > 0; --left) {
+    const int64_t rows = (count - first + left - 1) / left;
+    body(first, static_cast<int>(rows));
+    first += rows;
+  }
+}
+
+// dst[i][j] = src[j][i] for i < rows, j < columns.
+static inline void transpose_copy(const float* src, int64_t src_step, float* dst, int64_t dst_step,
+                                  int64_t rows, int64_t columns) {
+  constexpr int64_t kBlock = 16;
+  for (int64_t i0 = 0; i0 < rows; i0 += kBlock) {
+    const int64_t i1 = i0 + kBlock < rows ? i0 + kBlock : rows;
+    for (int64_t j = 0; j < columns; ++j)
+      for (int64_t i = i0; i < i1; ++i) dst[i * dst_step + j] = src[j * src_step + i];
+  }
+}
+
+}  // namespace fastconv::cpu::FASTCONV_ISA

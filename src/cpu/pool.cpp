@@ -1,0 +1,287 @@
+// Pooling, forward: a window slides over N D H W C, every channel for itself. What is done with
+// the window's elements is one small class per op; here stands the walk.
+#include "pool_window.h"
+#include "vector_math.h"
+
+namespace fastconv::cpu::FASTCONV_ISA {
+namespace {
+
+// Lane i becomes lane i - lanes; what comes in at the end does not matter.
+template <class Vector>
+static inline Vector shift(Vector v, int64_t lanes) {
+  Vector pair[2] = {v, v}, result;
+  __builtin_memcpy(&result, reinterpret_cast<const char*>(pair) + 4 * lanes, sizeof result);
+  return result;
+}
+
+// The first NaN, else the first maximum: taps come in row-major order.
+template <bool Indices>
+class Maximum {
+ public:
+  static constexpr float kNeutral = -__builtin_inff();
+  Maximum(const PoolAttrs&, int32_t first) : value_(splat(kNeutral)), index_(splat(first)) {}
+  void add(vfloat x, vint position) { take(~(x <= value_) & (value_ == value_), x, position); }
+  void end_row() {}
+  void merge(const Maximum& later) {
+    const vint nan = is_nan(value_) & is_nan(later.value_);
+    const vint tie = (later.value_ == value_) | nan;
+    const vint better = ~(later.value_ <= value_) & (value_ == value_);
+    take(better | (tie & (later.index_ < index_)), later.value_, later.index_);
+  }
+  vfloat result(const PoolAttrs&, int64_t) const { return value_; }
+  vint index() const { return index_; }
+  Maximum shifted(int64_t lanes) const {
+    Maximum result = *this;
+    result.value_ = shift(value_, lanes);
+    if constexpr (Indices) result.index_ = shift(index_, lanes);
+    return result;
+  }
+
+ private:
+  void take(vint when, vfloat value, vint index) {
+    value_ = when ? value : value_;
+    if constexpr (Indices) index_ = when ? index : index_;
+  }
+  vfloat value_;
+  vint index_;
+};
+
+// Rows are summed apart, which keeps the rounding of large windows small.
+class Sum {
+ public:
+  static constexpr float kNeutral = 0;
+  Sum(const PoolAttrs&, int32_t) {}
+  void add(vfloat x, vint) { row_ += x; }
+  void end_row() {
+    total_ += row_;
+    row_ = vfloat{};
+  }
+  void merge(const Sum& later) { total_ += later.total_; }
+  vint index() const { return vint{}; }
+  Sum shifted(int64_t lanes) const {
+    Sum result = *this;
+    result.total_ = shift(total_, lanes);
+    return result;
+  }
+
+ protected:
+  vfloat total_ = {}, row_ = {};
+};
+
+class Average : public Sum {
+ public:
+  using Sum::Sum;
+  Average shifted(int64_t lanes) const { return Average(Sum::shifted(lanes)); }
+  explicit Average(const Sum& sum) : Sum(sum) {}
+  vfloat result(const PoolAttrs& a, int64_t count) const {
+    const int64_t* k = a.geometry.kernel;
+    const int64_t divisor = a.count_include_pad ? k[0] * k[1] * k[2] : count;
+    return divisor > 0 ? total_ / splat((float)divisor) : vfloat{};
+  }
+};
+
+enum class Power { one, two, any };
+
+template <Power kind>
+class LpNorm : public Sum {
+ public:
+  LpNorm(const PoolAttrs& a, int32_t first) : Sum(a, first), p_(splat(a.p)) {}
+  LpNorm(const Sum& sum, vfloat p) : Sum(sum), p_(p) {}
+  void add(vfloat x, vint) {
+    if constexpr (kind == Power::two)
+      row_ += x * x;
+    else if constexpr (kind == Power::one)
+      row_ += abs(x);
+    else
+      row_ += pow(abs(x), p_);
+  }
+  LpNorm shifted(int64_t lanes) const { return LpNorm(Sum::shifted(lanes), p_); }
+  vfloat result(const PoolAttrs&, int64_t) const {
+    if constexpr (kind == Power::two)
+      return sqrt(total_);
+    else if constexpr (kind == Power::one)
+      return total_;
+    else
+      return pow(total_, 1.0f / p_);
+  }
+
+ private:
+  vfloat p_;
+};
+
+// One call of an op, for one sample.
+struct Map {
+  const PoolAttrs& attrs;
+  const float* src;
+  int64_t position(const Window& win, int64_t t, int64_t r) const {
+    const WindowGeometry& g = attrs.geometry;
+    const int64_t d = win.d.first + t * g.dilation[0], h = win.h.first + r * g.dilation[1];
+    return (d * g.input[1] + h) * g.input[2] + win.w.first;
+  }
+};
+
+// Feeds a window to `count` neighbouring vectors of channels, from channel c on.
+template <int count, bool full, class Op>
+static inline void walk(const Map& map, const Window& win, int64_t c, int64_t lanes, Op* ops) {
+  const WindowGeometry& g = map.attrs.geometry;
+  const int64_t C = g.in_channels;
+  for (int64_t t = 0; t < win.d.count; ++t) {
+    for (int64_t r = 0; r < win.h.count; ++r) {
+      int64_t position = map.position(win, t, r);
+      for (int64_t s = 0; s < win.w.count; ++s, position += g.dilation[2]) {
+        const float* p = map.src + position * C + c;
+        for (int v = 0; v < count; ++v)
+          ops[v].add(full ? load(p + v * kLanes) : load_part(p, lanes), splat((int32_t)position));
+      }
+      for (int v = 0; v < count; ++v) ops[v].end_row();
+    }
+  }
+}
+
+// The same for few channels in a wide window: as many neighbouring positions as fit stand in the
+// lanes of one vector, and are merged at the end.
+template <class Op>
+static inline void walk_narrow(const Map& map, const Window& win, Op& op) {
+  const int64_t C = map.attrs.geometry.in_channels, group = kLanes / C;
+  vint offset;
+  for (int i = 0; i < kLanes; ++i) offset[i] = (int32_t)(i / C);
+  for (int64_t t = 0; t < win.d.count; ++t) {
+    for (int64_t r = 0; r < win.h.count; ++r) {
+      const int64_t position = map.position(win, t, r);
+      for (int64_t s = 0; s < win.w.count; s += group) {
+        const int64_t left = win.w.count - s, lanes = (left < group ? left : group) * C;
+        const vfloat x = load_part(map.src + (position + s) * C, lanes);
+        const vint position_of_lane = splat((int32_t)(position + s)) + offset;
+        op.add(first_lanes(lanes) ? x : splat(Op::kNeutral), position_of_lane);
+      }
+      op.end_row();
+    }
+  }
+  const Op all = op;
+  for (int64_t i = 1; i < group; ++i) op.merge(all.shifted(i * C));
+}
+
+constexpr int kUnroll = 4;
+constexpr int64_t kChunk = kUnroll * kLanes;  // channels of one task when there are few rows
+
+struct Result {
+  float* dst;
+  int32_t* indices;  // may be null
+};
+
+template <class Op>
+static inline void keep(const Map& map, const Window& win, const Op& op, const Result& out,
+                        int64_t c, int64_t lanes) {
+  store_lanes(out.dst + c, op.result(map.attrs, win.count()), lanes);
+  if (out.indices) store_lanes(out.indices + c, op.index(), lanes);
+}
+
+// Channels [begin, end) of one output position.
+template <class Op>
+static inline void pool_position(const Map& map, const Window& win, const Result& out,
+                                 int64_t begin, int64_t end) {
+  const int64_t C = map.attrs.geometry.in_channels;
+  const int32_t first = (int32_t)map.position(win, 0, 0);
+  int64_t c = begin;
+  for (; c + kChunk <= end; c += kChunk) {
+    Op ops[kUnroll] = {
+        {map.attrs, first}, {map.attrs, first}, {map.attrs, first}, {map.attrs, first}};
+    walk<kUnroll, true>(map, win, c, kLanes, ops);
+    for (int v = 0; v < kUnroll; ++v) keep(map, win, ops[v], out, c + v * kLanes, kLanes);
+  }
+  for (; c < end; c += kLanes) {
+    Op op(map.attrs, first);
+    if (C < kLanes) {
+      const bool wide = 2 * C <= kLanes && map.attrs.geometry.dilation[2] == 1;
+      if (wide && win.w.count * C >= kLanes)
+        walk_narrow(map, win, op);
+      else
+        walk<1, false>(map, win, 0, C, &op);
+      return keep(map, win, op, out, 0, C);
+    }
+    if (c + kLanes > C) c = C - kLanes;
+    walk<1, true>(map, win, c, kLanes, &op);
+    keep(map, win, op, out, c, kLanes);
+  }
+}
+
+// Output row `row` of N O P.
+template <class Op>
+static void pool_row(const KernelCall& call, int64_t row, int64_t begin, int64_t end) {
+  const PoolAttrs& a = attrs<PoolAttrs>(call);
+  const WindowGeometry& g = a.geometry;
+  const int64_t O = g.output[0], P = g.output[1], Q = g.output[2], C = g.in_channels;
+  const int64_t n = row / (O * P), map_size = g.input[0] * g.input[1] * g.input[2] * C;
+  const Map map{a, input<float>(call, 0) + n * map_size};
+  Window win{span(g, 0, row / P % O), span(g, 1, row % P), {}};
+  int32_t* indices = call.n_outputs > 1 ? output<int32_t>(call, 1) : nullptr;
+  for (int64_t q = 0; q < Q; ++q) {
+    const int64_t at = (row * Q + q) * C;
+    win.w = span(g, 2, q);
+    const Result out{output<float>(call, 0) + at, indices ? indices + at : nullptr};
+    pool_position<Op>(map, win, out, begin, end);
+  }
+}
+
+// Work is cut into blocks of rows, and where there are only a few rows also by channels.
+template <class Op>
+static void pool(const KernelCall& call) {
+  const WindowGeometry& g = attrs<PoolAttrs>(call).geometry;
+  const int64_t rows = g.batch * g.output[0] * g.output[1], C = g.in_channels;
+  const int64_t taps = g.kernel[0] * g.kernel[1] * g.kernel[2];
+  const int64_t chunk = rows < 16 && C > kChunk ? kChunk : C, chunks = ceil_div(C, chunk);
+  const int64_t row_work = g.output[2] * taps * (chunk < kLanes ? kLanes : chunk);
+  const int64_t block = row_work < 32768 ? ceil_div(32768, row_work) : 1;
+  parallel_for(ceil_div(rows, block) * chunks, block * row_work, [&](int64_t task) {
+    const int64_t first = task / chunks * block, begin = task % chunks * chunk;
+    const int64_t last = first + block < rows ? first + block : rows;
+    const int64_t end = begin + chunk < C ? begin + chunk : C;
+    for (int64_t row = first; row < last; ++row) pool_row<Op>(call, row, begin, end);
+  });
+}
+
+void max_pool(const KernelCall& call) {
+  const bool indices = call.n_outputs > 1 && call.outputs[1].data;
+  indices ? pool<Maximum<true>>(call) : pool<Maximum<false>>(call);
+}
+
+void lp_pool(const KernelCall& call) {
+  const float p = attrs<PoolAttrs>(call).p;
+  if (p == 2)
+    pool<LpNorm<Power::two>>(call);
+  else if (p == 1)
+    pool<LpNorm<Power::one>>(call);
+  else
+    pool<LpNorm<Power::any>>(call);
+}
+
+const char* max_declines(const KernelCall& call) {
+  const int64_t* input = attrs<PoolAttrs>(call).geometry.input;
+  if (input[0] * input[1] * input[2] > INT32_MAX) return "positions do not fit an int32 index";
+  return needs_float32(call);
+}
+
+constexpr Kernel kMax[] = {{"max_pool", max_declines, nullptr, max_pool}};
+constexpr Kernel kMaxBackward[] = {{"max_pool_backward", max_declines, nullptr, max_pool_backward}};
+constexpr Kernel kAverage[] = {{"average_pool", needs_float32, nullptr, pool<Average>}};
+constexpr Kernel kAverageBackward[] = {
+    {"average_pool_backward", needs_float32, pool_backward_workspace, average_pool_backward}};
+constexpr Kernel kLp[] = {{"lp_pool", needs_float32, nullptr, lp_pool}};
+constexpr Kernel kLpBackward[] = {
+    {"lp_pool_backward", needs_float32, pool_backward_workspace, lp_pool_backward}};
+
+}  // namespace
+
+KernelList pool_kernels(OpKind kind) {
+  switch (kind) {
+    case OpKind::max_pool: return list(kMax);
+    case OpKind::max_pool_backward: return list(kMaxBackward);
+    case OpKind::average_pool: return list(kAverage);
+    case OpKind::average_pool_backward: return list(kAverageBackward);
+    case OpKind::lp_pool: return list(kLp);
+    case OpKind::lp_pool_backward: return list(kLpBackward);
+    default: return {nullptr, 0};
+  }
+}
+
+}  // namespace fastconv::cpu::FASTCONV_ISA

@@ -1,0 +1,185 @@
+// Pooling, backward: every input position gathers from the windows that cover it, in row-major
+// order, so that overlapping windows need no atomics and dsrc is written once.
+#include "pool_window.h"
+#include "vector_math.h"
+
+namespace fastconv::cpu::FASTCONV_ISA {
+namespace {
+
+// What one vector of outputs hands to an input position: ddst to the one that was chosen.
+class Chosen {
+ public:
+  struct Operands {
+    const float* ddst;
+    const int32_t* indices;
+  };
+  Chosen(const Operands& from, int64_t at, int64_t lanes)
+      : ddst_(load_lanes(from.ddst + at, lanes)), index_(load_lanes(from.indices + at, lanes)) {}
+  vfloat to(int32_t position) const { return index_ == splat(position) ? ddst_ : vfloat{}; }
+
+ private:
+  vfloat ddst_;
+  vint index_;
+};
+
+// The same share to each.
+class Share {
+ public:
+  using Operands = const float*;
+  Share(const float* share, int64_t at, int64_t lanes) : share_(load_lanes(share + at, lanes)) {}
+  vfloat to(int32_t) const { return share_; }
+
+ private:
+  vfloat share_;
+};
+
+struct Unchanged {
+  vfloat operator()(vfloat sum, int64_t, int64_t) const { return sum; }
+};
+
+// The derivative of |x|^p, over p: x |x|^(p-2).
+struct PowerSlope {
+  const float* src;
+  float p;
+  vfloat operator()(vfloat sum, int64_t at, int64_t lanes) const {
+    const vfloat x = load_lanes(src + at, lanes);
+    if (p == 2) return sum * x;
+    const vfloat size = p == 1 ? splat(1.0f) : pow(abs(x), splat(p - 1));
+    return x == vfloat{} ? vfloat{} : sum * (x < vfloat{} ? -size : size);
+  }
+};
+
+// One input position, of sample n; `covers` are the windows over it.
+template <class Term, class Factor>
+static inline void gather_position(const WindowGeometry& g, const Cover (&covers)[3],
+                                   const int64_t (&at)[3], int64_t n,
+                                   const typename Term::Operands& from, const Factor& factor,
+                                   float* dsrc) {
+  const int64_t O = g.output[0], P = g.output[1], Q = g.output[2], C = g.in_channels;
+  const int64_t position = (at[0] * g.input[1] + at[1]) * g.input[2] + at[2];
+  const int64_t here = (n * g.input[0] * g.input[1] * g.input[2] + position) * C;
+  channel_vectors(C, [&](int64_t c, int64_t lanes) {
+    vfloat sum = {};
+    for (int64_t o = covers[0].begin; o < covers[0].end; ++o) {
+      if (!hits(g, 0, at[0], o)) continue;
+      for (int64_t p = covers[1].begin; p < covers[1].end; ++p) {
+        if (!hits(g, 1, at[1], p)) continue;
+        for (int64_t q = covers[2].begin; q < covers[2].end; ++q) {
+          if (!hits(g, 2, at[2], q)) continue;
+          const Term term(from, (((n * O + o) * P + p) * Q + q) * C + c, lanes);
+          sum += term.to((int32_t)position);
+        }
+      }
+    }
+    store_lanes(dsrc + here + c, factor(sum, here + c, lanes), lanes);
+  });
+}
+
+template <class Term, class Factor>
+static void gather_row(const WindowGeometry& g, int64_t row, const typename Term::Operands& from,
+                       const Factor& factor, float* dsrc) {
+  const int64_t D = g.input[0], H = g.input[1], W = g.input[2];
+  int64_t at[3] = {row / H % D, row % H, 0};
+  Cover covers[3] = {cover(g, 0, at[0]), cover(g, 1, at[1]), {0, 0}};
+  for (; at[2] < W; ++at[2]) {
+    advance(covers[2], g, 2, at[2]);
+    gather_position<Term>(g, covers, at, row / (D * H), from, factor, dsrc);
+  }
+}
+
+// Windows that do not overlap: each output of a row is read once.
+static inline bool disjoint(const WindowGeometry& g) {
+  for (int i = 0; i < 3; ++i)
+    if (g.dilation[i] != 1 || g.stride[i] < g.kernel[i]) return false;
+  return true;
+}
+
+template <class Term, class Factor>
+static void scatter_row(const WindowGeometry& g, int64_t row, const typename Term::Operands& from,
+                        const Factor& factor, float* dsrc) {
+  const int64_t H = g.input[1], W = g.input[2], Q = g.output[2], C = g.in_channels;
+  const int64_t plane = row % (g.input[0] * H), n = row / (g.input[0] * H);
+  const Cover o = cover(g, 0, plane / H), p = cover(g, 1, plane % H);
+  const bool covered = o.begin < o.end && p.begin < p.end;
+  const int64_t begin = -g.pad_before[2], end = Q * g.stride[2] - g.pad_before[2];
+  const bool gaps = g.stride[2] > g.kernel[2] || begin > 0 || end < W;
+  if (!covered || gaps) __builtin_memset(dsrc + row * W * C, 0, static_cast<size_t>(4 * W * C));
+  if (!covered) return;
+  const int64_t first = ((n * g.output[0] + o.begin) * g.output[1] + p.begin) * Q;
+  for (int64_t q = 0; q < Q; ++q) {
+    const Span s = span(g, 2, q);
+    channel_vectors(C, [&](int64_t c, int64_t lanes) {
+      const Term term(from, (first + q) * C + c, lanes);
+      for (int64_t w = s.first; w < s.first + s.count; ++w) {
+        const int64_t here = (row * W + w) * C + c;
+        const vfloat part = term.to((int32_t)(plane * W + w));
+        store_lanes(dsrc + here, factor(part, here, lanes), lanes);
+      }
+    });
+  }
+}
+
+template <class Term, class Factor>
+static void gather(const WindowGeometry& g, const typename Term::Operands& from,
+                   const Factor& factor, float* dsrc) {
+  const auto row_of = disjoint(g) ? scatter_row<Term, Factor> : gather_row<Term, Factor>;
+  const int64_t width = g.input[2] * (g.in_channels < kLanes ? kLanes : g.in_channels);
+  const int64_t rows = g.batch * g.input[0] * g.input[1];
+  parallel_blocks(rows, ceil_div(8192, width), 4 * width, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) row_of(g, row, from, factor, dsrc);
+  });
+}
+
+// Calls body(at, count) for each output position: its offset, and its taps inside the input.
+template <class Body>
+static void for_outputs(const WindowGeometry& g, const Body& body) {
+  const int64_t O = g.output[0], P = g.output[1], Q = g.output[2], C = g.in_channels;
+  parallel_blocks(g.batch * O * P, ceil_div(8192, Q * C), Q * C, [&](int64_t begin, int64_t end) {
+    for (int64_t row = begin; row < end; ++row) {
+      const int64_t taps = span(g, 0, row / P % O).count * span(g, 1, row % P).count;
+      for (int64_t q = 0; q < Q; ++q) body((row * Q + q) * C, taps * span(g, 2, q).count);
+    }
+  });
+}
+
+}  // namespace
+
+int64_t pool_backward_workspace(const KernelCall& call) { return bytes(call.inputs[0]); }
+
+void max_pool_backward(const KernelCall& call) {
+  const Chosen::Operands from{input<float>(call, 0), input<int32_t>(call, 1)};
+  gather<Chosen>(attrs<PoolAttrs>(call).geometry, from, Unchanged{}, output<float>(call, 0));
+}
+
+void average_pool_backward(const KernelCall& call) {
+  const PoolAttrs& a = attrs<PoolAttrs>(call);
+  const WindowGeometry& g = a.geometry;
+  const float* ddst = input<float>(call, 0);
+  float* share = static_cast<float*>(call.workspace);
+  const int64_t whole = g.kernel[0] * g.kernel[1] * g.kernel[2];
+  for_outputs(g, [&](int64_t at, int64_t taps) {
+    const vfloat divisor = splat((float)(a.count_include_pad || taps == 0 ? whole : taps));
+    channel_vectors(g.in_channels, [&](int64_t c, int64_t lanes) {
+      store_lanes(share + at + c, load_lanes(ddst + at + c, lanes) / divisor, lanes);
+    });
+  });
+  gather<Share>(g, share, Unchanged{}, output<float>(call, 0));
+}
+
+// dsrc = sum of ddst dst^(1-p), times x |x|^(p-2).
+void lp_pool_backward(const KernelCall& call) {
+  const PoolAttrs& a = attrs<PoolAttrs>(call);
+  const WindowGeometry& g = a.geometry;
+  const float *ddst = input<float>(call, 0), *dst = input<float>(call, 2);
+  float* share = static_cast<float*>(call.workspace);
+  for_outputs(g, [&](int64_t at, int64_t) {
+    channel_vectors(g.in_channels, [&](int64_t c, int64_t lanes) {
+      const vfloat y = load_lanes(dst + at + c, lanes), dy = load_lanes(ddst + at + c, lanes);
+      const vfloat part = a.p == 1 ? dy : a.p == 2 ? dy / y : dy * pow(y, splat(1 - a.p));
+      store_lanes(share + at + c, y == vfloat{} ? vfloat{} : part, lanes);
+    });
+  });
+  gather<Share>(g, share, PowerSlope{input<float>(call, 1), a.p}, output<float>(call, 0));
+}
+
+}  // namespace fastconv::cpu::FASTCONV_ISA

@@ -1,0 +1,152 @@
+#include "team.h"
+
+#include <omp.h>
+#include <sched.h>
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
+
+#include <atomic>
+
+#include "threads.h"
+
+namespace fastconv::cpu {
+namespace {
+
+constexpr int kSpins = 4000;  // polls before a thread that waits offers its CPU to others
+
+// Flushes denormals to zero while it lives: they cost a hundred cycles each and carry nothing.
+class DenormalGuard {
+ public:
+#if defined(__x86_64__)
+  DenormalGuard() : saved_(_mm_getcsr()) { _mm_setcsr(saved_ | 0x8040u); }
+  ~DenormalGuard() { _mm_setcsr(saved_); }
+
+ private:
+  unsigned saved_;
+#endif
+};
+
+class Waiter {
+ public:
+  void wait() {
+    if (++polls_ > kSpins) {
+      sched_yield();
+      return;
+    }
+#if defined(__x86_64__)
+    _mm_pause();
+#endif
+  }
+
+ private:
+  int polls_ = 0;
+};
+
+struct Job {
+  int64_t tasks;
+  int threads;
+  void (*task)(const void*, int64_t);
+  const void* context;
+};
+
+class Team {
+ public:
+  // Only the thread that leads the team publishes jobs, one after the other.
+  void share(const Job& job) {
+    job_ = job;
+    next_.store(0, std::memory_order_relaxed);
+    turn_.fetch_add(1);  // odd: open
+    work();
+    turn_.fetch_add(1);  // even: nobody may enter any more
+    for (Waiter waiter; inside_.load(std::memory_order_acquire) != 0;) waiter.wait();
+  }
+
+  void close() { closed_.store(true, std::memory_order_release); }
+
+  void serve(int id) {
+    int64_t served = 0;
+    Waiter waiter;
+    while (!closed_.load(std::memory_order_acquire)) {
+      const int64_t turn = turn_.load();
+      if (turn % 2 == 0 || turn == served) {
+        waiter.wait();
+        continue;
+      }
+      // Enter, then look again: either the leader sees that somebody is inside, or this thread
+      // sees that the job is over.
+      inside_.fetch_add(1);
+      if (turn_.load() == turn && id < job_.threads) work();
+      inside_.fetch_sub(1, std::memory_order_release);
+      served = turn;
+      waiter = Waiter();
+    }
+  }
+
+ private:
+  void work() {
+    for (int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < job_.tasks;)
+      job_.task(job_.context, i);
+  }
+
+  Job job_{};
+  alignas(64) std::atomic<int64_t> next_{0};
+  alignas(64) std::atomic<int64_t> turn_{0};
+  alignas(64) std::atomic<int> inside_{0};
+  std::atomic<bool> closed_{false};
+};
+
+thread_local Team* led_team = nullptr;  // of the thread that leads it
+thread_local bool in_task = false;
+
+void run_alone(const Job& job) {
+  for (int64_t i = 0; i < job.tasks; ++i) job.task(job.context, i);
+}
+
+void share_in_team(void* context) {
+  const Job& job = *static_cast<const Job*>(context);
+  if (!led_team) return run_alone(job);
+  in_task = true;
+  led_team->share(job);
+  in_task = false;
+}
+
+}  // namespace
+
+void with_team(void (*body)(void*), void* context) {
+  const int threads = led_team || in_task ? 1 : usable_threads();
+  if (threads <= 1) {
+    DenormalGuard guard;
+    body(context);
+    return;
+  }
+  Team team;
+#pragma omp parallel num_threads(threads)
+  {
+    DenormalGuard guard;
+    if (omp_get_thread_num() == 0) {
+      led_team = &team;
+      body(context);
+      led_team = nullptr;
+      team.close();
+    } else {
+      in_task = true;
+      team.serve(omp_get_thread_num());
+      in_task = false;
+    }
+  }
+}
+
+void share_tasks(int64_t tasks, int threads, void (*task)(const void*, int64_t),
+                 const void* context) {
+  Job job{tasks, threads, task, context};
+  if (threads <= 1 || in_task) {
+    run_alone(job);
+  } else if (led_team) {
+    share_in_team(&job);
+  } else {
+    with_team(share_in_team, &job);
+  }
+}
+
+}  // namespace fastconv::cpu

@@ -1,0 +1,18 @@
+// The threads that run a plan together: one OpenMP team from its first step to its last, to which
+// operations hand tasks. Starting a parallel region for every operation would cost more than many
+// operations of a small network, and would wait for threads that the system has put to sleep; a
+// task here is taken by whoever is awake.
+#pragma once
+#include <stdint.h>
+
+namespace fastconv::cpu {
+
+// Calls body(context) on this thread with a team behind it. Denormals are flushed to zero on all
+// threads of the team meanwhile.
+void with_team(void (*body)(void*), void* context);
+
+// Calls task(context, i) for i in [0, tasks), on up to `threads` threads of the team.
+void share_tasks(int64_t tasks, int threads, void (*task)(const void*, int64_t),
+                 const void* context);
+
+}  // namespace fastconv::cpu

@@ -1,0 +1,422 @@
+#include "operands.h"
+
+#include <cstring>
+#include <initializer_list>
+
+namespace fastconv {
+namespace {
+
+using Dims = std::vector<int64_t>;
+
+struct Operands {
+  const Step& step;
+  const std::vector<Slot>& slots;
+
+  template <class T>
+  T attrs() const {
+    T value;
+    std::memcpy(&value, step.attrs.bytes, sizeof value);
+    return value;
+  }
+  size_t n_inputs() const { return step.inputs.size(); }
+  size_t n_outputs() const { return step.outputs.size(); }
+  bool has_output(size_t i) const { return i < n_outputs() && step.outputs[i] >= 0; }
+  const Tensor& in(size_t i) const { return slots[step.inputs[i]].tensor; }
+  const Tensor& out(size_t i) const { return slots[step.outputs[i]].tensor; }
+};
+
+std::string text(const Dims& dims) {
+  std::string result = "(";
+  for (int64_t n : dims) result += (result.size() > 1 ? ", " : "") + std::to_string(n);
+  return result + ")";
+}
+
+Dims dims(const Tensor& t) { return {t.dims, t.dims + t.rank}; }
+
+[[noreturn]] void wrong(const Operands& o, const std::string& what) {
+  throw Error(ErrorKind::format, (o.step.label.empty() ? "" : "layer '" + o.step.label + "': ") +
+                                     op_info(o.step.kind).name + ": " + what);
+}
+
+void expect(const Operands& o, bool good, const char* what) {
+  if (!good) wrong(o, what);
+}
+
+void expect_dims(const Operands& o, const Tensor& tensor, const Dims& expected, const char* name) {
+  if (dims(tensor) != expected)
+    wrong(o, std::string(name) + ": expected shape " + text(expected) + ", received " +
+                 text(dims(tensor)));
+}
+
+void expect_dtype(const Operands& o, const Tensor& tensor, Dtype dtype, const char* name) {
+  if (tensor.dtype != dtype) wrong(o, std::string(name) + " has the wrong dtype");
+}
+
+// All float operands of an op share the dtype of its first.
+void expect_same(const Operands& o, const Tensor& tensor, const Tensor& like, const char* name) {
+  expect_dtype(o, tensor, like.dtype, name);
+  expect_dims(o, tensor, dims(like), name);
+}
+
+void expect_vector(const Operands& o, const Tensor& tensor, int64_t n, Dtype dtype,
+                   const char* name) {
+  expect_dtype(o, tensor, dtype, name);
+  expect_dims(o, tensor, {n}, name);
+}
+
+int64_t last(const Tensor& t) { return t.rank > 0 ? t.dims[t.rank - 1] : 1; }
+
+// N, the last `axes` of three spatial sizes, C.
+Dims map_dims(int64_t batch, const int64_t (&spatial)[3], int axes, int64_t channels) {
+  Dims result{batch};
+  for (int i = 3 - axes; i < 3; ++i) result.push_back(spatial[i]);
+  result.push_back(channels);
+  return result;
+}
+
+// The number of spatial axes, after checking that every window lies in the padded input.
+int check_window(const Operands& o, const WindowGeometry& g, const Tensor& map) {
+  const int axes = map.rank - 2;
+  expect(o, axes >= 1 && axes <= 3, "expected an operand of 3 to 5 axes");
+  expect(o,
+         g.groups >= 1 && g.in_channels >= 1 && g.out_channels >= 1 &&
+             g.in_channels % g.groups == 0 && g.out_channels % g.groups == 0,
+         "the groups do not divide the channels");
+  for (int i = 0; i < 3; ++i) {
+    expect(o,
+           g.input[i] >= 1 && g.kernel[i] >= 1 && g.output[i] >= 1 && g.stride[i] >= 1 &&
+               g.dilation[i] >= 1,
+           "a window has a size below 1");
+    int64_t reach = 0, steps = 0;
+    const bool overflow = __builtin_mul_overflow(g.dilation[i], g.kernel[i] - 1, &reach) ||
+                          __builtin_mul_overflow(g.stride[i], g.output[i] - 1, &steps);
+    expect(o, !overflow && steps + reach + 1 <= g.input[i] + g.pad_before[i] + g.pad_after[i],
+           "a window leaves the padded input");
+    expect(o, i >= 3 - axes || (g.input[i] == 1 && g.kernel[i] == 1 && g.output[i] == 1),
+           "an absent axis has a size");
+  }
+  return axes;
+}
+
+// src, weights and dst of a convolution, wherever the direction puts them.
+void check_conv(const Operands& o, const Tensor& src, const Tensor& weights, const Tensor& dst) {
+  const auto g = o.attrs<ConvAttrs>().geometry;
+  const int axes = check_window(o, g, src);
+  expect_dims(o, src, map_dims(g.batch, g.input, axes, g.in_channels), "src");
+  expect_dims(o, dst, map_dims(g.batch, g.output, axes, g.out_channels), "dst");
+  Dims kernel = map_dims(0, g.kernel, axes, g.in_channels / g.groups);
+  kernel.erase(kernel.begin());
+  kernel.push_back(g.out_channels);
+  expect_dims(o, weights, kernel, "weights");
+  expect_dtype(o, weights, src.dtype, "weights");
+  expect_dtype(o, dst, src.dtype, "dst");
+}
+
+void conv(const Operands& o) {
+  check_conv(o, o.in(0), o.in(1), o.out(0));
+  const auto attrs = o.attrs<ConvAttrs>();
+  expect(o, (attrs.epilogue.bias != 0) == (o.n_inputs() == 3), "a bias without its flag");
+  if (o.n_inputs() == 3)
+    expect_vector(o, o.in(2), attrs.geometry.out_channels, o.in(0).dtype, "bias");
+}
+void conv_backward_data(const Operands& o) { check_conv(o, o.out(0), o.in(1), o.in(0)); }
+void conv_backward_weights(const Operands& o) { check_conv(o, o.in(0), o.out(0), o.in(1)); }
+
+// src and dst of a pooling, wherever the direction puts them.
+void check_pool(const Operands& o, const Tensor& src, const Tensor& dst) {
+  const auto g = o.attrs<PoolAttrs>().geometry;
+  const int axes = check_window(o, g, src);
+  expect(o, g.in_channels == g.out_channels && g.groups == 1, "pooling keeps the channels");
+  expect_dims(o, src, map_dims(g.batch, g.input, axes, g.in_channels), "src");
+  expect_dims(o, dst, map_dims(g.batch, g.output, axes, g.in_channels), "dst");
+  expect_dtype(o, dst, src.dtype, "dst");
+}
+
+void check_indices(const Operands& o, const Tensor& indices, const Tensor& dst) {
+  expect_dtype(o, indices, Dtype::int32, "indices");
+  expect_dims(o, indices, dims(dst), "indices");
+}
+
+void pool(const Operands& o) {
+  check_pool(o, o.in(0), o.out(0));
+  if (o.has_output(1)) check_indices(o, o.out(1), o.out(0));
+}
+void pool_backward(const Operands& o) {
+  check_pool(o, o.out(0), o.in(0));
+  if (o.n_inputs() == 2) check_indices(o, o.in(1), o.in(0));
+  if (o.n_inputs() == 3) {
+    expect_same(o, o.in(1), o.out(0), "src");
+    expect_same(o, o.in(2), o.in(0), "dst");
+  }
+}
+
+Dims matrix(int64_t rows, int64_t columns, int64_t batch, bool batched) {
+  return batched ? Dims{batch, rows, columns} : Dims{rows, columns};
+}
+
+void gemm(const Operands& o) {
+  const auto a = o.attrs<GemmAttrs>();
+  const bool batched = o.out(0).rank == 3;
+  expect(o, batched || a.batch == 1, "a batch without its axis");
+  expect_dims(o, o.in(0),
+              a.transpose_a ? matrix(a.k, a.m, a.batch, batched && !a.broadcast_a)
+                            : matrix(a.m, a.k, a.batch, batched && !a.broadcast_a),
+              "a");
+  expect_dims(o, o.in(1),
+              a.transpose_b ? matrix(a.n, a.k, a.batch, batched && !a.broadcast_b)
+                            : matrix(a.k, a.n, a.batch, batched && !a.broadcast_b),
+              "b");
+  expect_dims(o, o.out(0), matrix(a.m, a.n, a.batch, batched), "c");
+  expect_dtype(o, o.in(1), o.in(0).dtype, "b");
+  expect_dtype(o, o.out(0), o.in(0).dtype, "c");
+  expect(o, (a.epilogue.bias != 0) == (o.n_inputs() == 3), "a bias without its flag");
+  if (o.n_inputs() == 3) expect_vector(o, o.in(2), a.n, o.in(0).dtype, "bias");
+}
+
+// Every operand has the shape and dtype of the output.
+void all_alike(const Operands& o) {
+  for (size_t i = 0; i < o.n_inputs(); ++i) expect_same(o, o.in(i), o.out(0), "src");
+}
+
+void same_shape(const Operands& o) { expect_dims(o, o.out(0), dims(o.in(0)), "dst"); }
+
+void check_broadcast(const Operands& o, const Tensor& src, const Tensor& dst) {
+  expect_dtype(o, src, dst.dtype, "src");
+  expect(o, src.rank <= dst.rank, "an operand has more axes than the result");
+  for (int i = 0; i < src.rank; ++i) {
+    const int64_t n = src.dims[i];
+    expect(o, n == 1 || n == dst.dims[dst.rank - src.rank + i],
+           "an operand does not broadcast to the result");
+  }
+}
+void broadcasting(const Operands& o) {
+  for (size_t i = 0; i < o.n_inputs(); ++i) check_broadcast(o, o.in(i), o.out(0));
+}
+
+void no_check(const Operands&) {}
+
+void reduce(const Operands& o) {
+  const auto attrs = o.attrs<ReduceAttrs>();
+  int64_t kept = 1;
+  for (int i = 0; i < o.in(0).rank; ++i)
+    if (!(attrs.axes >> i & 1)) kept *= o.in(0).dims[i];
+  expect(o, elements(o.out(0)) == kept, "the result has the wrong number of elements");
+  expect_dtype(o, o.out(0), o.in(0).dtype, "dst");
+}
+
+void per_channel(const Operands& o, std::initializer_list<const Tensor*> tensors, int64_t n) {
+  for (const Tensor* tensor : tensors) expect_vector(o, *tensor, n, o.in(0).dtype, "statistics");
+}
+
+void batch_norm(const Operands& o) {
+  expect_same(o, o.out(0), o.in(0), "dst");
+  per_channel(o, {&o.in(1), &o.in(2), &o.out(1), &o.out(2), &o.out(3)}, last(o.in(0)));
+}
+void batch_norm_backward(const Operands& o) {
+  expect_same(o, o.in(1), o.in(0), "src");
+  expect_same(o, o.out(0), o.in(0), "dsrc");
+  per_channel(o, {&o.in(2), &o.in(3), &o.in(4), &o.out(1), &o.out(2)}, last(o.in(0)));
+}
+void batch_norm_inference(const Operands& o) {
+  expect_same(o, o.out(0), o.in(0), "dst");
+  per_channel(o, {&o.in(1), &o.in(2), &o.in(3), &o.in(4)}, last(o.in(0)));
+}
+
+// Elements in the last `axes` axes of a tensor, the row that layer_norm works on.
+int64_t row_size(const Operands& o, const Tensor& t) {
+  const int axes = o.attrs<LayerNormAttrs>().axes;
+  expect(o, axes >= 1 && axes <= t.rank, "a wrong number of axes");
+  int64_t n = 1;
+  for (int i = t.rank - axes; i < t.rank; ++i) n *= t.dims[i];
+  return n;
+}
+void expect_rows(const Operands& o, const Tensor& tensor, int64_t row, const char* name) {
+  expect_dtype(o, tensor, o.in(0).dtype, name);
+  expect(o, elements(tensor) * row == elements(o.in(0)), "statistics of a wrong size");
+}
+void layer_norm(const Operands& o) {
+  const int64_t row = row_size(o, o.in(0));
+  expect_same(o, o.out(0), o.in(0), "dst");
+  expect(o, elements(o.in(1)) == row && elements(o.in(2)) == row, "gamma or beta of a wrong size");
+  expect_rows(o, o.out(1), row, "mean");
+  expect_rows(o, o.out(2), row, "rstd");
+}
+void layer_norm_backward(const Operands& o) {
+  const int64_t row = row_size(o, o.in(0));
+  expect_same(o, o.in(1), o.in(0), "src");
+  expect_same(o, o.out(0), o.in(0), "dsrc");
+  expect_rows(o, o.in(3), row, "mean");
+  expect_rows(o, o.in(4), row, "rstd");
+  for (const Tensor* t : {&o.in(2), &o.out(1), &o.out(2)})
+    expect(o, elements(*t) == row, "gamma or a gradient of a wrong size");
+}
+
+void local_response_norm(const Operands& o) {
+  expect(o, o.attrs<LocalResponseNormAttrs>().depth_radius >= 0, "a negative radius");
+  expect_same(o, o.out(0), o.in(0), "dst");
+  if (o.has_output(1)) expect_same(o, o.out(1), o.in(0), "scale");
+}
+
+void expect_mask(const Operands& o, const Tensor& mask, const Tensor& like) {
+  expect_dtype(o, mask, Dtype::uint8, "mask");
+  expect_dims(o, mask, dims(like), "mask");
+}
+void dropout(const Operands& o) {
+  expect_same(o, o.out(0), o.in(0), "dst");
+  expect_vector(o, o.in(1), 2, Dtype::int64, "random");
+  expect_mask(o, o.out(1), o.in(0));
+}
+void dropout_backward(const Operands& o) {
+  expect_same(o, o.out(0), o.in(0), "dsrc");
+  expect_mask(o, o.in(1), o.in(0));
+}
+
+void concat(const Operands& o) {
+  const int axis = o.attrs<ConcatAttrs>().axis;
+  expect(o, axis >= 0 && axis < o.out(0).rank, "an axis that is not there");
+  int64_t along = 0;
+  for (size_t i = 0; i < o.n_inputs(); ++i) {
+    Dims expected = dims(o.out(0));
+    expect(o, o.in(i).rank == o.out(0).rank, "operands of different ranks");
+    expected[axis] = o.in(i).dims[axis];
+    expect_dims(o, o.in(i), expected, "src");
+    expect_dtype(o, o.in(i), o.out(0).dtype, "src");
+    along += o.in(i).dims[axis];
+  }
+  expect(o, along == o.out(0).dims[axis], "the parts do not add up");
+}
+
+void slice(const Operands& o) {
+  const auto attrs = o.attrs<SliceAttrs>();
+  expect(o, o.in(0).rank == o.out(0).rank, "operands of different ranks");
+  expect_dtype(o, o.out(0), o.in(0).dtype, "dst");
+  for (int i = 0; i < o.in(0).rank; ++i) {
+    const int64_t n = o.out(0).dims[i], size = o.in(0).dims[i];
+    int64_t reach = 0;
+    const bool overflow = __builtin_mul_overflow(attrs.step[i], n - 1, &reach) ||
+                          __builtin_add_overflow(attrs.start[i], reach, &reach);
+    expect(o,
+           n == 0 || (!overflow && attrs.start[i] >= 0 && attrs.start[i] < size && reach >= 0 &&
+                      reach < size),
+           "the slice leaves its source");
+  }
+}
+
+void pad(const Operands& o) {
+  const auto attrs = o.attrs<PadAttrs>();
+  expect(o, o.in(0).rank == o.out(0).rank, "operands of different ranks");
+  expect_dtype(o, o.out(0), o.in(0).dtype, "dst");
+  for (int i = 0; i < o.in(0).rank; ++i) {
+    const int64_t n = o.in(0).dims[i];
+    expect(o, attrs.interior[i] >= 0, "negative interior padding");
+    const int64_t inner = n > 0 ? n + (n - 1) * attrs.interior[i] : 0;
+    expect(o, o.out(0).dims[i] == attrs.before[i] + inner + attrs.after[i],
+           "the result has the wrong size");
+  }
+}
+
+void reshape(const Operands& o) {
+  expect_dtype(o, o.out(0), o.in(0).dtype, "dst");
+  expect(o, elements(o.out(0)) == elements(o.in(0)), "the numbers of elements differ");
+  const Slot& from = o.slots[o.step.inputs[0]];
+  const Slot& to = o.slots[o.step.outputs[0]];
+  expect(o, from.buffer == to.buffer && from.offset == to.offset, "the result is elsewhere");
+}
+
+void transpose(const Operands& o) {
+  const auto attrs = o.attrs<TransposeAttrs>();
+  const Tensor &src = o.in(0), &dst = o.out(0);
+  expect(o, src.rank == dst.rank, "operands of different ranks");
+  expect_dtype(o, dst, src.dtype, "dst");
+  uint32_t seen = 0;
+  for (int i = 0; i < src.rank; ++i) {
+    const int32_t axis = attrs.permutation[i];
+    expect(o, axis >= 0 && axis < src.rank, "an axis that is not there");
+    expect(o, dst.dims[i] == src.dims[axis], "the result has the wrong shape");
+    seen |= 1u << axis;
+  }
+  expect(o, seen == (1u << src.rank) - 1, "an axis twice");
+}
+
+void check_labels(const Operands& o, const Tensor& labels, const Tensor& probabilities) {
+  expect(o, probabilities.rank == 2, "expected rows and classes");
+  if (o.attrs<CrossEntropyAttrs>().sparse)
+    expect_vector(o, labels, probabilities.dims[0], Dtype::int64, "labels");
+  else
+    expect_same(o, labels, probabilities, "labels");
+}
+void cross_entropy(const Operands& o) {
+  check_labels(o, o.in(1), o.in(0));
+  expect_vector(o, o.out(0), o.in(0).dims[0], o.in(0).dtype, "loss");
+  if (o.has_output(1)) expect_same(o, o.out(1), o.in(0), "probabilities");
+}
+void cross_entropy_backward(const Operands& o) {
+  check_labels(o, o.in(2), o.in(1));
+  expect_vector(o, o.in(0), o.in(1).dims[0], o.in(1).dtype, "dloss");
+  expect_same(o, o.out(0), o.in(1), "dsrc");
+}
+
+void sgd(const Operands& o) {
+  expect_same(o, o.in(1), o.in(0), "gradients");
+  expect_vector(o, o.in(2), 2, o.in(0).dtype, "hyper");
+  expect_same(o, o.out(0), o.in(0), "weights");
+  expect(o, o.n_inputs() - 2 == o.n_outputs(), "velocity goes in and comes out");
+  if (o.n_inputs() == 4) expect_same(o, o.in(3), o.in(0), "velocity");
+  if (o.n_outputs() == 2) expect_same(o, o.out(1), o.in(0), "velocity");
+}
+
+using Check = void (*)(const Operands&);
+
+// In the order of OpKind.
+constexpr Check kChecks[] = {
+    conv,
+    conv_backward_data,
+    conv_backward_weights,
+    pool,
+    pool_backward,
+    pool,
+    pool_backward,
+    pool,
+    pool_backward,
+    gemm,
+    all_alike,
+    all_alike,
+    all_alike,
+    all_alike,  // activation, softmax
+    all_alike,
+    broadcasting,
+    same_shape,
+    no_check,
+    all_alike,  // unary binary cast fill copy
+    reduce,
+    batch_norm,
+    batch_norm_backward,
+    batch_norm_inference,
+    layer_norm,
+    layer_norm_backward,
+    local_response_norm,
+    all_alike,
+    dropout,
+    dropout_backward,
+    concat,
+    slice,
+    pad,
+    reshape,
+    transpose,
+    broadcasting,
+    cross_entropy,
+    cross_entropy_backward,
+    cross_entropy,
+    cross_entropy_backward,
+    sgd,
+    no_check,  // callback: the host decides
+};
+static_assert(sizeof(kChecks) / sizeof(kChecks[0]) == static_cast<size_t>(OpKind::count_));
+
+}  // namespace
+
+void check_operands(const Step& step, const std::vector<Slot>& slots) {
+  kChecks[static_cast<int>(step.kind)]({step, slots});
+}
+
+}  // namespace fastconv

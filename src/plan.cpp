@@ -1,0 +1,228 @@
+// The executor: checks once, then a loop over steps.
+#include "fastconv/plan.h"
+
+#include <algorithm>
+#include <chrono>
+#include <exception>
+
+#include "operands.h"
+
+namespace fastconv {
+namespace {
+
+constexpr int64_t kAlignment = 64;
+
+[[noreturn]] void malformed(const std::string& what) {
+  throw Error(ErrorKind::format, "plan: " + what);
+}
+
+int64_t aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+// Bytes of a tensor whose sizes come from outside; refuses negative and overflowing ones.
+int64_t checked_bytes(const Tensor& tensor) {
+  if (tensor.rank < 0 || tensor.rank > kMaxRank) malformed("a tensor has too many axes");
+  int64_t bytes = size_of(tensor.dtype);
+  if (bytes == 0) malformed("a tensor has an unknown dtype");
+  for (int i = 0; i < tensor.rank; ++i) {
+    if (tensor.dims[i] < 0) malformed("a tensor has a negative size");
+    if (__builtin_mul_overflow(bytes, tensor.dims[i], &bytes)) malformed("a tensor is too large");
+  }
+  return bytes;
+}
+
+}  // namespace
+
+Arena::~Arena() {
+  if (memory_) backend_->release(memory_, bytes_);
+}
+
+void* Arena::reserve(int64_t bytes) {
+  if (bytes <= bytes_) return memory_;
+  if (memory_) backend_->release(memory_, bytes_);
+  memory_ = backend_->allocate(bytes);
+  bytes_ = memory_ ? bytes : 0;
+  if (!memory_)
+    throw Error(ErrorKind::out_of_memory, "the plan needs an arena of " + std::to_string(bytes) +
+                                              " bytes, which the " + backend_->name +
+                                              " backend could not get; use a smaller batch");
+  return memory_;
+}
+
+Plan::Plan(const Backend& backend, PlanData data) : backend_(&backend), data_(std::move(data)) {
+  check();
+  for (Step& step : data_.steps) {
+    choices_.push_back(choose_kernel(backend, step, data_.slots));
+    // A plan made on another machine may meet a kernel that wants more: it goes behind the rest.
+    if (choices_.back().workspace_bytes > step.workspace_bytes) {
+      step.workspace_offset = aligned(data_.buffer_bytes[kArena]);
+      step.workspace_bytes = choices_.back().workspace_bytes;
+      data_.buffer_bytes[kArena] = step.workspace_offset + step.workspace_bytes;
+    }
+  }
+  memory_.assign(data_.buffer_bytes.size(), nullptr);
+  for (const Slot& slot : data_.slots) tensors_.push_back(slot.tensor);
+  for (const Step& step : data_.steps) {
+    step_inputs_.emplace_back(step.inputs.size());
+    step_outputs_.emplace_back(step.outputs.size());
+  }
+}
+
+void Plan::check() const {
+  if (data_.buffer_bytes.empty()) malformed("no arena");
+  for (int64_t bytes : data_.buffer_bytes)
+    if (bytes < 0) malformed("a buffer has a negative size");
+  for (const Slot& slot : data_.slots) {
+    const int64_t bytes = checked_bytes(slot.tensor);
+    if (slot.buffer < 0 || slot.buffer >= static_cast<int64_t>(data_.buffer_bytes.size()))
+      malformed("a slot names an unknown buffer");
+    if (slot.offset < 0 || slot.offset > data_.buffer_bytes[slot.buffer] - bytes)
+      malformed("a slot lies outside its buffer");
+  }
+  const int64_t n_slots = static_cast<int64_t>(data_.slots.size());
+  for (const Step& step : data_.steps) {
+    if (step.kind < OpKind{} || step.kind >= OpKind::count_) malformed("an unknown op kind");
+    const OpInfo& info = op_info(step.kind);
+    const int64_t n_in = static_cast<int64_t>(step.inputs.size());
+    const int64_t n_out = static_cast<int64_t>(step.outputs.size());
+    if (n_in < info.min_inputs || n_in > info.max_inputs || n_out < info.min_outputs ||
+        n_out > info.max_outputs)
+      malformed(std::string(info.name) + " has a wrong number of operands");
+    for (int32_t i : step.inputs)
+      if (i < 0 || i >= n_slots) malformed("a step reads an unknown slot");
+    for (int64_t i = 0; i < n_out; ++i) {
+      const bool optional = step.outputs[i] == -1 && (info.optional_outputs >> i & 1);
+      if (!optional && (step.outputs[i] < 0 || step.outputs[i] >= n_slots))
+        malformed("a step writes an unknown slot");
+    }
+    if (step.workspace_bytes < 0 || step.workspace_offset < 0 ||
+        step.workspace_offset > data_.buffer_bytes[kArena] - step.workspace_bytes)
+      malformed("a workspace lies outside the arena");
+    check_operands(step, data_.slots);
+  }
+  for (const std::vector<Port>& ports : {data_.inputs, data_.outputs})
+    for (const Port& port : ports)
+      if (port.slot < 0 || port.slot >= n_slots) malformed("a port names an unknown slot");
+}
+
+void Plan::bind(int index, void* memory, int64_t bytes) {
+  if (index <= kArena || index >= static_cast<int>(memory_.size()))
+    throw Error(ErrorKind::argument, "plan: no buffer " + std::to_string(index) + " to bind");
+  if (bytes < data_.buffer_bytes[index])
+    throw Error(ErrorKind::argument, "plan: buffer " + std::to_string(index) + " needs " +
+                                         std::to_string(data_.buffer_bytes[index]) +
+                                         " bytes, received " + std::to_string(bytes));
+  memory_[index] = static_cast<char*>(memory);
+}
+
+void Plan::prepare(Arena& arena) {
+  memory_[kArena] = static_cast<char*>(arena.reserve(data_.buffer_bytes[kArena]));
+  for (size_t i = 1; i < memory_.size(); ++i)
+    if (!memory_[i] && data_.buffer_bytes[i] > 0)
+      throw Error(ErrorKind::argument, "plan: buffer " + std::to_string(i) + " is not bound");
+  for (size_t i = 0; i < tensors_.size(); ++i)
+    tensors_[i].data = memory_[data_.slots[i].buffer] + data_.slots[i].offset;
+  for (size_t s = 0; s < data_.steps.size(); ++s) {
+    const Step& step = data_.steps[s];
+    for (size_t i = 0; i < step.inputs.size(); ++i) step_inputs_[s][i] = tensors_[step.inputs[i]];
+    for (size_t i = 0; i < step.outputs.size(); ++i)
+      step_outputs_[s][i] = step.outputs[i] < 0 ? Tensor{} : tensors_[step.outputs[i]];
+  }
+}
+
+void Plan::run_step(size_t index) {
+  const Step& step = data_.steps[index];
+  if (step.kind == OpKind::reshape) return;
+  KernelError error{};
+  const KernelCall call{step.attrs.bytes,
+                        step_inputs_[index].data(),
+                        static_cast<int32_t>(step_inputs_[index].size()),
+                        step_outputs_[index].data(),
+                        static_cast<int32_t>(step_outputs_[index].size()),
+                        memory_[kArena] + step.workspace_offset,
+                        &error};
+  if (step.kind == OpKind::callback) {
+    if (!callback_) malformed("a host function cannot run outside Python");
+    CallbackAttrs attrs;
+    __builtin_memcpy(&attrs, step.attrs.bytes, sizeof attrs);
+    callback_(attrs.index, call);
+  } else {
+    choices_[index].kernel->run(call);
+  }
+  if (error.set)
+    throw Error(ErrorKind::data, (step.label.empty() ? "" : "layer '" + step.label + "': ") +
+                                     op_info(step.kind).name + ": " + error.message);
+}
+
+void Plan::run(Arena& arena) {
+  prepare(arena);
+  run_prepared(nullptr);
+}
+
+std::vector<int64_t> Plan::profile(Arena& arena) {
+  std::vector<int64_t> times;
+  prepare(arena);
+  run_prepared(&times);
+  return times;
+}
+
+// Runs the steps inside the backend's `prepared`, through which no exception may pass.
+void Plan::run_prepared(std::vector<int64_t>* times) {
+  struct Run {
+    Plan* plan;
+    std::vector<int64_t>* times;
+    std::exception_ptr error;
+  } run{this, times, nullptr};
+  backend_->prepared(
+      [](void* context) {
+        Run& self = *static_cast<Run*>(context);
+        try {
+          self.plan->run_steps(self.times);
+        } catch (...) {
+          self.error = std::current_exception();
+        }
+      },
+      &run);
+  if (run.error) std::rethrow_exception(run.error);
+}
+
+void Plan::run_steps(std::vector<int64_t>* times) {
+  using Clock = std::chrono::steady_clock;
+  for (size_t i = 0; i < data_.steps.size(); ++i) {
+    if (!times) {
+      run_step(i);
+      continue;
+    }
+    const Clock::time_point start = Clock::now();
+    run_step(i);
+    const std::chrono::nanoseconds time = Clock::now() - start;
+    times->push_back(time.count());
+  }
+}
+
+void* Plan::address(int slot, Arena& arena) const {
+  if (slot < 0 || slot >= static_cast<int>(data_.slots.size()))
+    throw Error(ErrorKind::argument, "plan: no slot " + std::to_string(slot));
+  const Slot& s = data_.slots[slot];
+  char* base = s.buffer == kArena ? static_cast<char*>(arena.reserve(data_.buffer_bytes[kArena]))
+                                  : memory_[s.buffer];
+  return base + s.offset;
+}
+
+namespace {
+
+int find(const std::vector<Port>& ports, const std::string& name, const char* what) {
+  std::string known;
+  for (const Port& port : ports) {
+    if (port.name == name) return port.slot;
+    known += " " + port.name;
+  }
+  throw Error(ErrorKind::argument,
+              std::string("plan: no ") + what + " '" + name + "'; there are:" + known);
+}
+
+}  // namespace
+
+int Plan::find_input(const std::string& name) const { return find(data_.inputs, name, "input"); }
+int Plan::find_output(const std::string& name) const { return find(data_.outputs, name, "output"); }
+
+}  // namespace fastconv

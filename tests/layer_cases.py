@@ -1,0 +1,120 @@
+"""Layers with arguments, an input shape and the output shape that Keras 3 gives."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv import layers
+
+
+class Case(NamedTuple):
+    """One layer, and what it makes of an input without its batch axis."""
+
+    layer: str
+    arguments: dict[str, Any]
+    input: tuple[int, ...]
+    output: tuple[int, ...]
+
+    def make(self, **more: Any) -> layers.Layer:
+        return getattr(layers, self.layer)(**{**self.arguments, **more})
+
+    def __str__(self) -> str:
+        given = ", ".join(f"{k}={v}" for k, v in self.arguments.items())
+        return f"{self.layer}({given})"
+
+
+def case(layer: str, input: Any, output: Any, **arguments: Any) -> Case:
+    return Case(layer, arguments, input, output)
+
+
+SPATIAL = [  # layers with a data_format
+    case("Conv1D", (10, 3), (8, 4), filters=4, kernel_size=3),
+    case("Conv1D", (10, 3), (10, 4), filters=4, kernel_size=3, padding="causal"),
+    case("Conv2D", (9, 8, 4), (5, 4, 6), filters=6, kernel_size=(3, 2), strides=2,
+         padding="same"),
+    case("Conv2D", (9, 8, 4), (5, 4, 6), filters=6, kernel_size=3, dilation_rate=2,
+         groups=2, activation="relu"),
+    case("Conv2D", (9, 8, 4), (3, 2, 6), filters=6, kernel_size=2, dilation_rate=2,
+         strides=3),
+    case("Conv3D", (4, 5, 6, 2), (3, 2, 3, 2), filters=2, kernel_size=2,
+         strides=(1, 2, 2), use_bias=False),
+    case("Conv1DTranspose", (5, 3), (11, 4), filters=4, kernel_size=3, strides=2),
+    case("Conv2DTranspose", (5, 4, 3), (10, 8, 4), filters=4, kernel_size=3, strides=2,
+         padding="same"),
+    case("Conv2DTranspose", (5, 4, 3), (10, 8, 4), filters=4, kernel_size=3, strides=2,
+         padding="same", output_padding=1),
+    case("Conv3DTranspose", (2, 3, 2, 3), (4, 6, 4, 2), filters=2, kernel_size=2,
+         strides=2),
+    case("DepthwiseConv1D", (8, 3), (6, 6), kernel_size=3, depth_multiplier=2),
+    case("DepthwiseConv2D", (8, 7, 3), (4, 4, 6), kernel_size=3, strides=2,
+         padding="same", depth_multiplier=2),
+    case("SeparableConv1D", (8, 3), (6, 5), filters=5, kernel_size=3),
+    case("SeparableConv2D", (8, 7, 3), (8, 7, 5), filters=5, kernel_size=3,
+         depth_multiplier=2, padding="same"),
+    case("PartialConv2D", (6, 7, 3), (4, 5, 2), kernel_size=3,
+         connections=[[0, 2], [1]]),
+    case("Subsampling2D", (6, 8, 3), (3, 4, 3), activation="scaled_tanh"),
+    case("MaxPooling1D", (9, 3), (4, 3), pool_size=3, strides=2),
+    case("MaxPooling2D", (9, 8, 3), (5, 4, 3), pool_size=(3, 2), strides=2,
+         padding="same"),
+    case("MaxPooling3D", (4, 5, 6, 2), (2, 2, 3, 2)),
+    case("AveragePooling1D", (9, 3), (4, 3)),
+    case("AveragePooling2D", (9, 8, 3), (5, 4, 3), pool_size=3, strides=2,
+         padding="same"),
+    case("AveragePooling3D", (4, 5, 6, 2), (2, 2, 3, 2)),
+    case("LpPooling1D", (9, 3), (4, 3), p=3.0),
+    case("LpPooling2D", (9, 8, 3), (4, 4, 3)),
+    case("LpPooling3D", (4, 5, 6, 2), (2, 2, 3, 2), p=1.0),
+    case("GlobalMaxPooling1D", (4, 2), (2,)),
+    case("GlobalMaxPooling2D", (4, 5, 2), (2,)),
+    case("GlobalMaxPooling3D", (4, 5, 2, 2), (1, 1, 1, 2), keepdims=True),
+    case("GlobalAveragePooling1D", (4, 2), (2,)),
+    case("GlobalAveragePooling2D", (4, 5, 2), (1, 1, 2), keepdims=True),
+    case("GlobalAveragePooling3D", (4, 5, 2, 2), (2,)),
+    case("GlobalLpPooling1D", (4, 2), (2,)),
+    case("GlobalLpPooling2D", (4, 5, 2), (2,), p=3.0),
+    case("GlobalLpPooling3D", (4, 5, 2, 2), (2,)),
+    case("LocalResponseNormalization", (4, 4, 6), (4, 4, 6), alpha=0.5),
+    case("SpatialDropout1D", (4, 2), (4, 2), rate=0.5),
+    case("SpatialDropout2D", (4, 5, 2), (4, 5, 2), rate=0.5),
+    case("SpatialDropout3D", (4, 5, 2, 2), (4, 5, 2, 2), rate=0.5),
+    case("ZeroPadding1D", (5, 3), (8, 3), padding=(1, 2)),
+    case("ZeroPadding2D", (5, 3, 2), (8, 6, 2), padding=((1, 2), (0, 3))),
+    case("ZeroPadding3D", (5, 3, 2, 1), (7, 7, 2, 1), padding=(1, 2, 0)),
+    case("Cropping1D", (5, 3), (2, 3), cropping=(1, 2)),
+    case("Cropping2D", (5, 3, 2), (2, 2, 2), cropping=((1, 2), (0, 1))),
+    case("Cropping2D", (5, 3, 2), (5, 3, 2)),
+    case("Cropping3D", (5, 3, 2, 1), (3, 3, 2, 1), cropping=(1, 0, 0)),
+]  # fmt: skip
+
+OTHERS = [
+    case("Dense", (5,), (7,), units=7, activation="gelu"),
+    case(
+        "Dense", (4, 5), (4, 7), units=7, use_bias=False, kernel_initializer="he_normal"
+    ),
+    case("Flatten", (4, 5, 2), (40,)),
+    case("Flatten", (), (1,)),
+    case("Reshape", (4, 5), (2, 10), target_shape=(2, -1)),
+    case("Permute", (4, 5, 2), (5, 4, 2), dims=(2, 1, 3)),
+    case("RepeatVector", (5,), (3, 5), n=3),
+    case("Activation", (4, 5), (4, 5), activation="log_softmax"),
+    case("ReLU", (5,), (5,), max_value=0.8, negative_slope=0.1, threshold=0.2),
+    case("ReLU", (5,), (5,)),
+    case("LeakyReLU", (5,), (5,)),
+    case("ELU", (5,), (5,), alpha=0.5),
+    case("Softmax", (5, 3), (5, 3), axis=1),
+    case("BatchNormalization", (5, 3), (5, 3), momentum=0.9),
+    case("BatchNormalization", (3, 4, 5), (3, 4, 5), axis=1, scale=False),
+    case("LayerNormalization", (5, 3), (5, 3)),
+    case("LayerNormalization", (5, 3, 4), (5, 3, 4), axis=(1, 3), center=False),
+    case("Dropout", (5, 3), (5, 3), rate=0.5, seed=3),
+    case("RBF", (2,), (3,), codes=[[1, 1], [1, -1], [-1, 1]]),
+]
+
+CASES = [*SPATIAL, *OTHERS]
+
+
+def data(*shape: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
