@@ -15,22 +15,24 @@ Columns columns_of(const Tensor& src) {
   return columns(channels > 0 ? elements(src) / channels : 0, channels);
 }
 
-// Two sums a column: of x, and of (x - mean of the tile)^2, in two passes over the tile.
+// Two sums a column: of x - pivot, and of (x - mean of the tile)^2, in two passes over the tile.
 template <int count, bool full>
-static inline void tile_moments(const float* x, int64_t rows, int64_t width, int64_t lanes,
-                                float* sum, float* square) {
-  vfloat total[count] = {}, squares[count] = {};
+static inline void tile_moments(const float* x, const float* pivots, int64_t rows, int64_t width,
+                                int64_t lanes, float* sum, float* square) {
+  vfloat total[count] = {}, squares[count] = {}, pivot[count];
+  for (int v = 0; v < count; ++v)
+    pivot[v] = full ? load(pivots + v * kLanes) : load_part(pivots, lanes);
   for (int64_t i = 0; i < rows; ++i)
     for (int v = 0; v < count; ++v) {
       const float* p = x + i * width + v * kLanes;
-      total[v] += full ? load(p) : load_part(p, lanes);
+      total[v] += (full ? load(p) : load_part(p, lanes)) - pivot[v];
     }
   vfloat mean[count];
   for (int v = 0; v < count; ++v) mean[v] = total[v] / splat((float)rows);
   for (int64_t i = 0; i < rows; ++i)
     for (int v = 0; v < count; ++v) {
       const float* p = x + i * width + v * kLanes;
-      const vfloat apart = (full ? load(p) : load_part(p, lanes)) - mean[v];
+      const vfloat apart = (full ? load(p) : load_part(p, lanes)) - pivot[v] - mean[v];
       squares[v] += apart * apart;
     }
   for (int v = 0; v < count; ++v) {
@@ -100,27 +102,32 @@ static inline void finish_sums(const Columns& c, float* wide, float* sums, const
   fold_columns(c, wide, sums);
 }
 
-// Leaves the mean in wide[0] and the variance in wide[1], spread.
+// Leaves the mean in wide[0] and the variance in wide[1], spread. Sums are taken about the first
+// value of each channel, so that a large mean costs no digits.
 static void moments(const Columns& c, const float* src, const Scratch& s, float* narrow) {
+  for (int64_t i = 0; i < c.channels; ++i) narrow[i] = c.rows > 0 ? src[i] : 0.0f;
+  spread_columns(c, narrow, s.wide[5]);
+  const float* pivot = s.wide[5];
   for_tiles(c, 2, [&](const Tile& t) {
     const float* x = src + t.row_begin * c.width;
     const int64_t rows = t.row_end - t.row_begin, at = t.index * c.width;
     int64_t v = t.begin;
     for (; v + kUnroll * kLanes <= t.end; v += kUnroll * kLanes)
-      tile_moments<kUnroll, true>(x + v, rows, c.width, kLanes, s.first + at + v,
+      tile_moments<kUnroll, true>(x + v, pivot + v, rows, c.width, kLanes, s.first + at + v,
                                   s.second + at + v);
     for_vectors(v, t.end, [&](int64_t u, int64_t lanes) {
-      tile_moments<1, false>(x + u, rows, c.width, lanes, s.first + at + u, s.second + at + u);
+      tile_moments<1, false>(x + u, pivot + u, rows, c.width, lanes, s.first + at + u,
+                             s.second + at + u);
     });
   });
   const float count = c.rows > 0 ? (float)c.rows : 1.0f;
   finish_sums(
       c, s.wide[0], narrow,
       [&](int64_t, int64_t at, int64_t lanes) { return load_lanes(s.first + at, lanes); },
-      [&](int64_t at, int64_t) { return src[at]; });
+      [&](int64_t at, int64_t v) { return src[at] - pivot[v]; });
   for (int64_t i = 0; i < c.channels; ++i) narrow[i] /= count;
   spread_columns(c, narrow, s.wide[0]);
-  const float* mean = s.wide[0];
+  const float* mean = s.wide[0];  // about the pivot, until the squares are summed
   const auto square = [&](int64_t b, int64_t at, int64_t lanes) {
     const int64_t begin = b * c.block, end = begin + c.block < c.tall ? begin + c.block : c.tall;
     const vfloat rows = splat((float)(end - begin));
@@ -129,9 +136,13 @@ static void moments(const Columns& c, const float* src, const Scratch& s, float*
     return load_lanes(s.second + at, lanes) + rows * apart * apart;
   };
   finish_sums(c, s.wide[1], narrow, square,
-              [&](int64_t at, int64_t v) { return (src[at] - mean[v]) * (src[at] - mean[v]); });
+              [&](int64_t at, int64_t v) {
+                const float apart = src[at] - pivot[v] - mean[v];
+                return apart * apart;
+              });
   for (int64_t i = 0; i < c.channels; ++i) narrow[i] /= count;
   spread_columns(c, narrow, s.wide[1]);
+  for (int64_t i = 0; i < c.width; ++i) s.wide[0][i] += pivot[i];
 }
 
 // dst = activation((src - mean) scale + beta), with parameters spread to the width. Subtracting

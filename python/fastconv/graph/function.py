@@ -242,7 +242,9 @@ def _argument(value: Any, arrays: list[np.ndarray], device: str) -> Any:
     try:
         hash(value)
     except TypeError:
-        raise ArgumentError(f"expected an array or a constant, got {value!r}") from None
+        raise ArgumentError(
+            f"expected an array or a hashable value, got {value!r}"
+        ) from None
     return ("=", type(value), value)
 
 

@@ -296,7 +296,7 @@ def check_feed(name: str, array: np.ndarray, wide: bool = False) -> np.ndarray:
         return array
     kind, size = array.dtype.kind, array.dtype.itemsize
     if kind not in "fiub":
-        raise DataError(f"{name}: expected numbers, received dtype {array.dtype}")
+        raise DataError(f"{name}: expected an array of numbers, received {array.dtype}")
     dtype = array.dtype.newbyteorder("=")
     if kind == "f" and size >= 8:
         dtype = np.dtype("float64" if wide else "float32")

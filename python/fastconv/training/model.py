@@ -276,7 +276,12 @@ class Sequential(Model):
 
     def call(self, inputs: Any) -> Any:
         """Runs the layers in order."""
-        (x,) = inputs if isinstance(inputs, list | tuple) else (inputs,)
+        given = inputs if isinstance(inputs, list | tuple) else (inputs,)
+        if len(given) != 1:
+            raise ArgumentError(
+                f"model {self.name!r}: expected 1 input, received {len(given)}"
+            )
+        x = given[0]
         if self._input is not None:
             x = fit_input(x, self._input, self.name)
         for layer in self._sublayers:
