@@ -53,6 +53,7 @@ constexpr OpInfo kOps[] = {
     {OpKind::softmax_backward, "softmax_backward", 0, 2, 2, 1, 1, {0, kNo}, 0},
     {OpKind::unary, "unary", kSize<UnaryAttrs>, 1, 1, 1, 1, {0, kNo}, 0},
     {OpKind::binary, "binary", kSize<BinaryAttrs>, 2, 2, 1, 1, {0, kNo}, 0},
+    {OpKind::select, "select", 0, 3, 3, 1, 1, {1, kNo}, 0},
     {OpKind::cast, "cast", 0, 1, 1, 1, 1, {0, kNo}, 0},
     {OpKind::fill, "fill", kSize<FillAttrs>, 0, 0, 1, 1, {kNo, kNo}, 0},
     {OpKind::copy, "copy", 0, 1, 1, 1, 1, {0, kNo}, 0},

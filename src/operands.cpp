@@ -367,56 +367,67 @@ void sgd(const Operands& o) {
 
 using Check = void (*)(const Operands&);
 
-// In the order of OpKind.
-constexpr Check kChecks[] = {
-    conv,
-    conv_backward_data,
-    conv_backward_weights,
-    pool,
-    pool_backward,
-    pool,
-    pool_backward,
-    pool,
-    pool_backward,
-    gemm,
-    all_alike,
-    all_alike,
-    all_alike,
-    all_alike,  // activation, softmax
-    all_alike,
-    broadcasting,
-    same_shape,
-    no_check,
-    all_alike,  // unary binary cast fill copy
-    reduce,
-    batch_norm,
-    batch_norm_backward,
-    batch_norm_inference,
-    layer_norm,
-    layer_norm_backward,
-    local_response_norm,
-    all_alike,
-    dropout,
-    dropout_backward,
-    concat,
-    slice,
-    pad,
-    reshape,
-    transpose,
-    broadcasting,
-    cross_entropy,
-    cross_entropy_backward,
-    cross_entropy,
-    cross_entropy_backward,
-    sgd,
-    no_check,  // callback: the host decides
+struct KindCheck {
+  OpKind kind;
+  Check check;
 };
-static_assert(sizeof(kChecks) / sizeof(kChecks[0]) == static_cast<size_t>(OpKind::count_));
+
+constexpr KindCheck kChecks[] = {
+    {OpKind::conv, conv},
+    {OpKind::conv_backward_data, conv_backward_data},
+    {OpKind::conv_backward_weights, conv_backward_weights},
+    {OpKind::max_pool, pool},
+    {OpKind::max_pool_backward, pool_backward},
+    {OpKind::average_pool, pool},
+    {OpKind::average_pool_backward, pool_backward},
+    {OpKind::lp_pool, pool},
+    {OpKind::lp_pool_backward, pool_backward},
+    {OpKind::gemm, gemm},
+    {OpKind::activation, all_alike},
+    {OpKind::activation_backward, all_alike},
+    {OpKind::softmax, all_alike},
+    {OpKind::softmax_backward, all_alike},
+    {OpKind::unary, all_alike},
+    {OpKind::binary, broadcasting},
+    {OpKind::select, all_alike},
+    {OpKind::cast, same_shape},
+    {OpKind::fill, no_check},
+    {OpKind::copy, all_alike},
+    {OpKind::reduce, reduce},
+    {OpKind::batch_norm, batch_norm},
+    {OpKind::batch_norm_backward, batch_norm_backward},
+    {OpKind::batch_norm_inference, batch_norm_inference},
+    {OpKind::layer_norm, layer_norm},
+    {OpKind::layer_norm_backward, layer_norm_backward},
+    {OpKind::local_response_norm, local_response_norm},
+    {OpKind::local_response_norm_backward, all_alike},
+    {OpKind::dropout, dropout},
+    {OpKind::dropout_backward, dropout_backward},
+    {OpKind::concat, concat},
+    {OpKind::slice, slice},
+    {OpKind::pad, pad},
+    {OpKind::reshape, reshape},
+    {OpKind::transpose, transpose},
+    {OpKind::broadcast, broadcasting},
+    {OpKind::softmax_cross_entropy, cross_entropy},
+    {OpKind::softmax_cross_entropy_backward, cross_entropy_backward},
+    {OpKind::cross_entropy, cross_entropy},
+    {OpKind::cross_entropy_backward, cross_entropy_backward},
+    {OpKind::sgd, sgd},
+    {OpKind::callback, no_check},  // the host decides
+};
+
+constexpr bool in_order() {
+  for (int i = 0; i < static_cast<int>(OpKind::count_); ++i)
+    if (kChecks[i].kind != static_cast<OpKind>(i)) return false;
+  return sizeof(kChecks) / sizeof(kChecks[0]) == static_cast<size_t>(OpKind::count_);
+}
+static_assert(in_order(), "kChecks lists the kinds in the order of OpKind");
 
 }  // namespace
 
 void check_operands(const Step& step, const std::vector<Slot>& slots) {
-  kChecks[static_cast<int>(step.kind)]({step, slots});
+  kChecks[static_cast<int>(step.kind)].check({step, slots});
 }
 
 }  // namespace fastconv

@@ -315,6 +315,18 @@ def test_filled(backend, dtype):
         np.testing.assert_array_equal(g, e)
 
 
+def test_where_ignores_what_is_not_chosen(backend):
+    x = np.array([1.0, np.nan, np.inf, -2.0], np.float32)
+
+    def run(x):
+        kept = ops.where(ops.is_finite(x), x, 0)
+        return [kept, grad(ops.sum(kept * kept), x)]
+
+    kept, gradient = backend.run(run, x)
+    np.testing.assert_array_equal(kept, [1, 0, 0, -2])
+    np.testing.assert_array_equal(gradient, [2, 0, 0, -4])
+
+
 def test_where_and_clip(backend):
     def run(c, a, b):
         return [ops.where(c, a, b), ops.where(a > b, a, 0), ops.clip(a, -2, 3)]

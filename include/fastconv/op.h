@@ -31,6 +31,7 @@ enum class OpKind : int32_t {
   // Element by element, with NumPy's broadcasting for binary.
   unary,   // src -> dst, UnaryAttrs
   binary,  // a b -> dst, BinaryAttrs
+  select,  // condition a b -> dst = condition != 0 ? a : b, all of one shape and dtype
   cast,    // src -> dst; float to integer saturates, NaN gives 0
   fill,    // -> dst, FillAttrs
   copy,    // src -> dst

@@ -41,6 +41,10 @@ class Dataset:
         x_test: like x_train.
         y_test: like y_train.
         class_names: one name a class.
+
+    >>> digits = load("digits")
+    >>> digits.x_test.shape, digits.y_test.shape, len(digits.class_names)
+    ((359, 32, 32, 1), (359,), 10)
     """
 
     name: str

@@ -206,7 +206,23 @@ class Loss:
 
 
 class FunctionLoss(Loss):
-    """A loss made of a function ``f(y_true, y_pred)`` of tensors."""
+    """A loss made of a function ``f(y_true, y_pred)`` of tensors.
+
+    `Model.compile` makes one of any function; it is needed for another reduction.
+
+    Parameters
+    ----------
+    function: gives one value a sample, or any shape.
+    name: default the function's.
+    options: ``reduction``, as for `Loss`.
+
+    >>> import fastconv as fc
+    >>> def largest(y_true, y_pred):
+    ...     return fc.ops.max(fc.ops.abs(y_true - y_pred), axis=-1)
+    >>> loss = fc.losses.FunctionLoss(largest, reduction="sum")
+    >>> float(loss([[0.0, 1.0], [2.0, 0.0]], [[0.0, 3.0], [1.0, 0.0]]))
+    3.0
+    """
 
     def __init__(
         self, function: Callable[..., Any], name: str | None = None, **options: Any
@@ -397,7 +413,13 @@ def get(identifier: Any) -> Loss | None:
 
 
 def serialize(loss: Loss) -> dict[str, Any]:
-    """The loss as JSON-like data; a function by its name only."""
+    """The loss as JSON-like data; a function by its name only.
+
+    >>> import fastconv as fc
+    >>> fc.losses.serialize(fc.losses.MeanSquaredError(reduction="sum"))
+    {'class_name': 'MeanSquaredError', 'config': {'name': 'mean_squared_error',
+    'reduction': 'sum'}}
+    """
     if isinstance(loss, FunctionLoss):
         return {"function": getattr(loss.function, "__name__", loss.name)}
     return {"class_name": type(loss).__name__, "config": loss.get_config()}
@@ -406,7 +428,18 @@ def serialize(loss: Loss) -> dict[str, Any]:
 def deserialize(
     config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
 ) -> Loss:
-    """A loss from what `serialize` returned; own ones are custom objects."""
+    """A loss from what `serialize` returned; own ones are custom objects.
+
+    Raises
+    ------
+    UnknownNameError for a class or function that is not known.
+
+    >>> import fastconv as fc
+    >>> def distance(y_true, y_pred):
+    ...     return fc.ops.abs(y_true - y_pred)
+    >>> fc.losses.deserialize({"function": "distance"}, {"distance": distance})
+    <FunctionLoss 'distance'>
+    """
     name = config.get("class_name") or config.get("function")
     known = {**CLASSES, **objects.known(), **(custom_objects or {})}
     if name not in known:

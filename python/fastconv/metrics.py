@@ -146,7 +146,21 @@ class _MeanOf(_Averaged):
 
 
 class FunctionMetric(_MeanOf):
-    """The mean of a function ``f(y_true, y_pred)`` of arrays."""
+    """The mean of a function ``f(y_true, y_pred)`` of arrays.
+
+    `Model.compile` makes one of any function; it is needed for another name.
+
+    Parameters
+    ----------
+    function: gives one value a sample, or any shape.
+    name: default the function's.
+
+    >>> import fastconv as fc
+    >>> def off_by_one(y_true, y_pred):
+    ...     return abs(y_pred.argmax(-1) - y_true) <= 1
+    >>> fc.metrics.FunctionMetric(off_by_one)([0, 2], [[0.3, 0.7, 0], [1, 0, 0]])
+    0.5
+    """
 
     def __init__(self, function: Callable[..., Any], name: str | None = None) -> None:
         super().__init__(name or getattr(function, "__name__", type(function).__name__))
@@ -356,7 +370,13 @@ def get(identifier: Any) -> Metric:
 
 
 def serialize(metric: Metric) -> dict[str, Any]:
-    """The metric as JSON-like data; a function by its name only."""
+    """The metric as JSON-like data; a function by its name only.
+
+    >>> import fastconv as fc
+    >>> fc.metrics.serialize(fc.metrics.BinaryAccuracy(threshold=0.7))
+    {'class_name': 'BinaryAccuracy', 'config': {'name': 'binary_accuracy',
+    'threshold': 0.7}}
+    """
     if isinstance(metric, FunctionMetric):
         return {"function": getattr(metric.function, "__name__", metric.name)}
     return {"class_name": type(metric).__name__, "config": metric.get_config()}
@@ -365,7 +385,17 @@ def serialize(metric: Metric) -> dict[str, Any]:
 def deserialize(
     config: Mapping[str, Any], custom_objects: Mapping[str, Any] | None = None
 ) -> Metric:
-    """A metric from what `serialize` returned; own ones are custom objects."""
+    """A metric from what `serialize` returned; own ones are custom objects.
+
+    Raises
+    ------
+    UnknownNameError for a class or function that is not known.
+
+    >>> import fastconv as fc
+    >>> metric = fc.metrics.TopKCategoricalAccuracy(k=3, name="top3")
+    >>> fc.metrics.deserialize(fc.metrics.serialize(metric))
+    <TopKCategoricalAccuracy 'top3'>
+    """
     name = config.get("class_name") or config.get("function")
     known = {**CLASSES, **objects.known(), **(custom_objects or {})}
     if name not in known:

@@ -244,6 +244,18 @@ void run_wide_binary(const KernelCall& call) {
     run_binary<int64_t>(call);
 }
 
+void run_select(const KernelCall& call) {
+  const float *condition = input<float>(call, 0), *a = input<float>(call, 1);
+  const float* b = input<float>(call, 2);
+  float* dst = output<float>(call, 0);
+  parallel_blocks(elements(call.outputs[0]), kMapBlock, 1, [=](int64_t begin, int64_t end) {
+    for_vectors(begin, end, [=](int64_t i, int64_t lanes) {
+      const vfloat yes = load_lanes(a + i, lanes), no = load_lanes(b + i, lanes);
+      store_lanes(dst + i, load_lanes(condition + i, lanes) != 0 ? yes : no, lanes);
+    });
+  });
+}
+
 // May run in place where both types have one size: each iteration touches only its own element.
 template <class From, class To>
 inline void cast_range(const From* src, To* dst, int64_t count) {
@@ -295,6 +307,7 @@ void run_copy(const KernelCall& call) {
 constexpr Kernel kUnary[] = {{"vector", needs_float32, nullptr, run_unary}};
 constexpr Kernel kBinary[] = {{"vector", needs_float32, nullptr, run_binary<float>},
                               {"wide", wide_declines, nullptr, run_wide_binary}};
+constexpr Kernel kSelect[] = {{"vector", needs_float32, nullptr, run_select}};
 constexpr Kernel kCast[] = {{"cast", nullptr, nullptr, run_cast}};
 constexpr Kernel kFill[] = {{"fill", nullptr, nullptr, run_fill}};
 constexpr Kernel kCopy[] = {{"copy", nullptr, nullptr, run_copy}};
@@ -305,6 +318,7 @@ KernelList elementwise_kernels(OpKind kind) {
   switch (kind) {
     case OpKind::unary: return list(kUnary);
     case OpKind::binary: return list(kBinary);
+    case OpKind::select: return list(kSelect);
     case OpKind::cast: return list(kCast);
     case OpKind::fill: return list(kFill);
     case OpKind::copy: return list(kCopy);

@@ -21,6 +21,7 @@ KernelList kernels(OpKind kind) {
     case OpKind::softmax_backward: return activation_kernels(kind);
     case OpKind::unary:
     case OpKind::binary:
+    case OpKind::select:
     case OpKind::cast:
     case OpKind::fill:
     case OpKind::copy: return elementwise_kernels(kind);

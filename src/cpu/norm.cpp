@@ -135,11 +135,10 @@ static void moments(const Columns& c, const float* src, const Scratch& s, float*
         load_lanes(s.first + at, lanes) / rows - load_lanes(mean + at - b * c.width, lanes);
     return load_lanes(s.second + at, lanes) + rows * apart * apart;
   };
-  finish_sums(c, s.wide[1], narrow, square,
-              [&](int64_t at, int64_t v) {
-                const float apart = src[at] - pivot[v] - mean[v];
-                return apart * apart;
-              });
+  finish_sums(c, s.wide[1], narrow, square, [&](int64_t at, int64_t v) {
+    const float apart = src[at] - pivot[v] - mean[v];
+    return apart * apart;
+  });
   for (int64_t i = 0; i < c.channels; ++i) narrow[i] /= count;
   spread_columns(c, narrow, s.wide[1]);
   for (int64_t i = 0; i < c.width; ++i) s.wide[0][i] += pivot[i];

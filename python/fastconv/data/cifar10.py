@@ -15,7 +15,7 @@ from fastconv.data.idx import Split
 from fastconv.data.image_tree import read_image_tree, tar_members
 from fastconv.errors import DataError, FormatError
 
-__all__ = ["CLASS_NAMES", "is_cifar10", "load_data"]
+__all__ = ["CLASS_NAMES", "load_data"]
 
 CLASS_NAMES = (
     "airplane",

@@ -10,7 +10,7 @@ from fastconv.data.arrays import load_split
 from fastconv.data.cache import fetch, locate
 from fastconv.data.idx import FILES, Split, find_idx, read_idx_folder
 
-__all__ = ["CLASS_NAMES", "load_data", "load_idx_set"]
+__all__ = ["CLASS_NAMES", "load_data"]
 
 CLASS_NAMES = tuple("0123456789")
 

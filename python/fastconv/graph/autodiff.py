@@ -50,14 +50,13 @@ def _gradients(y: Tensor, xs: Sequence[Tensor], seed: Any) -> list[Tensor]:
     if not isinstance(y, Tensor):
         raise ArgumentError(
             "grad: expected a tensor made inside a traced function, received "
-            f"{y!r:.80}; "
-            "wrap the computation in fastconv.function"
+            f"{y!r:.80}; wrap the computation in fastconv.function"
         )
     if seed is None and y.size != 1:
         raise ShapeError(
             f"grad: expected a scalar, received shape {y.shape}; sum it or give a seed"
         )
-    gradients = {y: _ones(y) if seed is None else as_tensor(seed, dtype=y.dtype)}
+    gradients = {y: _filled(1.0, y) if seed is None else as_tensor(seed, dtype=y.dtype)}
     if gradients[y].shape != y.shape:
         raise ShapeError(
             f"grad: expected a seed of shape {y.shape}, received {gradients[y].shape}"
@@ -65,7 +64,7 @@ def _gradients(y: Tensor, xs: Sequence[Tensor], seed: Any) -> list[Tensor]:
     for node in sorted(_between(xs, y), key=lambda n: n.order, reverse=True):
         with scope(node.label):  # the gradient belongs to the layer of the op
             _back(node, gradients)
-    return [gradients[x] if x in gradients else _zeros(x) for x in xs]
+    return [gradients[x] if x in gradients else _filled(0.0, x) for x in xs]
 
 
 def _between(xs: Sequence[Tensor], y: Tensor) -> set[Node]:
@@ -95,14 +94,6 @@ def _back(node: Node, gradients: dict[Tensor, Tensor]) -> None:
         assert dx.shape == tensor.shape, (node, dx, tensor)
         old = gradients.get(tensor)
         gradients[tensor] = dx if old is None else OPERATORS["add"](old, dx)
-
-
-def _ones(like: Tensor) -> Tensor:
-    return _filled(1.0, like)
-
-
-def _zeros(like: Tensor) -> Tensor:
-    return _filled(0.0, like)
 
 
 def _filled(value: float, like: Tensor) -> Tensor:

@@ -16,6 +16,7 @@ from fastconv.errors import ArgumentError, DeviceError
 from fastconv.graph.ir import Graph, Tensor
 from fastconv.graph.lower import Executable, StepReport, check_feed
 from fastconv.graph.passes.verify import verify
+from fastconv.graph.scope import current_trace
 from fastconv.graph.trace import Trace, as_tensor, is_symbolic
 from fastconv.graph.variable import Variable
 
@@ -43,7 +44,15 @@ def resolve_device(device: str) -> str:
 
 
 class Function:
-    """A traced function; made by `fastconv.function`."""
+    """A traced function; made by `fastconv.function`.
+
+    >>> import fastconv as fc
+    >>> double = fc.function(lambda x: x + x)
+    >>> double([1.0, 2.0])
+    array([2., 4.], dtype=float32)
+    >>> [(step.op, step.flops) for step in double.explain([1.0, 2.0])]
+    [('binary', 2)]
+    """
 
     def __init__(
         self, python: Callable[..., Any], device: str = "auto", arena: Any = None
@@ -57,7 +66,7 @@ class Function:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the function on arrays, and returns arrays in the same structure."""
-        if Trace.current() is not None or is_symbolic(args) or is_symbolic(kwargs):
+        if current_trace() is not None or is_symbolic((args, kwargs)):
             return self.python(*args, **kwargs)
         arrays: list[np.ndarray] = []
         spec = _flatten((args, kwargs), lambda v: _argument(v, arrays, self.device))
@@ -158,7 +167,7 @@ def op(python: F) -> F:
         taker = next(_takers((*args, *kwargs.values())), None)
         if taker is not None:
             return taker.__fastconv_op__(call, args, kwargs)
-        if Trace.current() is not None or is_symbolic(args) or is_symbolic(kwargs):
+        if current_trace() is not None or is_symbolic((args, kwargs)):
             return python(*args, **kwargs)
         device = default_device()
         if device not in compiled:
@@ -258,11 +267,7 @@ def _result(value: Any, outputs: list[Tensor]) -> Any:
 def _is_array(value: Any) -> bool:
     if isinstance(value, Variable | type):
         return False
-    return (
-        _is_number_list(value)
-        or hasattr(value, "__array__")
-        or isinstance(value, np.generic)
-    )
+    return _is_number_list(value) or hasattr(value, "__array__")
 
 
 def _rebuild(spec: Any, items: Any) -> Any:

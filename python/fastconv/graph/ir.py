@@ -96,6 +96,11 @@ class Tensor(Operators):
     """A symbolic array: its shape and dtype are known, its values come when it runs.
 
     Ops, NumPy-like operators and indexing work on it; see `fastconv.ops`.
+
+    >>> import fastconv as fc
+    >>> centre = fc.function(lambda x: x - fc.ops.sum(x) / x.size)
+    >>> centre([1.0, 3.0])
+    array([-1.,  1.], dtype=float32)
     """
 
     __slots__ = ("dtype", "index", "node", "shape")
@@ -216,9 +221,8 @@ class Graph:
             inputs = tuple(new[t] for t in node.inputs)
             outputs = new_node(node, inputs)
             if outputs is None:
-                outputs = (
-                    node.outputs if inputs == node.inputs else copy_node(node, inputs)
-                )
+                same = inputs == node.inputs
+                outputs = node.outputs if same else copy_node(node, inputs)
             new.update(zip(node.outputs, outputs, strict=True))
         return Graph(
             tuple(new.get(t, t) for t in self.inputs),

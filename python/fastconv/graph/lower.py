@@ -164,10 +164,8 @@ class Executable:
         for node, step in zip(self._steps, steps, strict=True):
             if node in layout.workspaces:
                 storage = layout.workspaces[node]
-                step.workspace_offset, step.workspace_bytes = (
-                    storage.offset,
-                    storage.size,
-                )
+                step.workspace_offset = storage.offset
+                step.workspace_bytes = storage.size
 
     def _final_copies(
         self, layout: Layout, native: list[Any], slots: dict[Tensor, int]

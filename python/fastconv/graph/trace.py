@@ -24,11 +24,6 @@ class Trace:
         self._reads: list[tuple[Variable, Tensor]] = []
         self._assigned: list[tuple[Variable, Tensor]] = []
 
-    @staticmethod
-    def current() -> Trace | None:
-        """The trace in progress in this thread, if any."""
-        return current_trace()
-
     def active(self) -> AbstractContextManager[Trace]:
         """Makes this the current trace inside a with block."""
         return tracing(self)
@@ -125,7 +120,7 @@ def as_tensor(value: Any, dtype: str | None = None) -> Tensor:
     if isinstance(value, Tensor):
         return value
     if isinstance(value, Variable):
-        trace = Trace.current()
+        trace = current_trace()
         if trace is None:
             return constant(value.value, value.dtype)
         return trace.read(value)

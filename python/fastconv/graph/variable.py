@@ -34,6 +34,13 @@ class Variable(Operators):
     name: for messages and files.
     trainable: whether `Model` trains it.
     dtype: default float32 for floating values, else the value's own.
+
+    >>> import fastconv as fc
+    >>> total = fc.Variable(0.0, name="total")
+    >>> add = fc.function(lambda x: total.assign(total + fc.ops.sum(x)))
+    >>> add([1.0, 2.0])
+    >>> float(total.value)
+    3.0
     """
 
     def __init__(
@@ -143,11 +150,7 @@ def runs(variables: Iterable[Variable]) -> list[list[Variable]]:
     groups: list[list[Variable]] = []
     for v in sorted(unique, key=lambda v: (blocks[id(v.block)], v.offset)):
         last = groups[-1][-1] if groups else None
-        if (
-            last is not None
-            and last.block is v.block
-            and last.offset + last.size == v.offset
-        ):
+        if last and last.block is v.block and last.offset + last.size == v.offset:
             groups[-1].append(v)
         else:
             groups.append([v])

@@ -107,6 +107,9 @@ from fastconv.layers.pool import (
     MaxPooling2D,
     MaxPooling3D,
 )
+from fastconv.layers.preprocessing import (
+    Rescaling,
+)
 from fastconv.layers.regularization import (
     Dropout,
     SpatialDropout1D,
@@ -173,6 +176,7 @@ __all__ = [
     "Permute",
     "ReLU",
     "RepeatVector",
+    "Rescaling",
     "Reshape",
     "SeparableConv1D",
     "SeparableConv2D",

@@ -14,7 +14,7 @@ from fastconv import initializers
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.graph.function import Function
 from fastconv.graph.ir import Tensor, dtype_name
-from fastconv.graph.scope import scope, tracing
+from fastconv.graph.scope import current_trace, scope, tracing
 from fastconv.graph.trace import Trace
 from fastconv.graph.variable import Variable
 from fastconv.layers import context
@@ -33,6 +33,13 @@ class KerasTensor(Operators):
     """The output of a layer in a model being described: a shape without values.
 
     The first axis, the batch, is None. Layers, ops and operators accept it.
+
+    >>> import fastconv as fc
+    >>> x = fc.Input((28, 28, 1), name="image")
+    >>> x
+    <KerasTensor float32[None, 28, 28, 1] 'image'>
+    >>> fc.ops.flatten(x * 2.0 - 1.0).shape
+    (None, 784)
     """
 
     def __init__(self, shape: BatchShape, dtype: str, name: str = "") -> None:
@@ -238,7 +245,7 @@ class Layer:
         tensors = flatten((args, kwargs), KerasTensor)
         if tensors:
             return self._connect(args, kwargs)
-        if Trace.current() is None and not flatten((args, kwargs), Tensor):
+        if current_trace() is None and not flatten((args, kwargs), Tensor):
             return self._run_now(args, kwargs)
         self._ensure_built(args)
         training = kwargs.pop("training", None)

@@ -77,8 +77,8 @@ class DepthwiseConv2D(_Depthwise, axes=2):
     ----------
     depth_multiplier: filters a channel; default 1.
     depthwise_initializer: default "glorot_uniform".
-    kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias,
-    bias_initializer: as for `Conv2D`.
+    kernel_size, strides, padding, data_format, dilation_rate: as for `Conv2D`.
+    activation, use_bias, bias_initializer: as for `Conv2D`.
 
     Raises
     ------
@@ -167,8 +167,9 @@ class SeparableConv2D(_Separable, axes=2):
     ----------
     depth_multiplier: M, filters a channel of the first part; default 1.
     depthwise_initializer, pointwise_initializer: default "glorot_uniform".
-    filters, kernel_size, strides, padding, data_format, dilation_rate, activation,
-    use_bias, bias_initializer: as for `Conv2D`; strides are those of the first part.
+    strides: of the first part; default 1.
+    filters, kernel_size, padding, data_format, dilation_rate: as for `Conv2D`.
+    activation, use_bias, bias_initializer: as for `Conv2D`.
 
     Raises
     ------

@@ -79,8 +79,8 @@ class Conv2DTranspose(_ConvTranspose, axes=2):
 
     Parameters
     ----------
-    filters, kernel_size, strides, padding, data_format, dilation_rate, activation,
-    use_bias, kernel_initializer, bias_initializer: as for `Conv2D`.
+    filters, kernel_size, strides, padding, data_format, dilation_rate: see `Conv2D`.
+    activation, use_bias, kernel_initializer, bias_initializer: see `Conv2D`.
     output_padding: extra size at the end, a number or one an axis; default None.
 
     Raises

@@ -236,8 +236,8 @@ class Lambda(Layer):
     arguments: further arguments by name; default none.
 
     A file never holds code: a model with a Lambda of a lambda is not saved; one of a
-    named function holds the name, and is loaded with ``custom_objects={name:
-    function}``.
+    named function holds the name, and is loaded with
+    ``custom_objects={name: function}``.
 
     >>> import fastconv as fc
     >>> fc.layers.Lambda(lambda x: x * x)([2.0, 3.0])

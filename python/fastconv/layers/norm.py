@@ -64,8 +64,8 @@ class BatchNormalization(_Affine):
     momentum: in [0, 1]; default 0.99.
     epsilon: > 0; default 1e-3.
     center, scale: whether there are beta and gamma; default True.
-    beta_initializer, gamma_initializer, moving_mean_initializer,
-    moving_variance_initializer: default "zeros", "ones", "zeros", "ones".
+    beta_initializer, gamma_initializer: default "zeros" and "ones".
+    moving_mean_initializer, moving_variance_initializer: default "zeros" and "ones".
 
     Raises
     ------

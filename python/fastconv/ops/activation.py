@@ -221,8 +221,8 @@ def gelu(x: Any, approximate: bool = True) -> Tensor:
 def threshold(x: Any) -> Tensor:
     """Heaviside's step: 1 where x >= 0, else 0.
 
-    Its gradient is the straight-through one, ``dy`` where |x| <= 1, else 0; Hubara et
-    al., "Binarized neural networks", NIPS 2016.
+    Its gradient is the straight-through one, ``dy`` where ``|x| <= 1``, else 0; Hubara
+    et al., "Binarized neural networks", NIPS 2016.
 
     >>> import fastconv as fc
     >>> fc.ops.threshold([-1.0, 0.0, 2.0])

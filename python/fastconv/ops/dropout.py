@@ -9,6 +9,7 @@ from fastconv._core import DropoutAttrs, OpKind
 from fastconv.errors import ArgumentError, DtypeError, ShapeError
 from fastconv.graph.function import op
 from fastconv.graph.ir import Node, Rule, Spec, Tensor, emit, register
+from fastconv.graph.scope import current_trace
 from fastconv.graph.trace import Trace, as_tensor, who
 
 # How many dropouts each trace has met: the number of a dropout is its stream.
@@ -79,7 +80,7 @@ def _check_random(random: Tensor) -> None:
 
 
 def _next_stream() -> int:
-    trace = Trace.current()
+    trace = current_trace()
     if trace is None:
         return 0
     _met[trace] = _met.get(trace, -1) + 1

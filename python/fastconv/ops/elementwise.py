@@ -238,16 +238,35 @@ def less_equal(x1: Any, x2: Any) -> Tensor:
 def where(condition: Any, x1: Any, x2: Any) -> Tensor:
     """``x1`` where the condition is not 0, else ``x2``.
 
-    It is computed as ``c x1 + (1 - c) x2`` with c of 0 and 1, so both branches must be
-    finite everywhere: 0 times infinity is NaN.
+    All three broadcast. A value that is not chosen has no part in the result, nor in
+    the gradient, also if it is NaN or infinite.
 
     >>> import fastconv as fc
     >>> fc.ops.where([1.0, 0.0], [1.0, 2.0], 5.0)
     array([1., 5.], dtype=float32)
     """
     a, b = _operands("where", x1, x2)
-    zero = equal(as_tensor(condition), 0)
-    return add(multiply(subtract(1, zero), a), multiply(zero, b))
+    chosen = as_tensor(condition)
+    if chosen.dtype != a.dtype:
+        chosen = OPERATORS["cast"](chosen, a.dtype)
+    try:
+        shape = np.broadcast_shapes(chosen.shape, a.shape, b.shape)
+    except ValueError:
+        raise ShapeError(
+            f"{who('where')}: expected shapes that broadcast, received {chosen.shape}, "
+            f"{a.shape} and {b.shape}"
+        ) from None
+    operands = (OPERATORS["broadcast_to"](t, shape) for t in (chosen, a, b))
+    return emit(OpKind.select, None, *operands)[0]
+
+
+def _select_shape(_attrs: None, condition: Tensor, a: Tensor, b: Tensor) -> list[Spec]:
+    return [(a.shape, a.dtype)]
+
+
+def _select_gradient(node: Node, dy: Tensor) -> list[Tensor | None]:
+    condition = node.inputs[0]
+    return [None, where(condition, dy, 0.0), where(condition, 0.0, dy)]
 
 
 @op
@@ -541,6 +560,7 @@ def _binary_shape(attrs: BinaryAttrs, a: Tensor, b: Tensor) -> list[Spec]:
 
 register(OpKind.unary, Rule(_same_spec, _unary_gradient))
 register(OpKind.binary, Rule(_binary_shape, _binary_gradient))
+register(OpKind.select, Rule(_select_shape, _select_gradient))
 register(OpKind.cast, Rule(target_spec, _cast_gradient, free))
 OPERATORS.update(
     add=add, subtract=subtract, multiply=multiply, divide=divide, power=power,

@@ -82,6 +82,14 @@ def fill(attrs: Any) -> tuple[np.ndarray]:
     return (np.full(attrs.shape, attrs.native.value).astype(attrs.dtype),)
 
 
+@kernel(OpKind.select)
+def select(
+    _attrs: None, condition: np.ndarray, a: np.ndarray, b: np.ndarray
+) -> tuple[np.ndarray]:
+    """One of two values an element."""
+    return (np.where(condition != 0, a, b),)
+
+
 @kernel(OpKind.copy)
 def copy(_attrs: None, src: np.ndarray) -> tuple[np.ndarray]:
     """The same values in memory of their own."""

@@ -22,8 +22,8 @@ class Model(Trainer, Persistence, Layer):
 
     Parameters
     ----------
-    inputs: a tensor made by `fastconv.Input` (or any tensor of another model), or a
-        list, tuple or dict of them.
+    inputs: a tensor made by `fastconv.Input` (or any tensor of another model),
+        or a list, tuple or dict of them.
     outputs: tensors that layers made of them.
     name: default "model", "model_1" ...
 

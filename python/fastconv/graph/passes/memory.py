@@ -94,9 +94,8 @@ def plan_memory(
             _extend(layout.tensors[tensor], i, last[tensor])
         if workspaces.get(node):
             layout.workspaces[node] = Storage(workspaces[node], first=i, last=i)
-    roots = {s.root() for s in layout.tensors.values()} | set(
-        layout.workspaces.values()
-    )
+    storages = (*layout.tensors.values(), *layout.workspaces.values())
+    roots = {storage.root() for storage in storages}
     layout.arena_bytes = assign_offsets([s for s in roots if s.buffer == 0])
     return layout
 
