@@ -1,0 +1,60 @@
+"""Layers that prepare inputs, so that a saved model takes raw images."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastconv import ops
+from fastconv.errors import ArgumentError
+from fastconv.layers import check
+from fastconv.layers.base import Layer
+
+__all__ = ["Rescaling"]
+
+
+class Rescaling(Layer):
+    """Brings inputs into another range: ``inputs * scale + offset``.
+
+    Input of any shape and number type; integers become ``dtype`` first. The output has
+    the shape of the input.
+
+    Parameters
+    ----------
+    scale: a number, or numbers that broadcast to the input: one a channel, say.
+    offset: as ``scale``; default 0.
+
+    Raises
+    ------
+    ArgumentError for a scale or an offset that is no finite number.
+
+    >>> import numpy as np
+    >>> import fastconv as fc
+    >>> pixels = np.array([[0, 51, 255]], np.uint8)
+    >>> fc.layers.Rescaling(1 / 255)(pixels)
+    array([[0. , 0.2, 1. ]], dtype=float32)
+    >>> fc.layers.Rescaling(1 / 127.5, offset=-1)(pixels)
+    array([[-1. , -0.6,  1. ]], dtype=float32)
+    """
+
+    def __init__(self, scale: Any, offset: Any = 0.0, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.scale = self._numbers("scale", scale)
+        self.offset = self._numbers("offset", offset)
+
+    def call(self, x: Any) -> Any:
+        """The input, scaled and moved."""
+        return ops.cast(x, self.dtype) * self.scale + self.offset
+
+    def _numbers(self, what: str, value: Any) -> np.ndarray:
+        try:
+            numbers = np.asarray(value, self.dtype)
+        except (TypeError, ValueError):
+            numbers = np.asarray(np.nan)
+        if not np.isfinite(numbers).all():
+            raise ArgumentError(
+                f"{check.who(self)}: expected {what}, finite numbers, received "
+                f"{value!r:.80}"
+            )
+        return numbers
