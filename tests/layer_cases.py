@@ -110,6 +110,7 @@ OTHERS = [
     case("LayerNormalization", (5, 3), (5, 3)),
     case("LayerNormalization", (5, 3, 4), (5, 3, 4), axis=(1, 3), center=False),
     case("Dropout", (5, 3), (5, 3), rate=0.5, seed=3),
+    case("Rescaling", (4, 5, 3), (4, 5, 3), scale=1 / 255, offset=[-1, 0.5, 0]),
     case("RBF", (2,), (3,), codes=[[1, 1], [1, -1], [-1, 1]]),
 ]
 

@@ -74,6 +74,78 @@ def test_reproduces_python(run_plan, tmp_path):
     assert done.stdout.split() == words(predict(x))
 
 
+def run(program, *arguments):
+    return subprocess.run(
+        [program, *arguments], capture_output=True, text=True, check=False
+    )
+
+
+def test_reproduces_predict_of_a_model(run_plan, tmp_path):
+    model = fc.models.LeNet5()
+    x = np.random.default_rng(2).standard_normal((5, 32, 32, 1), np.float32)
+    plan, source = tmp_path / "lenet.plan", tmp_path / "x.bin"
+    model.export(plan, batch_size=5)
+    x.tofile(source)
+    done = run(run_plan, plan, source)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == words(model.predict(x, verbose=0))
+
+
+def digest(data: bytes) -> int:
+    """The digest at the end of a plan, computed independently."""
+    value, mask = 0xCBF29CE484222325, 2**64 - 1
+    words = len(data) // 8
+    for at in range(words):
+        word = int.from_bytes(data[8 * at : 8 * at + 8], "little")
+        value = (value ^ word) * 0x100000001B3 & mask
+        value ^= value >> 29
+    for byte in data[8 * words :]:
+        value = (value ^ byte) * 0x100000001B3 & mask
+    return value
+
+
+@pytest.fixture
+def saved(tmp_path):
+    predict = small_network()
+    x = np.zeros((1, 6, 6, 2), np.float32)
+    predict.compile(x).save(str(tmp_path / "good.plan"))
+    x.tofile(tmp_path / "x.bin")
+    return (tmp_path / "good.plan").read_bytes()
+
+
+def test_refuses_a_damaged_plan(run_plan, saved, tmp_path):
+    bad = tmp_path / "bad.plan"
+    for size in (0, 7, 20, len(saved) // 2, len(saved) - 1):
+        bad.write_bytes(saved[:size])
+        done = run(run_plan, bad, tmp_path / "x.bin")
+        assert done.returncode == 1, size
+        assert "bad.plan" in done.stderr
+    changed = bytearray(saved)
+    changed[len(saved) // 3] ^= 1
+    bad.write_bytes(changed)
+    assert "digest" in run(run_plan, bad, tmp_path / "x.bin").stderr
+    newer = saved[:8] + (99).to_bytes(4, "little") + saved[12:]
+    bad.write_bytes(newer)
+    assert "newer version" in run(run_plan, bad, tmp_path / "x.bin").stderr
+
+
+def test_a_hostile_plan_cannot_crash(run_plan, saved, tmp_path):
+    """Sizes and numbers are changed and the digest made right again."""
+    rng = np.random.default_rng(0)
+    bad = tmp_path / "bad.plan"
+    refused = 0
+    for _ in range(150):
+        changed = bytearray(saved[:-8])
+        at = int(rng.integers(12, min(len(changed), 6000) - 8)) // 4 * 4
+        value = int(rng.choice([0, 1, 2**31 - 1, 2**32 - 1, 2**20, 7]))
+        changed[at : at + 4] = value.to_bytes(4, "little")
+        bad.write_bytes(changed + digest(bytes(changed)).to_bytes(8, "little"))
+        done = run(run_plan, bad, tmp_path / "x.bin")
+        assert done.returncode in (0, 1), (at, value, done.returncode, done.stderr)
+        refused += done.returncode
+    assert refused > 20
+
+
 def test_refuses_what_is_not_a_plan(run_plan, tmp_path):
     (tmp_path / "no.plan").write_bytes(b"something else, and long enough for a header")
     done = subprocess.run(

@@ -38,6 +38,8 @@ WRONG = [
     (lambda: layers.Permute((0, 1)), "permutation"),
     (lambda: layers.ZeroPadding2D(-1), "padding.*received -1"),
     (lambda: layers.Cropping2D((1, 2, 3)), "cropping.*2 axes"),
+    (lambda: layers.Rescaling("x"), "scale, finite numbers, received 'x'"),
+    (lambda: layers.Rescaling(1, offset=[0, np.inf]), "offset, finite.*inf"),
     (lambda: layers.Lambda(3), "function.*received 3"),
     (lambda: layers.Lambda("unheard"), "custom_objects"),
     (lambda: layers.OpLayer("rely"), "op 'rely'.*relu"),

@@ -138,3 +138,29 @@ def test_input_and_output_of_a_connected_layer():
     y = layer(x)
     assert layer.input is x
     assert layer.output is y
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64", "float32", "bool"])
+def test_rescaling(backend, dtype):
+    x = np.arange(24).reshape(2, 2, 2, 3).astype(dtype)
+    (y,) = backend.run(layers.Rescaling(0.5, offset=-1), x)
+    assert y.dtype == np.float32
+    np.testing.assert_array_equal(y, x.astype(np.float32) * 0.5 - 1)
+
+
+def test_rescaling_by_channel():
+    x = np.arange(12, dtype=np.uint8).reshape(2, 2, 3)
+    y = layers.Rescaling([0.5, 1, 2], [0, 1, -1])(x)
+    np.testing.assert_array_equal(y, x * np.float32([0.5, 1, 2]) + [0, 1, -1])
+
+
+def test_a_saved_model_rescales_raw_images(tmp_path):
+    x = fc.Input((4, 4, 1), dtype="uint8")
+    model = fc.Model(x, layers.Flatten()(layers.Rescaling(1 / 255)(x)))
+    images = np.arange(32, dtype=np.uint8).reshape(2, 4, 4, 1)
+    model.save(tmp_path / "model.safetensors")
+    again = fc.load_model(tmp_path / "model.safetensors")
+    np.testing.assert_array_equal(again.predict(images), model.predict(images))
+    np.testing.assert_allclose(
+        model.predict(images), images.reshape(2, -1) / 255, rtol=1e-6
+    )

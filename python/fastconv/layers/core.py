@@ -229,15 +229,15 @@ class Activation(Layer):
 class Lambda(Layer):
     """Any function of tensors as a layer; it is traced, and so can be trained through.
 
+    A file never holds code: a model with a Lambda of a lambda is not saved; one of a
+    named function holds the name, and is loaded with
+    ``custom_objects={name: function}``.
+
     Parameters
     ----------
     function: takes the input (and ``arguments``), computes with `fastconv.ops`; or the
         name of one given by `custom_object_scope`.
     arguments: further arguments by name; default none.
-
-    A file never holds code: a model with a Lambda of a lambda is not saved; one of a
-    named function holds the name, and is loaded with
-    ``custom_objects={name: function}``.
 
     >>> import fastconv as fc
     >>> fc.layers.Lambda(lambda x: x * x)([2.0, 3.0])

@@ -17,8 +17,7 @@ __all__ = ["Rescaling"]
 class Rescaling(Layer):
     """Brings inputs into another range: ``inputs * scale + offset``.
 
-    Input of any shape and number type; integers become ``dtype`` first. The output has
-    the shape of the input.
+    Input of any shape; integers become float32 first. The output has the input's shape.
 
     Parameters
     ----------
@@ -27,15 +26,13 @@ class Rescaling(Layer):
 
     Raises
     ------
-    ArgumentError for a scale or an offset that is no finite number.
+    ArgumentError for a scale or an offset that is not made of finite numbers.
 
     >>> import numpy as np
     >>> import fastconv as fc
-    >>> pixels = np.array([[0, 51, 255]], np.uint8)
-    >>> fc.layers.Rescaling(1 / 255)(pixels)
-    array([[0. , 0.2, 1. ]], dtype=float32)
-    >>> fc.layers.Rescaling(1 / 127.5, offset=-1)(pixels)
-    array([[-1. , -0.6,  1. ]], dtype=float32)
+    >>> pixels = np.array([0, 64, 192], np.uint8)
+    >>> fc.layers.Rescaling(1 / 128, offset=-1)(pixels)
+    array([-1. , -0.5,  0.5], dtype=float32)
     """
 
     def __init__(self, scale: Any, offset: Any = 0.0, **kwargs: Any) -> None:
@@ -47,9 +44,10 @@ class Rescaling(Layer):
         """The input, scaled and moved."""
         return ops.cast(x, self.dtype) * self.scale + self.offset
 
-    def _numbers(self, what: str, value: Any) -> np.ndarray:
+    def _numbers(self, what: str, value: Any) -> Any:
+        """A number as it is, several as an array."""
         try:
-            numbers = np.asarray(value, self.dtype)
+            numbers = np.asarray(value, float)
         except (TypeError, ValueError):
             numbers = np.asarray(np.nan)
         if not np.isfinite(numbers).all():
@@ -57,4 +55,4 @@ class Rescaling(Layer):
                 f"{check.who(self)}: expected {what}, finite numbers, received "
                 f"{value!r:.80}"
             )
-        return numbers
+        return numbers if numbers.ndim else float(numbers)

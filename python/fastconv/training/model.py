@@ -20,15 +20,15 @@ from fastconv.training.trainer import Trainer
 class Model(Trainer, Persistence, Layer):
     """A network: functional, ``Model(inputs, outputs)``, or a class of your own.
 
+    A class of your own makes its layers in ``__init__`` and uses them in ``call(x)``,
+    or ``call(x, training=False)``. A model is a layer, and may be used in another.
+
     Parameters
     ----------
     inputs: a tensor made by `fastconv.Input` (or any tensor of another model),
         or a list, tuple or dict of them.
     outputs: tensors that layers made of them.
     name: default "model", "model_1" ...
-
-    A class of your own makes its layers in ``__init__`` and uses them in ``call(x)``,
-    or ``call(x, training=False)``. A model is a layer, and may be used in another.
 
     Raises
     ------

@@ -34,6 +34,30 @@ class Persistence:
 
         checkpoint.save(self, filepath, overwrite=overwrite)
 
+    def export(self, filepath: str | os.PathLike[str], batch_size: int = 1) -> None:
+        """Writes the plan of `predict` for a C++ program: see ``fastconv/plan.h``.
+
+        The file holds the steps for ``batch_size`` samples, the weights and a digest.
+        ``fastconv::load_plan`` reads it without Python, and its outputs are those of
+        `predict`, bit for bit on the same instruction set.
+
+        Raises
+        ------
+        OSError with the path if it cannot be written; ArgumentError if the model has
+        no input shape yet, or calls back into Python.
+
+        >>> import fastconv as fc
+        >>> import os, tempfile
+        >>> model = fc.Sequential([fc.Input((2,)), fc.layers.Dense(3)])
+        >>> path = os.path.join(tempfile.mkdtemp(), "model.plan")
+        >>> model.export(path, batch_size=8)
+        >>> os.path.getsize(path) > 100
+        True
+        """
+        from fastconv.training.planning import plan
+
+        plan(self, batch_size, training=False).save(os.fspath(filepath))
+
     def save_weights(
         self, filepath: str | os.PathLike[str], overwrite: bool = True
     ) -> None:
