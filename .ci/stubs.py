@@ -1,6 +1,6 @@
 """Writes python/fastconv/_core.pyi from the built module: `python .ci/stubs.py`.
 
-Needs pybind11-stubgen and ruff. The members of enums are written with their values, as type
+Needs pybind11-stubgen and ruff. Members of enums are written with their values, as type
 checkers want them.
 """
 
