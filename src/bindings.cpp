@@ -96,7 +96,8 @@ void call_python(const std::vector<py::function>& functions, int index, const Ke
     view(call.outputs[i], py::none())[py::ellipsis()] = results[i];
 }
 
-// A plan with the Python objects that its buffers live in.
+// A plan with the Python objects that its buffers live in. Its functions should be weak proxies:
+// Python's garbage collector does not see what is held here.
 struct BoundPlan {
   BoundPlan(const Backend& backend, PlanData data, std::vector<py::function> callbacks)
       : plan(backend, std::move(data)), functions(std::move(callbacks)) {
@@ -109,6 +110,12 @@ struct BoundPlan {
       throw Error(ErrorKind::argument, "plan: expected a C-contiguous array");
     plan.bind(index, const_cast<void*>(array.data()), array.nbytes());
     owners[index] = array;
+  }
+
+  // Lets go of buffers [first, end).
+  void unbind(int first, int end) {
+    for (int index = first; index < end; ++index) plan.unbind(index);
+    owners.erase(owners.lower_bound(first), owners.lower_bound(end));
   }
 
   py::array fetch(int slot, Arena& arena) {
@@ -196,6 +203,7 @@ void bind_plan(py::module_& m) {
            py::arg("inputs"), py::arg("outputs"),
            py::arg("callbacks") = std::vector<py::function>{}, py::keep_alive<1, 2>())
       .def("bind", &BoundPlan::bind, py::arg("index"), py::arg("array"))
+      .def("unbind", &BoundPlan::unbind, py::arg("first"), py::arg("end"))
       .def(
           "run", [](BoundPlan& bound, Arena& arena) { bound.plan.run(arena); }, py::arg("arena"),
           py::call_guard<py::gil_scoped_release>())

@@ -212,6 +212,7 @@ void bind_attrs(py::module_& m) {
   bind_structs(m);
   m.def("op_info", &op_info, py::arg("kind"), py::return_value_policy::reference);
   m.def("activation_saves_output", &activation_saves_output, py::arg("activation"));
+  m.def("size_of", &size_of, py::arg("dtype"));
   m.attr("MAX_RANK") = kMaxRank;
 }
 

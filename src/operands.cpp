@@ -1,73 +1,56 @@
 #include "operands.h"
 
-#include <cstring>
 #include <initializer_list>
 
 namespace fastconv {
-namespace {
 
 using Dims = std::vector<int64_t>;
 
-struct Operands {
-  const Step& step;
-  const std::vector<Slot>& slots;
-
-  template <class T>
-  T attrs() const {
-    T value;
-    std::memcpy(&value, step.attrs.bytes, sizeof value);
-    return value;
-  }
-  size_t n_inputs() const { return step.inputs.size(); }
-  size_t n_outputs() const { return step.outputs.size(); }
-  bool has_output(size_t i) const { return i < n_outputs() && step.outputs[i] >= 0; }
-  const Tensor& in(size_t i) const { return slots[step.inputs[i]].tensor; }
-  const Tensor& out(size_t i) const { return slots[step.outputs[i]].tensor; }
-};
-
-std::string text(const Dims& dims) {
+static std::string text(const Dims& dims) {
   std::string result = "(";
   for (int64_t n : dims) result += (result.size() > 1 ? ", " : "") + std::to_string(n);
   return result + ")";
 }
 
-Dims dims(const Tensor& t) { return {t.dims, t.dims + t.rank}; }
+static Dims dims(const Tensor& t) { return {t.dims, t.dims + t.rank}; }
 
-[[noreturn]] void wrong(const Operands& o, const std::string& what) {
+[[noreturn]] static void wrong(const Operands& o, const std::string& what) {
   throw Error(ErrorKind::format, (o.step.label.empty() ? "" : "layer '" + o.step.label + "': ") +
                                      op_info(o.step.kind).name + ": " + what);
 }
 
-void expect(const Operands& o, bool good, const char* what) {
+static void expect(const Operands& o, bool good, const char* what) {
   if (!good) wrong(o, what);
 }
 
-void expect_dims(const Operands& o, const Tensor& tensor, const Dims& expected, const char* name) {
+static void expect_dims(const Operands& o, const Tensor& tensor, const Dims& expected,
+                        const char* name) {
   if (dims(tensor) != expected)
     wrong(o, std::string(name) + ": expected shape " + text(expected) + ", received " +
                  text(dims(tensor)));
 }
 
-void expect_dtype(const Operands& o, const Tensor& tensor, Dtype dtype, const char* name) {
+static void expect_dtype(const Operands& o, const Tensor& tensor, Dtype dtype, const char* name) {
   if (tensor.dtype != dtype) wrong(o, std::string(name) + " has the wrong dtype");
 }
 
 // All float operands of an op share the dtype of its first.
-void expect_same(const Operands& o, const Tensor& tensor, const Tensor& like, const char* name) {
+static void expect_same(const Operands& o, const Tensor& tensor, const Tensor& like,
+                        const char* name) {
   expect_dtype(o, tensor, like.dtype, name);
   expect_dims(o, tensor, dims(like), name);
 }
 
-void expect_vector(const Operands& o, const Tensor& tensor, int64_t n, Dtype dtype,
-                   const char* name) {
+static void expect_vector(const Operands& o, const Tensor& tensor, int64_t n, Dtype dtype,
+                          const char* name) {
   expect_dtype(o, tensor, dtype, name);
   expect_dims(o, tensor, {n}, name);
 }
 
-int64_t last(const Tensor& t) { return t.rank > 0 ? t.dims[t.rank - 1] : 1; }
+static int64_t last(const Tensor& t) { return t.rank > 0 ? t.dims[t.rank - 1] : 1; }
 
 // N, the last `axes` of three spatial sizes, C.
-Dims map_dims(int64_t batch, const int64_t (&spatial)[3], int axes, int64_t channels) {
+static Dims map_dims(int64_t batch, const int64_t (&spatial)[3], int axes, int64_t channels) {
   Dims result{batch};
   for (int i = 3 - axes; i < 3; ++i) result.push_back(spatial[i]);
   result.push_back(channels);
@@ -75,7 +58,7 @@ Dims map_dims(int64_t batch, const int64_t (&spatial)[3], int axes, int64_t chan
 }
 
 // The number of spatial axes, after checking that every window lies in the padded input.
-int check_window(const Operands& o, const WindowGeometry& g, const Tensor& map) {
+static int check_window(const Operands& o, const WindowGeometry& g, const Tensor& map) {
   const int axes = map.rank - 2;
   expect(o, axes >= 1 && axes <= 3, "expected an operand of 3 to 5 axes");
   expect(o,
@@ -99,7 +82,8 @@ int check_window(const Operands& o, const WindowGeometry& g, const Tensor& map) 
 }
 
 // src, weights and dst of a convolution, wherever the direction puts them.
-void check_conv(const Operands& o, const Tensor& src, const Tensor& weights, const Tensor& dst) {
+static void check_conv(const Operands& o, const Tensor& src, const Tensor& weights,
+                       const Tensor& dst) {
   const auto g = o.attrs<ConvAttrs>().geometry;
   const int axes = check_window(o, g, src);
   expect_dims(o, src, map_dims(g.batch, g.input, axes, g.in_channels), "src");
@@ -112,18 +96,18 @@ void check_conv(const Operands& o, const Tensor& src, const Tensor& weights, con
   expect_dtype(o, dst, src.dtype, "dst");
 }
 
-void conv(const Operands& o) {
+void checks::conv(const Operands& o) {
   check_conv(o, o.in(0), o.in(1), o.out(0));
   const auto attrs = o.attrs<ConvAttrs>();
   expect(o, (attrs.epilogue.bias != 0) == (o.n_inputs() == 3), "a bias without its flag");
   if (o.n_inputs() == 3)
     expect_vector(o, o.in(2), attrs.geometry.out_channels, o.in(0).dtype, "bias");
 }
-void conv_backward_data(const Operands& o) { check_conv(o, o.out(0), o.in(1), o.in(0)); }
-void conv_backward_weights(const Operands& o) { check_conv(o, o.in(0), o.out(0), o.in(1)); }
+void checks::conv_backward_data(const Operands& o) { check_conv(o, o.out(0), o.in(1), o.in(0)); }
+void checks::conv_backward_weights(const Operands& o) { check_conv(o, o.in(0), o.out(0), o.in(1)); }
 
 // src and dst of a pooling, wherever the direction puts them.
-void check_pool(const Operands& o, const Tensor& src, const Tensor& dst) {
+static void check_pool(const Operands& o, const Tensor& src, const Tensor& dst) {
   const auto g = o.attrs<PoolAttrs>().geometry;
   const int axes = check_window(o, g, src);
   expect(o, g.in_channels == g.out_channels && g.groups == 1, "pooling keeps the channels");
@@ -132,16 +116,16 @@ void check_pool(const Operands& o, const Tensor& src, const Tensor& dst) {
   expect_dtype(o, dst, src.dtype, "dst");
 }
 
-void check_indices(const Operands& o, const Tensor& indices, const Tensor& dst) {
+static void check_indices(const Operands& o, const Tensor& indices, const Tensor& dst) {
   expect_dtype(o, indices, Dtype::int32, "indices");
   expect_dims(o, indices, dims(dst), "indices");
 }
 
-void pool(const Operands& o) {
+void checks::pool(const Operands& o) {
   check_pool(o, o.in(0), o.out(0));
   if (o.has_output(1)) check_indices(o, o.out(1), o.out(0));
 }
-void pool_backward(const Operands& o) {
+void checks::pool_backward(const Operands& o) {
   check_pool(o, o.out(0), o.in(0));
   if (o.n_inputs() == 2) check_indices(o, o.in(1), o.in(0));
   if (o.n_inputs() == 3) {
@@ -150,11 +134,11 @@ void pool_backward(const Operands& o) {
   }
 }
 
-Dims matrix(int64_t rows, int64_t columns, int64_t batch, bool batched) {
+static Dims matrix(int64_t rows, int64_t columns, int64_t batch, bool batched) {
   return batched ? Dims{batch, rows, columns} : Dims{rows, columns};
 }
 
-void gemm(const Operands& o) {
+void checks::gemm(const Operands& o) {
   const auto a = o.attrs<GemmAttrs>();
   const bool batched = o.out(0).rank == 3;
   expect(o, batched || a.batch == 1, "a batch without its axis");
@@ -174,13 +158,13 @@ void gemm(const Operands& o) {
 }
 
 // Every operand has the shape and dtype of the output.
-void all_alike(const Operands& o) {
+void checks::all_alike(const Operands& o) {
   for (size_t i = 0; i < o.n_inputs(); ++i) expect_same(o, o.in(i), o.out(0), "src");
 }
 
-void same_shape(const Operands& o) { expect_dims(o, o.out(0), dims(o.in(0)), "dst"); }
+void checks::same_shape(const Operands& o) { expect_dims(o, o.out(0), dims(o.in(0)), "dst"); }
 
-void check_broadcast(const Operands& o, const Tensor& src, const Tensor& dst) {
+static void check_broadcast(const Operands& o, const Tensor& src, const Tensor& dst) {
   expect_dtype(o, src, dst.dtype, "src");
   expect(o, src.rank <= dst.rank, "an operand has more axes than the result");
   for (int i = 0; i < src.rank; ++i) {
@@ -189,13 +173,13 @@ void check_broadcast(const Operands& o, const Tensor& src, const Tensor& dst) {
            "an operand does not broadcast to the result");
   }
 }
-void broadcasting(const Operands& o) {
+void checks::broadcasting(const Operands& o) {
   for (size_t i = 0; i < o.n_inputs(); ++i) check_broadcast(o, o.in(i), o.out(0));
 }
 
-void no_check(const Operands&) {}
+void checks::no_check(const Operands&) {}
 
-void reduce(const Operands& o) {
+void checks::reduce(const Operands& o) {
   const auto attrs = o.attrs<ReduceAttrs>();
   int64_t kept = 1;
   for (int i = 0; i < o.in(0).rank; ++i)
@@ -204,44 +188,45 @@ void reduce(const Operands& o) {
   expect_dtype(o, o.out(0), o.in(0).dtype, "dst");
 }
 
-void per_channel(const Operands& o, std::initializer_list<const Tensor*> tensors, int64_t n) {
+static void per_channel(const Operands& o, std::initializer_list<const Tensor*> tensors,
+                        int64_t n) {
   for (const Tensor* tensor : tensors) expect_vector(o, *tensor, n, o.in(0).dtype, "statistics");
 }
 
-void batch_norm(const Operands& o) {
+void checks::batch_norm(const Operands& o) {
   expect_same(o, o.out(0), o.in(0), "dst");
   per_channel(o, {&o.in(1), &o.in(2), &o.out(1), &o.out(2), &o.out(3)}, last(o.in(0)));
 }
-void batch_norm_backward(const Operands& o) {
+void checks::batch_norm_backward(const Operands& o) {
   expect_same(o, o.in(1), o.in(0), "src");
   expect_same(o, o.out(0), o.in(0), "dsrc");
   per_channel(o, {&o.in(2), &o.in(3), &o.in(4), &o.out(1), &o.out(2)}, last(o.in(0)));
 }
-void batch_norm_inference(const Operands& o) {
+void checks::batch_norm_inference(const Operands& o) {
   expect_same(o, o.out(0), o.in(0), "dst");
   per_channel(o, {&o.in(1), &o.in(2), &o.in(3), &o.in(4)}, last(o.in(0)));
 }
 
 // Elements in the last `axes` axes of a tensor, the row that layer_norm works on.
-int64_t row_size(const Operands& o, const Tensor& t) {
+static int64_t row_size(const Operands& o, const Tensor& t) {
   const int axes = o.attrs<LayerNormAttrs>().axes;
   expect(o, axes >= 1 && axes <= t.rank, "a wrong number of axes");
   int64_t n = 1;
   for (int i = t.rank - axes; i < t.rank; ++i) n *= t.dims[i];
   return n;
 }
-void expect_rows(const Operands& o, const Tensor& tensor, int64_t row, const char* name) {
+static void expect_rows(const Operands& o, const Tensor& tensor, int64_t row, const char* name) {
   expect_dtype(o, tensor, o.in(0).dtype, name);
   expect(o, elements(tensor) * row == elements(o.in(0)), "statistics of a wrong size");
 }
-void layer_norm(const Operands& o) {
+void checks::layer_norm(const Operands& o) {
   const int64_t row = row_size(o, o.in(0));
   expect_same(o, o.out(0), o.in(0), "dst");
   expect(o, elements(o.in(1)) == row && elements(o.in(2)) == row, "gamma or beta of a wrong size");
   expect_rows(o, o.out(1), row, "mean");
   expect_rows(o, o.out(2), row, "rstd");
 }
-void layer_norm_backward(const Operands& o) {
+void checks::layer_norm_backward(const Operands& o) {
   const int64_t row = row_size(o, o.in(0));
   expect_same(o, o.in(1), o.in(0), "src");
   expect_same(o, o.out(0), o.in(0), "dsrc");
@@ -251,27 +236,27 @@ void layer_norm_backward(const Operands& o) {
     expect(o, elements(*t) == row, "gamma or a gradient of a wrong size");
 }
 
-void local_response_norm(const Operands& o) {
+void checks::local_response_norm(const Operands& o) {
   expect(o, o.attrs<LocalResponseNormAttrs>().depth_radius >= 0, "a negative radius");
   expect_same(o, o.out(0), o.in(0), "dst");
   if (o.has_output(1)) expect_same(o, o.out(1), o.in(0), "scale");
 }
 
-void expect_mask(const Operands& o, const Tensor& mask, const Tensor& like) {
+static void expect_mask(const Operands& o, const Tensor& mask, const Tensor& like) {
   expect_dtype(o, mask, Dtype::uint8, "mask");
   expect_dims(o, mask, dims(like), "mask");
 }
-void dropout(const Operands& o) {
+void checks::dropout(const Operands& o) {
   expect_same(o, o.out(0), o.in(0), "dst");
   expect_vector(o, o.in(1), 2, Dtype::int64, "random");
   expect_mask(o, o.out(1), o.in(0));
 }
-void dropout_backward(const Operands& o) {
+void checks::dropout_backward(const Operands& o) {
   expect_same(o, o.out(0), o.in(0), "dsrc");
   expect_mask(o, o.in(1), o.in(0));
 }
 
-void concat(const Operands& o) {
+void checks::concat(const Operands& o) {
   const int axis = o.attrs<ConcatAttrs>().axis;
   expect(o, axis >= 0 && axis < o.out(0).rank, "an axis that is not there");
   int64_t along = 0;
@@ -286,7 +271,7 @@ void concat(const Operands& o) {
   expect(o, along == o.out(0).dims[axis], "the parts do not add up");
 }
 
-void slice(const Operands& o) {
+void checks::slice(const Operands& o) {
   const auto attrs = o.attrs<SliceAttrs>();
   expect(o, o.in(0).rank == o.out(0).rank, "operands of different ranks");
   expect_dtype(o, o.out(0), o.in(0).dtype, "dst");
@@ -302,7 +287,7 @@ void slice(const Operands& o) {
   }
 }
 
-void pad(const Operands& o) {
+void checks::pad(const Operands& o) {
   const auto attrs = o.attrs<PadAttrs>();
   expect(o, o.in(0).rank == o.out(0).rank, "operands of different ranks");
   expect_dtype(o, o.out(0), o.in(0).dtype, "dst");
@@ -315,7 +300,7 @@ void pad(const Operands& o) {
   }
 }
 
-void reshape(const Operands& o) {
+void checks::reshape(const Operands& o) {
   expect_dtype(o, o.out(0), o.in(0).dtype, "dst");
   expect(o, elements(o.out(0)) == elements(o.in(0)), "the numbers of elements differ");
   const Slot& from = o.slots[o.step.inputs[0]];
@@ -323,7 +308,7 @@ void reshape(const Operands& o) {
   expect(o, from.buffer == to.buffer && from.offset == to.offset, "the result is elsewhere");
 }
 
-void transpose(const Operands& o) {
+void checks::transpose(const Operands& o) {
   const auto attrs = o.attrs<TransposeAttrs>();
   const Tensor &src = o.in(0), &dst = o.out(0);
   expect(o, src.rank == dst.rank, "operands of different ranks");
@@ -338,96 +323,31 @@ void transpose(const Operands& o) {
   expect(o, seen == (1u << src.rank) - 1, "an axis twice");
 }
 
-void check_labels(const Operands& o, const Tensor& labels, const Tensor& probabilities) {
+static void check_labels(const Operands& o, const Tensor& labels, const Tensor& probabilities) {
   expect(o, probabilities.rank == 2, "expected rows and classes");
   if (o.attrs<CrossEntropyAttrs>().sparse)
     expect_vector(o, labels, probabilities.dims[0], Dtype::int64, "labels");
   else
     expect_same(o, labels, probabilities, "labels");
 }
-void cross_entropy(const Operands& o) {
+void checks::cross_entropy(const Operands& o) {
   check_labels(o, o.in(1), o.in(0));
   expect_vector(o, o.out(0), o.in(0).dims[0], o.in(0).dtype, "loss");
   if (o.has_output(1)) expect_same(o, o.out(1), o.in(0), "probabilities");
 }
-void cross_entropy_backward(const Operands& o) {
+void checks::cross_entropy_backward(const Operands& o) {
   check_labels(o, o.in(2), o.in(1));
   expect_vector(o, o.in(0), o.in(1).dims[0], o.in(1).dtype, "dloss");
   expect_same(o, o.out(0), o.in(1), "dsrc");
 }
 
-void sgd(const Operands& o) {
+void checks::sgd(const Operands& o) {
   expect_same(o, o.in(1), o.in(0), "gradients");
   expect_vector(o, o.in(2), 2, o.in(0).dtype, "hyper");
   expect_same(o, o.out(0), o.in(0), "weights");
   expect(o, o.n_inputs() - 2 == o.n_outputs(), "velocity goes in and comes out");
   if (o.n_inputs() == 4) expect_same(o, o.in(3), o.in(0), "velocity");
   if (o.n_outputs() == 2) expect_same(o, o.out(1), o.in(0), "velocity");
-}
-
-using Check = void (*)(const Operands&);
-
-struct KindCheck {
-  OpKind kind;
-  Check check;
-};
-
-constexpr KindCheck kChecks[] = {
-    {OpKind::conv, conv},
-    {OpKind::conv_backward_data, conv_backward_data},
-    {OpKind::conv_backward_weights, conv_backward_weights},
-    {OpKind::max_pool, pool},
-    {OpKind::max_pool_backward, pool_backward},
-    {OpKind::average_pool, pool},
-    {OpKind::average_pool_backward, pool_backward},
-    {OpKind::lp_pool, pool},
-    {OpKind::lp_pool_backward, pool_backward},
-    {OpKind::gemm, gemm},
-    {OpKind::activation, all_alike},
-    {OpKind::activation_backward, all_alike},
-    {OpKind::softmax, all_alike},
-    {OpKind::softmax_backward, all_alike},
-    {OpKind::unary, all_alike},
-    {OpKind::binary, broadcasting},
-    {OpKind::select, all_alike},
-    {OpKind::cast, same_shape},
-    {OpKind::fill, no_check},
-    {OpKind::copy, all_alike},
-    {OpKind::reduce, reduce},
-    {OpKind::batch_norm, batch_norm},
-    {OpKind::batch_norm_backward, batch_norm_backward},
-    {OpKind::batch_norm_inference, batch_norm_inference},
-    {OpKind::layer_norm, layer_norm},
-    {OpKind::layer_norm_backward, layer_norm_backward},
-    {OpKind::local_response_norm, local_response_norm},
-    {OpKind::local_response_norm_backward, all_alike},
-    {OpKind::dropout, dropout},
-    {OpKind::dropout_backward, dropout_backward},
-    {OpKind::concat, concat},
-    {OpKind::slice, slice},
-    {OpKind::pad, pad},
-    {OpKind::reshape, reshape},
-    {OpKind::transpose, transpose},
-    {OpKind::broadcast, broadcasting},
-    {OpKind::softmax_cross_entropy, cross_entropy},
-    {OpKind::softmax_cross_entropy_backward, cross_entropy_backward},
-    {OpKind::cross_entropy, cross_entropy},
-    {OpKind::cross_entropy_backward, cross_entropy_backward},
-    {OpKind::sgd, sgd},
-    {OpKind::callback, no_check},  // the host decides
-};
-
-constexpr bool in_order() {
-  for (int i = 0; i < static_cast<int>(OpKind::count_); ++i)
-    if (kChecks[i].kind != static_cast<OpKind>(i)) return false;
-  return sizeof(kChecks) / sizeof(kChecks[0]) == static_cast<size_t>(OpKind::count_);
-}
-static_assert(in_order(), "kChecks lists the kinds in the order of OpKind");
-
-}  // namespace
-
-void check_operands(const Step& step, const std::vector<Slot>& slots) {
-  kChecks[static_cast<int>(step.kind)].check({step, slots});
 }
 
 }  // namespace fastconv

@@ -4,7 +4,11 @@
 #include <algorithm>
 #include <chrono>
 #include <exception>
+#if defined(__x86_64__)
+#include <xmmintrin.h>
+#endif
 
+#include "environment.h"
 #include "operands.h"
 
 namespace fastconv {
@@ -30,7 +34,70 @@ int64_t checked_bytes(const Tensor& tensor) {
   return bytes;
 }
 
+std::vector<Tensor> tensors_of(const std::vector<int32_t>& indices,
+                               const std::vector<Slot>& slots) {
+  std::vector<Tensor> tensors;
+  for (int32_t i : indices) tensors.push_back(i < 0 ? Tensor{} : slots[i].tensor);
+  return tensors;
+}
+
+std::string all_declined(const Step& step, const Backend& backend,
+                         const std::vector<std::string>& declined) {
+  std::string message = step.label + " (" + op_info(step.kind).name + "): no kernel of the " +
+                        backend.name + " backend can run this";
+  for (const std::string& reason : declined) message += "; " + reason;
+  return message;
+}
+
+// Computes like the caller of the plan while it lives: backends may flush denormals to zero, which
+// is no business of host functions.
+class FloatMode {
+ public:
+#if defined(__x86_64__)
+  explicit FloatMode(uint32_t mode) : saved_(current()) { _mm_setcsr(mode); }
+  ~FloatMode() { _mm_setcsr(saved_); }
+  static uint32_t current() { return _mm_getcsr(); }
+
+ private:
+  uint32_t saved_;
+#else
+  explicit FloatMode(uint32_t) {}
+  static uint32_t current() { return 0; }
+#endif
+};
+
 }  // namespace
+
+KernelChoice choose_kernel(const Backend& backend, const Step& step,
+                           const std::vector<Slot>& slots) {
+  KernelChoice choice{nullptr, 0, {}};
+  if (step.kind == OpKind::reshape || step.kind == OpKind::callback) return choice;
+  const std::vector<Tensor> inputs = tensors_of(step.inputs, slots);
+  const std::vector<Tensor> outputs = tensors_of(step.outputs, slots);
+  const KernelCall call{step.attrs.bytes,
+                        inputs.data(),
+                        static_cast<int32_t>(inputs.size()),
+                        outputs.data(),
+                        static_cast<int32_t>(outputs.size()),
+                        nullptr,
+                        nullptr};
+  const std::string forced =
+      step.kernel.empty() ? forced_kernel(op_info(step.kind).name) : step.kernel;
+  const KernelList list = backend.kernels(step.kind);
+  for (int32_t i = 0; i < list.count && !choice.kernel; ++i) {
+    const Kernel& kernel = list.kernels[i];
+    const char* reason = kernel.declines ? kernel.declines(call) : nullptr;
+    if (!reason && !forced.empty() && forced != kernel.name) reason = "another one is forced";
+    if (reason)
+      choice.declined.push_back(std::string(kernel.name) + ": " + reason);
+    else
+      choice.kernel = &kernel;
+  }
+  if (!choice.kernel)
+    throw Error(ErrorKind::argument, all_declined(step, backend, choice.declined));
+  if (choice.kernel->workspace) choice.workspace_bytes = choice.kernel->workspace(call);
+  return choice;
+}
 
 Arena::~Arena() {
   if (memory_) backend_->release(memory_, bytes_);
@@ -114,6 +181,8 @@ void Plan::bind(int index, void* memory, int64_t bytes) {
   memory_[index] = static_cast<char*>(memory);
 }
 
+void Plan::unbind(int index) { memory_.at(static_cast<size_t>(index)) = nullptr; }
+
 void Plan::prepare(Arena& arena) {
   memory_[kArena] = static_cast<char*>(arena.reserve(data_.buffer_bytes[kArena]));
   for (size_t i = 1; i < memory_.size(); ++i)
@@ -142,6 +211,7 @@ void Plan::run_step(size_t index) {
                         &error};
   if (step.kind == OpKind::callback) {
     if (!callback_) malformed("a host function cannot run outside Python");
+    const FloatMode mode(float_mode_);
     CallbackAttrs attrs;
     __builtin_memcpy(&attrs, step.attrs.bytes, sizeof attrs);
     callback_(attrs.index, call);
@@ -167,6 +237,7 @@ std::vector<int64_t> Plan::profile(Arena& arena) {
 
 // Runs the steps inside the backend's `prepared`, through which no exception may pass.
 void Plan::run_prepared(std::vector<int64_t>* times) {
+  float_mode_ = FloatMode::current();
   struct Run {
     Plan* plan;
     std::vector<int64_t>* times;

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
-from fastconv import _core, ops
+from fastconv import _core, eager, ops
+from fastconv.eager import device
 from fastconv.errors import (
     ArgumentError,
     DataError,
@@ -17,7 +20,8 @@ from fastconv.errors import (
     ShapeError,
 )
 from fastconv.graph.autodiff import grad
-from fastconv.graph.function import PLANS_KEPT, Function, device, function
+from fastconv.graph.function import PLANS_KEPT, Function, function
+from fastconv.graph.lower import Executable
 from fastconv.graph.variable import Variable, span, together
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)
@@ -475,3 +479,74 @@ def test_bytes_are_the_same_on_every_run(cpu, threads):
     first = cpu.run(step, x, w)
     again = threads(lambda: cpu.run(step, x, w))
     assert [a.tobytes() for a in first] == [a.tobytes() for a in again]
+
+
+def test_what_went_in_is_not_kept():
+    run = Function(lambda x: ops.relu(x) * 2)
+    x = np.ones((3, 4), np.float32)
+    gone = weakref.ref(x)
+    run(x)
+    run.profile(x)
+    del x
+    gc.collect()
+    assert gone() is None
+    broken = np.ones((3, 5), np.float32)
+    fail = Function(lambda x: ops.callback(_raise, x, ((3, 5), "float32")))
+    gone = weakref.ref(broken)
+    with pytest.raises(ValueError, match="no"):
+        fail(broken)
+    del broken
+    gc.collect()
+    assert gone() is None
+
+
+def _raise(x):
+    raise ValueError("no")
+
+
+def test_ops_on_arrays_share_one_arena_and_keep_few_plans():
+    def arenas():
+        gc.collect()
+        return sum(isinstance(o, Executable) for o in gc.get_objects())
+
+    for n in range(1, 9):
+        ops.softplus(np.ones(n, np.float32))
+    before = arenas()
+    for n in range(20, 40):
+        ops.softplus(np.ones(n, np.float32))
+    assert arenas() <= before
+    ops.softsign(np.ones(3, np.float32))
+    plans = [o for o in gc.get_objects() if isinstance(o, Executable)]
+    shared = eager._ARENAS["cpu", 0]
+    assert sum(plan.arena is shared for plan in plans) >= 2
+
+
+def test_an_op_on_arrays_inside_a_host_function_of_an_op():
+    def host(x):
+        return ops.callback(ops.relu, ops.softplus(x), ((3,), "float32"))
+
+    x = np.array([-1, 0, 2], np.float32)
+    y = ops.callback(host, x, ((3,), "float32"))
+    np.testing.assert_array_equal(y, ops.softplus(x))
+
+
+def test_negative_zero_is_another_constant():
+    np.testing.assert_array_equal(ops.divide([1.0], 0.0), [np.inf])
+    np.testing.assert_array_equal(ops.divide([1.0], -0.0), [-np.inf])
+    traces = []
+
+    @function
+    def scale(x, factor):
+        traces.append(factor)
+        return x * factor
+
+    for factor in (1, 1.0, True, np.nan, float("nan"), 0.1):
+        scale([2.0], factor)
+    assert [type(f) for f in traces] == [int, float, bool, float, float]
+
+
+def test_profile():
+    run = Function(lambda x, w: ops.sum(ops.relu(x @ w)))
+    steps = run.profile(X, np.ones((3, 4), np.float32))
+    assert [step.op for step, _ in steps] == ["gemm", "reduce"]
+    assert all(time > 0 for _, time in steps)

@@ -236,3 +236,35 @@ def test_flags_are_set():
     assert gemm.attrs.epilogue.bias == 1
     assert gemm.attrs.epilogue.activation == Activation.leaky_relu
     assert gemm.attrs.epilogue.alpha == np.float32(0.3)
+
+
+def test_probabilities_come_from_the_fused_loss():
+    def step(x, labels):
+        y = ops.softmax(x)
+        loss = ops.sum(ops.cross_entropy(y, labels))
+        return loss, y, ops.sum(y * y), grad(loss, x)
+
+    made = fused_ops(step, ROWS, np.array([0, 2, 1, 1, 2]))
+    assert "softmax" not in made
+    assert made.count("softmax_cross_entropy") == 1
+    assert made.count("softmax_cross_entropy_backward") == 1
+
+
+def test_who_reads_the_softmax_before_the_loss_keeps_it():
+    def step(x, labels):
+        y = ops.softmax(x)
+        return ops.sum(ops.cross_entropy(y, labels + y * 0)), y
+
+    made = fused_ops(step, ROWS, np.abs(ROWS))
+    assert made.count("softmax") == 1
+
+
+def test_nodes_are_not_changed():
+    made = Trace()
+    with made.active():
+        x, w = (made.input(a.shape, "float32", "x") for a in (X, W))
+        y = ops.batch_norm_inference(ops.conv(x, w), B, B, B, POSITIVE)
+        graph = made.graph([ops.relu(y)])
+    before = [(node, node.order) for node in graph.nodes()]
+    fuse(graph)
+    assert before == [(node, node.order) for node in graph.nodes()]

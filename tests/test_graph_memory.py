@@ -72,6 +72,13 @@ class Simulation:
             return np.concatenate([self.contents[t] for t in node.inputs])
         return self.fresh(tensor.nbytes)
 
+    def stored(self, node: Node) -> list[Tensor]:
+        """The outputs of a node that have a place: all that somebody reads."""
+        made = [t for t in node.outputs if t in self.layout.tensors]
+        optional = op_info(node.kind).optional_outputs
+        assert all(t in made or optional >> t.index & 1 for t in node.outputs)
+        return made
+
     def check_overlaps(self, node: Node) -> None:
         """What a step writes is apart from what it reads, or it works in place."""
         workspace = self.layout.workspaces.get(node)
@@ -79,9 +86,10 @@ class Simulation:
         if workspace:
             assert workspace.place()[1] % 64 == 0
             scratch = self.memory[0][workspace.offset :][: workspace.size]
-        written = [self.region(t) for t in node.outputs]
-        for i, one in enumerate(written):
-            assert not any(np.shares_memory(one, w) for w in [*written[:i], scratch])
+        written = {t.index: self.region(t) for t in self.stored(node)}
+        for i, one in written.items():
+            others = [w for j, w in written.items() if j < i]
+            assert not any(np.shares_memory(one, w) for w in [*others, scratch])
             for j, tensor in enumerate(node.inputs):
                 read = self.region(tensor)
                 if np.shares_memory(one, read):
@@ -103,11 +111,11 @@ class Simulation:
             for tensor in node.inputs:
                 self.check(tensor)
             self.check_overlaps(node)
-            made = [self.made_by(node, t) for t in node.outputs]
+            made = [self.made_by(node, t) for t in self.stored(node)]
             if node in self.layout.workspaces:
                 storage = self.layout.workspaces[node]
                 self.memory[0][storage.offset : storage.offset + storage.size] = -2
-            for tensor, content in zip(node.outputs, made, strict=True):
+            for tensor, content in zip(self.stored(node), made, strict=True):
                 self.contents[tensor] = content
                 self.region(tensor)[:] = content
         self.update()
@@ -368,3 +376,14 @@ def test_offsets_are_apart_and_aligned():
                 together_alive = a.first <= b.last and b.first <= a.last
                 apart = a.offset + a.size <= b.offset or b.offset + b.size <= a.offset
                 assert apart or not together_alive
+
+
+def test_outputs_that_nobody_reads_take_no_memory():
+    shape = (1, 64, 64, 8)
+    assert arena_of(lambda x: ops.max_pool(x, 2), shape) == 4 * 32 * 32 * 8
+    run = Function(lambda x: ops.max_pool(x, 2))
+    [step] = run.explain(np.ones(shape, np.float32))
+    assert step.bytes == 4 * (64 * 64 * 8 + 32 * 32 * 8)
+    run = Function(lambda x: ops.max_pool(x, 2, return_indices=True))
+    [step] = run.explain(np.ones(shape, np.float32))
+    assert step.bytes == 4 * (64 * 64 * 8 + 2 * 32 * 32 * 8)

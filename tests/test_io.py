@@ -15,8 +15,9 @@ import pytest
 
 import fastconv as fc
 from fastconv.errors import ArgumentError, FormatError
-from fastconv.io import container, model_from_json
-from fastconv.io.checkpoint import weight_names
+from fastconv.io import container
+from fastconv.training import model_from_json
+from fastconv.training.weight_names import weight_names
 
 X = np.random.default_rng(0).standard_normal((20, 6, 6, 1)).astype(np.float32)
 Y = np.arange(20) % 3
@@ -118,7 +119,7 @@ class Scale(fc.layers.Layer):
         self.start = start
 
     def build(self, input_shape):
-        self.factor = self.add_weight("factor", (input_shape[-1],), "ones")
+        self.factor = self.add_weight((input_shape[-1],), "ones", name="factor")
 
     def call(self, x):
         return x * self.factor * self.start

@@ -1,10 +1,12 @@
 """Losses against their formulas in NumPy, their reductions and their errors."""
 
+import copy
+
 import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv import losses
+from fastconv import losses, ops
 from fastconv.errors import ArgumentError, DataError, ShapeError, UnknownNameError
 
 RNG = np.random.default_rng(0)
@@ -125,3 +127,19 @@ def test_config_round_trip(case):
 def test_gradient(check_gradient):
     y = ONE_HOT.astype(np.float64)
     check_gradient(lambda p: losses.binary_crossentropy(y.astype(np.float64), p), P)
+
+
+def test_a_loss_on_arrays_is_traced_once_until_it_changes():
+    traced = []
+
+    class Counted(losses.Loss):
+        def call(self, y_true, y_pred):
+            traced.append(1)
+            return ops.abs(y_true - y_pred)
+
+    loss = Counted(reduction="sum")
+    y, p = np.zeros((2, 2), np.float32), np.ones((2, 2), np.float32)
+    assert [float(loss(y, p)) for _ in range(3)] == [4.0, 4.0, 4.0]
+    assert len(traced) == 1
+    loss.reduction = "mean"
+    assert float(copy.deepcopy(loss)(y, p)) == float(loss(y, p)) == 1.0

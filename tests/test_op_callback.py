@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
+
 import numpy as np
 import pytest
 
@@ -9,6 +12,7 @@ from fastconv import ops
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.graph.autodiff import grad
 from fastconv.graph.variable import Variable
+from fastconv.ops import callback
 
 VECTOR = ((3,), "float32")
 X = np.array([3.0, -1.0, 2.0], np.float32)
@@ -160,3 +164,30 @@ def test_what_the_function_raises(backend):
 def test_bad_arguments(function, specs, message):
     with pytest.raises(ArgumentError, match=message):
         ops.callback(function, X, specs)
+
+
+def test_a_plan_does_not_keep_the_owner_of_its_host_function(backend):
+    class Owner:
+        def __init__(self):
+            self.run = backend.function(
+                lambda x: callback(self.double, x, ((2,), "float32"))
+            )
+
+        def double(self, x):
+            return 2 * x
+
+    owner = Owner()
+    np.testing.assert_array_equal(owner.run([1.0, 2.0]), [2, 4])
+    gone = weakref.ref(owner)
+    del owner
+    gc.collect()
+    assert gone() is None
+
+
+def test_host_functions_compute_with_denormals():
+    def tiny(x):
+        return np.array([np.float32(x[0]) * np.float32(1e-10) * np.float32(1e10)])
+
+    x = np.array([1e-30], np.float32)
+    y = callback(tiny, x, ((1,), "float32"))
+    np.testing.assert_allclose(y, x, rtol=1e-3)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+import time
+
 import numpy as np
 import pytest
 from hypothesis import assume, given, settings
@@ -9,6 +12,7 @@ from hypothesis import strategies as st
 
 from fastconv.errors import ArgumentError, DtypeError, ShapeError
 from fastconv.graph.autodiff import grad
+from fastconv.graph.function import Function
 from fastconv.ops.pool import (
     average_pool,
     global_average_pool,
@@ -50,8 +54,6 @@ def problems(draw):
 
 def output_of(python, shape, keywords):
     """Shape of the result, or an assumption that fails for impossible windows."""
-    from fastconv.graph.function import Function
-
     x = np.zeros(shape, np.float32)
     try:
         return Function(lambda x: python(x, **keywords), "reference")(x).shape
@@ -262,3 +264,77 @@ def test_against_torch(backend, kernel, stride, pad):
     gradients = [torch.autograd.grad(y, there, y, retain_graph=True)[0] for y in theirs]
     expected = [t.detach().numpy().transpose(0, 2, 3, 1) for t in (*theirs, *gradients)]
     backend.isclose(backend.run(run, x), expected, kernel**2)
+
+
+@pytest.mark.parametrize("p", [8, 3.5, 30])
+@pytest.mark.parametrize("size", [1e-5, 1e5, 1])
+@pytest.mark.parametrize("channels", [1, 20])
+def test_lp_pool_of_any_scale(backend, p, size, channels):
+    rng = np.random.default_rng(0)
+    x = (size * rng.uniform(0.5, 1.5, (2, 40, channels))).astype(np.float32)
+
+    def run(x):
+        y = lp_pool(x, 5, 3)
+        return y, lp_pool(x, 5, 3, p=p), grad(lp_pool(x, 5, 3, p=p), x, 0 * y + 1)
+
+    _, high, dx = backend.run(run, x)
+    windows = np.lib.stride_tricks.sliding_window_view(x.astype(float), 5, 1)[:, ::3]
+    expected = (windows**p).sum(-1) ** (1 / p)
+    np.testing.assert_allclose(high, expected, rtol=1e-5)
+    slopes = np.zeros(x.shape)
+    for i in range(expected.shape[1]):
+        part = x[:, 3 * i : 3 * i + 5].astype(float) / expected[:, i : i + 1]
+        slopes[:, 3 * i : 3 * i + 5] += part ** (p - 1)
+    np.testing.assert_allclose(dx, slopes, rtol=1e-4, atol=1e-30)
+
+
+@pytest.mark.parametrize("p", [1, 2, 3, 2.5])
+@pytest.mark.parametrize("strides", [3, 1])
+def test_lp_pool_of_special_values(backend, p, strides):
+    nan, inf = np.nan, np.inf
+    x = np.array([0, 1, 2, nan, 0, 1, inf, 0, -1, inf, -inf, 3, 0, 0, 0, nan, inf, 0])
+    x = np.stack([x, -x], axis=1)[None]
+
+    def run(x):
+        y = lp_pool(x, 3, strides, p=p)
+        return y, grad(y, x, y * 0 + 1)
+
+    def ones(x, dy):
+        return grad(lp_pool(x, 3, strides, p=p), x, dy)
+
+    backend.check(run, x, reduction_length=3)
+    outputs = (18 - 3) // strides + 1
+    backend.check(ones, x, np.ones((1, outputs, 2)), reduction_length=3)
+
+
+def test_a_long_map_is_checked_at_once():
+    x = np.zeros((1, 2_000_000, 1), np.float32)
+    start = time.perf_counter()
+    Function(lambda x: max_pool(x, 2, 1)).compile(x)
+    assert time.perf_counter() - start < 1
+
+
+@pytest.mark.parametrize("dilation", [1, 2, 3])
+@pytest.mark.parametrize("size", [1, 2, 5])
+def test_windows_in_padding(dilation, size):
+    for before, after, kernel, stride in itertools.product(
+        range(5), range(5), (1, 2, 3), (1, 2)
+    ):
+        reach = (kernel - 1) * dilation
+        outputs = (size + before + after - reach - 1) // stride + 1
+        if size + before + after <= reach:
+            continue
+        covered = all(
+            any(0 <= o * stride - before + k * dilation < size for k in range(kernel))
+            for o in range(outputs)
+        )
+        run = Function(
+            lambda x, k=kernel, s=stride, p=[(before, after)]: max_pool(
+                x, k, s, p, dilation
+            )
+        )
+        if covered:
+            run.compile(np.zeros((1, size, 1), np.float32))
+            continue
+        with pytest.raises(ShapeError, match="lies wholly in padding"):
+            run.compile(np.zeros((1, size, 1), np.float32))

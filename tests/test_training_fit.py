@@ -297,7 +297,7 @@ def test_bad_arguments():
 def test_memory_is_refused_with_a_batch_that_fits(monkeypatch):
     model = fc.Sequential([fc.Input((64, 64, 3)), fc.layers.Conv2D(8, 3)])
     limit = model.memory(20, training=False)["arena"]
-    monkeypatch.setattr("fastconv.training.plans.available_bytes", lambda: limit)
+    monkeypatch.setattr("fastconv.training.step_plans.available_bytes", lambda: limit)
     with pytest.raises(
         OutOfMemoryError, match=r"a batch size of (1[0-9]|20) would fit"
     ):

@@ -1,5 +1,5 @@
-// A backend: one C struct of function pointers. The CPU backend is linked in; others are shared
-// libraries that export `fastconv_backend`. No exception and no C++ library type crosses here.
+// A backend: one C struct of function pointers, linked in; see the list in plan.h. No exception and
+// no C++ library type crosses here.
 #pragma once
 #include "fastconv/op.h"
 #include "fastconv/types.h"

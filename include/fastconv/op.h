@@ -238,5 +238,6 @@ struct OpInfo {
   uint32_t optional_outputs;  // bit i: output i may have null data when nobody reads it
 };
 constexpr int kAnyNumber = 1 << 20;
+const OpInfo& op_info(OpKind kind);
 
 }  // namespace fastconv

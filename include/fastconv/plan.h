@@ -80,6 +80,8 @@ class Plan {
 
   // Gives buffer `index` (not the arena) its memory, which must outlive the runs.
   void bind(int index, void* memory, int64_t bytes);
+  // Takes it back: the buffer must be bound again before the next run.
+  void unbind(int index);
   void set_callback(Callback callback) { callback_ = std::move(callback); }
 
   // Runs all steps in order. Throws Error(data) if a kernel met bad data; later steps, among them
@@ -112,6 +114,7 @@ class Plan {
   std::vector<Tensor> tensors_;
   std::vector<std::vector<Tensor>> step_inputs_, step_outputs_;
   Callback callback_;
+  uint32_t float_mode_ = 0;  // of the caller, for its host functions
 };
 
 // A plan with the values of its bound buffers (parameters, constants) in one file, which C++ can
@@ -125,6 +128,5 @@ SavedPlan load_plan(const std::string& path);
 
 // The list of backends.
 const Backend& cpu_backend();
-const OpInfo& op_info(OpKind kind);
 
 }  // namespace fastconv

@@ -20,7 +20,7 @@ from typing import Any
 
 _MODULES = (
     "activations", "callbacks", "custom_objects", "datasets", "errors", "initializers",
-    "io", "layers", "losses", "metrics", "models", "ops", "optimizers", "random",
+    "layers", "losses", "metrics", "models", "ops", "optimizers", "random",
     "training", "utils",
 )  # fmt: skip
 _NAMES = {
@@ -30,10 +30,10 @@ _NAMES = {
     "Sequential": "training",
     "Tensor": "graph.ir",
     "Variable": "graph.variable",
-    "device": "graph.function",
+    "device": "eager",
     "function": "graph",
     "grad": "graph",
-    "load_model": "io",
+    "load_model": "training",
     "set_num_threads": "machine",
     "threads": "machine",
 }

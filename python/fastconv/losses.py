@@ -12,8 +12,8 @@ import numpy as np
 
 from fastconv import custom_objects as objects
 from fastconv import ops
+from fastconv.eager import op
 from fastconv.errors import ArgumentError, ShapeError, unknown_name
-from fastconv.graph.function import op
 from fastconv.graph.ir import Tensor
 from fastconv.graph.trace import as_tensor, is_symbolic
 
@@ -161,6 +161,7 @@ class Loss:
     """
 
     sparse: ClassVar[bool] = False  # whether targets are class numbers
+    _compiled: Any = None  # the function that calls on arrays run
 
     def __init__(
         self, name: str | None = None, reduction: str | None = "sum_over_batch_size"
@@ -182,7 +183,16 @@ class Loss:
         values = (y_true, y_pred, sample_weight)
         if not is_symbolic(values):
             values = tuple(map(_array, values))
-        return op(self._reduced)(*values)
+        if self._compiled is None:
+            vars(self)["_compiled"] = op(self._reduced)
+        return self._compiled(*values)
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        super().__setattr__(name, value)
+        vars(self)["_compiled"] = None  # what it computes may have changed
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {k: v for k, v in vars(self).items() if k != "_compiled"}
 
     def _reduced(self, y_true: Any, y_pred: Any, sample_weight: Any) -> Any:
         values = self.call(y_true, y_pred)

@@ -80,33 +80,58 @@ class Average : public Sum {
   }
 };
 
-enum class Power { one, two, any };
-
-template <Power kind>
-class LpNorm : public Sum {
+class AbsoluteSum : public Sum {
  public:
-  LpNorm(const PoolAttrs& a, int32_t first) : Sum(a, first), p_(splat(a.p)) {}
-  LpNorm(const Sum& sum, vfloat p) : Sum(sum), p_(p) {}
-  void add(vfloat x, vint) {
-    if constexpr (kind == Power::two)
-      row_ += x * x;
-    else if constexpr (kind == Power::one)
-      row_ += abs(x);
-    else
-      row_ += pow(abs(x), p_);
+  using Sum::Sum;
+  explicit AbsoluteSum(const Sum& sum) : Sum(sum) {}
+  void add(vfloat x, vint) { row_ += abs(x); }
+  AbsoluteSum shifted(int64_t lanes) const { return AbsoluteSum(Sum::shifted(lanes)); }
+  vfloat result(const PoolAttrs&, int64_t) const { return total_; }
+};
+
+class Euclidean : public Sum {
+ public:
+  using Sum::Sum;
+  explicit Euclidean(const Sum& sum) : Sum(sum) {}
+  void add(vfloat x, vint) { row_ += x * x; }
+  Euclidean shifted(int64_t lanes) const { return Euclidean(Sum::shifted(lanes)); }
+  vfloat result(const PoolAttrs&, int64_t) const { return sqrt(total_); }
+};
+
+// |x|^p leaves the range of float soon, so the largest |x| so far is taken out of the sum.
+class LpNorm {
+ public:
+  static constexpr float kNeutral = 0;
+  LpNorm(const PoolAttrs& a, int32_t) : p_(splat(a.p)) {}
+  void add(vfloat x, vint) { row_.merge({abs(x), splat(1.0f)}, p_); }
+  void end_row() {
+    total_.merge(row_, p_);
+    row_ = Scaled{};
   }
-  LpNorm shifted(int64_t lanes) const { return LpNorm(Sum::shifted(lanes), p_); }
+  void merge(const LpNorm& later) { total_.merge(later.total_, p_); }
+  vint index() const { return vint{}; }
+  LpNorm shifted(int64_t lanes) const {
+    LpNorm result = *this;
+    result.total_ = {shift(total_.scale, lanes), shift(total_.sum, lanes)};
+    return result;
+  }
   vfloat result(const PoolAttrs&, int64_t) const {
-    if constexpr (kind == Power::two)
-      return sqrt(total_);
-    else if constexpr (kind == Power::one)
-      return total_;
-    else
-      return pow(total_, 1.0f / p_);
+    return total_.scale * pow(total_.sum, 1.0f / p_);
   }
 
  private:
+  struct Scaled {  // the sum of |x|^p is scale^p sum
+    vfloat scale = {}, sum = {};
+    void merge(const Scaled& other, vfloat p) {
+      const vint more = other.scale > scale;
+      const vfloat large = more ? other.scale : scale, small = more ? scale : other.scale;
+      const vfloat weight = pow(small == large ? splat(1.0f) : small / large, p);
+      sum = more ? other.sum + sum * weight : sum + other.sum * weight;
+      scale = large;
+    }
+  };
   vfloat p_;
+  Scaled total_, row_;
 };
 
 // One call of an op, for one sample.
@@ -248,11 +273,11 @@ void max_pool(const KernelCall& call) {
 void lp_pool(const KernelCall& call) {
   const float p = attrs<PoolAttrs>(call).p;
   if (p == 2)
-    pool<LpNorm<Power::two>>(call);
+    pool<Euclidean>(call);
   else if (p == 1)
-    pool<LpNorm<Power::one>>(call);
+    pool<AbsoluteSum>(call);
   else
-    pool<LpNorm<Power::any>>(call);
+    pool<LpNorm>(call);
 }
 
 const char* max_declines(const KernelCall& call) {
@@ -268,7 +293,7 @@ constexpr Kernel kAverageBackward[] = {
     {"average_pool_backward", needs_float32, pool_backward_workspace, average_pool_backward}};
 constexpr Kernel kLp[] = {{"lp_pool", needs_float32, nullptr, lp_pool}};
 constexpr Kernel kLpBackward[] = {
-    {"lp_pool_backward", needs_float32, pool_backward_workspace, lp_pool_backward}};
+    {"lp_pool_backward", needs_float32, lp_pool_backward_workspace, lp_pool_backward}};
 
 }  // namespace
 

@@ -15,7 +15,7 @@ class Chosen {
   };
   Chosen(const Operands& from, int64_t at, int64_t lanes)
       : ddst_(load_lanes(from.ddst + at, lanes)), index_(load_lanes(from.indices + at, lanes)) {}
-  vfloat to(int32_t position) const { return index_ == splat(position) ? ddst_ : vfloat{}; }
+  vfloat to(int32_t position, vfloat) const { return index_ == splat(position) ? ddst_ : vfloat{}; }
 
  private:
   vfloat ddst_;
@@ -27,26 +27,52 @@ class Share {
  public:
   using Operands = const float*;
   Share(const float* share, int64_t at, int64_t lanes) : share_(load_lanes(share + at, lanes)) {}
-  vfloat to(int32_t) const { return share_; }
+  vfloat to(int32_t, vfloat) const { return share_; }
 
  private:
   vfloat share_;
 };
 
-struct Unchanged {
-  vfloat operator()(vfloat sum, int64_t, int64_t) const { return sum; }
+static inline vfloat with_sign_of(vfloat x, vfloat value) {
+  const vfloat signed_value = x < vfloat{} ? -value : value;
+  return x == vfloat{} ? vfloat{} : (is_nan(x) ? x : signed_value);
+}
+
+// ddst (|x| / dst)^(p-1), with the sign of x.
+class PowerShare {
+ public:
+  struct Operands {
+    const float *ddst, *dst;
+    float p;
+  };
+  PowerShare(const Operands& from, int64_t at, int64_t lanes)
+      : ddst_(load_lanes(from.ddst + at, lanes)),
+        dst_(load_lanes(from.dst + at, lanes)),
+        exponent_(splat(from.p - 1)) {}
+  vfloat to(int32_t, vfloat x) const {
+    const vfloat share = with_sign_of(x, ddst_ * pow(abs(x) / dst_, exponent_));
+    return dst_ == vfloat{} ? vfloat{} : share;
+  }
+
+ private:
+  vfloat ddst_, dst_, exponent_;
 };
 
-// The derivative of |x|^p, over p: x |x|^(p-2).
-struct PowerSlope {
+// What else counts at an input position: nothing, or its value x in one of three ways.
+struct Unchanged {
+  vfloat value(int64_t, int64_t) const { return vfloat{}; }
+  vfloat scaled(vfloat sum, vfloat) const { return sum; }
+};
+struct Source {
   const float* src;
-  float p;
-  vfloat operator()(vfloat sum, int64_t at, int64_t lanes) const {
-    const vfloat x = load_lanes(src + at, lanes);
-    if (p == 2) return sum * x;
-    const vfloat size = p == 1 ? splat(1.0f) : pow(abs(x), splat(p - 1));
-    return x == vfloat{} ? vfloat{} : sum * (x < vfloat{} ? -size : size);
-  }
+  vfloat value(int64_t at, int64_t lanes) const { return load_lanes(src + at, lanes); }
+  vfloat scaled(vfloat sum, vfloat) const { return sum; }
+};
+struct TimesSign : Source {
+  vfloat scaled(vfloat sum, vfloat x) const { return with_sign_of(x, sum); }
+};
+struct TimesSource : Source {
+  vfloat scaled(vfloat sum, vfloat x) const { return x == vfloat{} ? vfloat{} : sum * x; }
 };
 
 // One input position, of sample n; `covers` are the windows over it.
@@ -59,6 +85,7 @@ static inline void gather_position(const WindowGeometry& g, const Cover (&covers
   const int64_t position = (at[0] * g.input[1] + at[1]) * g.input[2] + at[2];
   const int64_t here = (n * g.input[0] * g.input[1] * g.input[2] + position) * C;
   channel_vectors(C, [&](int64_t c, int64_t lanes) {
+    const vfloat x = factor.value(here + c, lanes);
     vfloat sum = {};
     for (int64_t o = covers[0].begin; o < covers[0].end; ++o) {
       if (!hits(g, 0, at[0], o)) continue;
@@ -67,11 +94,11 @@ static inline void gather_position(const WindowGeometry& g, const Cover (&covers
         for (int64_t q = covers[2].begin; q < covers[2].end; ++q) {
           if (!hits(g, 2, at[2], q)) continue;
           const Term term(from, (((n * O + o) * P + p) * Q + q) * C + c, lanes);
-          sum += term.to((int32_t)position);
+          sum += term.to((int32_t)position, x);
         }
       }
     }
-    store_lanes(dsrc + here + c, factor(sum, here + c, lanes), lanes);
+    store_lanes(dsrc + here + c, factor.scaled(sum, x), lanes);
   });
 }
 
@@ -112,8 +139,9 @@ static void scatter_row(const WindowGeometry& g, int64_t row, const typename Ter
       const Term term(from, (first + q) * C + c, lanes);
       for (int64_t w = s.first; w < s.first + s.count; ++w) {
         const int64_t here = (row * W + w) * C + c;
-        const vfloat part = term.to((int32_t)(plane * W + w));
-        store_lanes(dsrc + here, factor(part, here, lanes), lanes);
+        const vfloat x = factor.value(here, lanes);
+        const vfloat part = term.to((int32_t)(plane * W + w), x);
+        store_lanes(dsrc + here, factor.scaled(part, x), lanes);
       }
     });
   }
@@ -166,20 +194,30 @@ void average_pool_backward(const KernelCall& call) {
   gather<Share>(g, share, Unchanged{}, output<float>(call, 0));
 }
 
-// dsrc = sum of ddst dst^(1-p), times x |x|^(p-2).
+int64_t lp_pool_backward_workspace(const KernelCall& call) {
+  const float p = attrs<PoolAttrs>(call).p;
+  return p == 1 || p == 2 ? pool_backward_workspace(call) : 0;
+}
+
+// dsrc = sum of ddst (|x| / dst)^(p-1), with the sign of x; 0 where x or dst is 0.
 void lp_pool_backward(const KernelCall& call) {
   const PoolAttrs& a = attrs<PoolAttrs>(call);
   const WindowGeometry& g = a.geometry;
   const float *ddst = input<float>(call, 0), *dst = input<float>(call, 2);
+  const Source source{input<float>(call, 1)};
+  float* dsrc = output<float>(call, 0);
+  if (a.p != 1 && a.p != 2) return gather<PowerShare>(g, {ddst, dst, a.p}, source, dsrc);
   float* share = static_cast<float*>(call.workspace);
   for_outputs(g, [&](int64_t at, int64_t) {
     channel_vectors(g.in_channels, [&](int64_t c, int64_t lanes) {
       const vfloat y = load_lanes(dst + at + c, lanes), dy = load_lanes(ddst + at + c, lanes);
-      const vfloat part = a.p == 1 ? dy : a.p == 2 ? dy / y : dy * pow(y, splat(1 - a.p));
-      store_lanes(share + at + c, y == vfloat{} ? vfloat{} : part, lanes);
+      store_lanes(share + at + c, y == vfloat{} ? vfloat{} : a.p == 1 ? dy : dy / y, lanes);
     });
   });
-  gather<Share>(g, share, PowerSlope{input<float>(call, 1), a.p}, output<float>(call, 0));
+  if (a.p == 1)
+    gather<Share>(g, share, TimesSign{source}, dsrc);
+  else
+    gather<Share>(g, share, TimesSource{source}, dsrc);
 }
 
 }  // namespace fastconv::cpu::FASTCONV_ISA

@@ -65,5 +65,6 @@ void max_pool_backward(const KernelCall& call);
 void average_pool_backward(const KernelCall& call);
 void lp_pool_backward(const KernelCall& call);
 int64_t pool_backward_workspace(const KernelCall& call);
+int64_t lp_pool_backward_workspace(const KernelCall& call);
 
 }  // namespace fastconv::cpu::FASTCONV_ISA

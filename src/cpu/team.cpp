@@ -59,7 +59,8 @@ class Team {
     turn_.fetch_add(1);  // odd: open
     work();
     turn_.fetch_add(1);  // even: nobody may enter any more
-    for (Waiter waiter; inside_.load(std::memory_order_acquire) != 0;) waiter.wait();
+    // In one order with what serve() does: sequentially consistent, as a load after a store needs.
+    for (Waiter waiter; inside_.load() != 0;) waiter.wait();
   }
 
   void close() { closed_.store(true, std::memory_order_release); }

@@ -13,7 +13,7 @@ import numpy as np
 from fastconv import _core, random
 from fastconv.cli.common import make_model, set_machine
 from fastconv.graph.lower import Executable
-from fastconv.training import planning
+from fastconv.training import plan_report
 
 __all__ = ["run"]
 
@@ -51,7 +51,7 @@ def _plan(args: Namespace) -> tuple[Executable, list[np.ndarray]]:
     """The plan of a step, and images and labels for it."""
     model = make_model(args.model)
     model.compile("sgd", "sparse_categorical_crossentropy", device=args.device)
-    plan = planning.plan(model, args.batch_size, args.mode == "train")
+    plan = plan_report.plan(model, args.batch_size, args.mode == "train")
     draw = random.generator(0)
     images, *labels = plan.graph.inputs
     x = draw.standard_normal(images.shape, np.float32)

@@ -35,14 +35,14 @@ def make_model(name: str, channels: int | None = None, classes: int = 10) -> Any
 
 def open_run(path: str) -> tuple[Any, Inputs, dict[str, Any]]:
     """The model of a run, what prepares its images, and the run's configuration."""
-    from fastconv import io
+    from fastconv.training import load_model
 
     directory = RunDirectory.open(path)
     config = directory.read_config()
     if not isinstance(config.get("inputs"), dict):
         raise FormatError(f"{directory.config}: expected a table [inputs]")
     inputs = Inputs.from_config(config["inputs"], str(directory.config))
-    return io.load_model(directory.model), inputs, config
+    return load_model(directory.model), inputs, config
 
 
 def weights_digest(model: Any) -> str:

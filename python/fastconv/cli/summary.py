@@ -6,8 +6,8 @@ from argparse import Namespace
 from pathlib import Path
 from typing import Any
 
-from fastconv import io
 from fastconv.cli.common import make_model, weights_digest
+from fastconv.training import load_model
 from fastconv.training.run_directory import RunDirectory
 
 __all__ = ["run"]
@@ -17,9 +17,9 @@ def run(args: Namespace) -> dict[str, Any]:
     """Prints the summary of a model of the zoo, of a saved one, or of a run."""
     path = Path(args.model)
     if path.is_dir():
-        model = io.load_model(RunDirectory.open(path).model)
+        model = load_model(RunDirectory.open(path).model)
     elif path.is_file():
-        model = io.load_model(path)
+        model = load_model(path)
     else:
         model = make_model(args.model)
     if model.objective is None:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.errors import DataError, ShapeError
+from fastconv.tree import map_named
 
 __all__ = ["common_length", "leaves", "slice_rows", "to_arrays", "tree_map"]
 
@@ -16,7 +17,7 @@ _REFUSED_KINDS = "OSUTMm"
 
 def _is_leaf(value: Any) -> bool:
     """Whether value is one array: also a (nested) list of plain numbers."""
-    if isinstance(value, dict):
+    if value is None or isinstance(value, dict):
         return False
     while isinstance(value, list | tuple):
         if not value:
@@ -35,14 +36,7 @@ def tree_map(function: Callable[[Any, str], Any], value: Any, name: str) -> Any:
     >>> tree_map(lambda leaf, name: name, {"a": np.zeros(1), "b": None}, "x")
     {'a': "x['a']", 'b': None}
     """
-    if value is None:
-        return None
-    if _is_leaf(value):
-        return function(value, name)
-    if isinstance(value, dict):
-        return {k: tree_map(function, v, f"{name}[{k!r}]") for k, v in value.items()}
-    mapped = [tree_map(function, v, f"{name}[{i}]") for i, v in enumerate(value)]
-    return tuple(mapped) if isinstance(value, tuple) else mapped
+    return map_named(value, name, _is_leaf, function)
 
 
 def leaves(value: Any, name: str) -> Iterator[tuple[str, Any]]:

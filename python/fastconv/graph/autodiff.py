@@ -16,8 +16,9 @@ from fastconv.operators import OPERATORS
 def grad(y: Any, xs: Any, seed: Any = None) -> Any:
     """Gradient of ``y`` with respect to each of ``xs``.
 
-    Computes ``sum(seed * dy/dx)`` for every x, as new tensors that may be used, and
-    differentiated, like all others. Rumelhart, Hinton, Williams, "Learning
+    Computes ``sum(seed * dy/dx)`` for every x, as new tensors, which may be
+    differentiated again unless a max or Lp pooling, a normalisation, a cross-entropy or
+    a callback lies between. Rumelhart, Hinton, Williams, "Learning
     representations by back-propagating errors", Nature 323 (1986).
 
     Parameters

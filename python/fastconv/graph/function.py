@@ -6,8 +6,8 @@ import functools
 import importlib
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, TypeVar
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 
@@ -29,6 +29,11 @@ _INTERPRETERS: dict[str, Runner] = {}
 def register_backend(name: str, run: Runner) -> None:
     """Adds a device that interprets graphs."""
     _INTERPRETERS[name] = run
+
+
+def has_plans(device: str) -> bool:
+    """Whether a device runs plans, or interprets graphs."""
+    return device not in _INTERPRETERS
 
 
 def resolve_device(device: str) -> str:
@@ -55,9 +60,14 @@ class Function:
     """
 
     def __init__(
-        self, python: Callable[..., Any], device: str = "auto", arena: Any = None
+        self,
+        python: Callable[..., Any],
+        device: str = "auto",
+        arena: Any = None,
+        kept: int = PLANS_KEPT,
     ) -> None:
         self.python = python
+        self.kept = kept
         self.device = resolve_device(device)
         self._plans: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
         self._lock = threading.RLock()
@@ -79,19 +89,30 @@ class Function:
         arrays: list[np.ndarray] = []
         spec = _flatten((args, kwargs), lambda v: _argument(v, arrays, self.device))
         with self._lock:
-            run = self._plan(spec, arrays)[0]
-        if not isinstance(run, Executable):
-            raise DeviceError(f"device {self.device!r} has no plans")
-        return run
+            return self._executable(spec, arrays)
 
     def explain(self, *args: Any, **kwargs: Any) -> list[StepReport]:
         """What runs for such arguments: each step's kernel, why, bytes, operations."""
         return self.compile(*args, **kwargs).report()
 
+    def profile(self, *args: Any, **kwargs: Any) -> list[tuple[StepReport, int]]:
+        """Runs once; what `explain` tells of each step, and its nanoseconds."""
+        arrays: list[np.ndarray] = []
+        spec = _flatten((args, kwargs), lambda v: _argument(v, arrays, self.device))
+        with self._lock:
+            run = self._executable(spec, arrays)
+            return list(zip(run.report(), run.profile(arrays), strict=True))
+
     def clear(self) -> None:
         """Forgets all plans."""
         with self._lock:
             self._plans.clear()
+
+    def _executable(self, spec: Any, arrays: list[np.ndarray]) -> Executable:
+        run = self._plan(spec, arrays)[0]
+        if not isinstance(run, Executable):
+            raise DeviceError(f"device {self.device!r} has no plans")
+        return run
 
     def _plan(self, spec: Any, arrays: list[np.ndarray]) -> tuple[Any, Any]:
         key = (spec, tuple((a.shape, a.dtype) for a in arrays))
@@ -101,7 +122,7 @@ class Function:
         graph, structure = self._trace(spec, arrays)
         made = (self._lower(graph), structure)
         self._plans[key] = made
-        if len(self._plans) > PLANS_KEPT:
+        if len(self._plans) > self.kept:
             self._plans.popitem(last=False)
         return made
 
@@ -152,68 +173,6 @@ def function(python: Callable[..., Any] | None = None, *, device: str = "auto") 
     return Function(python, device)
 
 
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def op(python: F) -> F:
-    """Makes a function of tensors callable on arrays, at once, as well.
-
-    An argument with a method ``__fastconv_op__(op, args, kwargs)`` takes the call over.
-    """
-    compiled: dict[str, Function] = {}
-
-    @functools.wraps(python)
-    def call(*args: Any, **kwargs: Any) -> Any:
-        taker = next(_takers((*args, *kwargs.values())), None)
-        if taker is not None:
-            return taker.__fastconv_op__(call, args, kwargs)
-        if current_trace() is not None or is_symbolic((args, kwargs)):
-            return python(*args, **kwargs)
-        device = default_device()
-        if device not in compiled:
-            compiled[device] = Function(python, device)
-        return compiled[device](*args, **kwargs)
-
-    return call  # type: ignore[return-value]
-
-
-def _takers(values: Any) -> Iterator[Any]:
-    """The arguments, also in lists and tuples, that take over a call of an op."""
-    for value in values:
-        if isinstance(value, list | tuple):
-            yield from _takers(value)
-        elif hasattr(value, "__fastconv_op__"):
-            yield value
-
-
-_default = threading.local()
-
-
-def default_device() -> str:
-    """The device of ops that are called on arrays."""
-    return getattr(_default, "device", "cpu")
-
-
-class device:  # noqa: N801  (a context manager, named as users write it)
-    """Runs the ops called on arrays inside a with block on another device.
-
-    >>> import fastconv as fc
-    >>> with fc.device("reference"):
-    ...     y = fc.ops.relu([-1.0, 2.0])
-    """
-
-    def __init__(self, name: str) -> None:
-        self.name = resolve_device(name)
-
-    def __enter__(self) -> device:
-        self._before = default_device()
-        _default.device = self.name
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        _default.device = self._before
-
-
 class _Hole:
     """The place of an array in a structure."""
 
@@ -248,6 +207,8 @@ def _argument(value: Any, arrays: list[np.ndarray], device: str) -> Any:
     if _is_array(value):
         arrays.append(check_feed("input", np.asarray(value), device == "reference"))
         return _HOLE
+    if type(value) is float:  # 0.0 == -0.0, but they divide differently
+        return ("float", value.hex())
     try:
         hash(value)
     except TypeError:
@@ -277,6 +238,8 @@ def _rebuild(spec: Any, items: Any) -> Any:
     kind, *parts = spec
     if kind == "=":
         return parts[1]
+    if kind == "float":
+        return float.fromhex(parts[0])
     if kind == "slice":
         return slice(*parts)
     if kind == "dict":

@@ -6,8 +6,10 @@ passes make new ones. Every shape is known.
 
 from __future__ import annotations
 
+import contextlib
 import enum
 import itertools
+import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from math import prod
@@ -15,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._core import Dtype, OpKind, op_info
+from fastconv._core import Dtype, OpKind, op_info, size_of
 from fastconv.errors import ArgumentError, DtypeError
 from fastconv.graph.scope import label
 from fastconv.operators import Operators
@@ -27,10 +29,6 @@ DTYPES: dict[str, Dtype] = {
     ("bool" if name == "boolean" else name): value
     for name, value in Dtype.__members__.items()
 }
-ITEM_BYTES = {
-    "float32": 4, "float64": 8, "bfloat16": 2, "float16": 2,
-    "int64": 8, "int32": 4, "uint8": 1, "bool": 1,
-}  # fmt: skip
 
 
 def dtype_name(dtype: Any) -> str:
@@ -50,6 +48,12 @@ class Leaf(enum.Enum):
 
 
 _counter = itertools.count()
+_rewriting = threading.local()  # .orders: of the nodes made where another one stood
+
+
+def _next_order() -> tuple[int, ...]:
+    inside = getattr(_rewriting, "orders", None)
+    return next(inside) if inside else (next(_counter),)
 
 
 class Node:
@@ -66,14 +70,14 @@ class Node:
         *,
         label: str = "",
         payload: Any = None,
-        order: int | None = None,
+        order: tuple[int, ...] | None = None,
     ) -> None:
         self.kind = kind
         self.attrs = attrs  # the attribute struct of the family, or None
         self.inputs = tuple(inputs)
         self.label = label  # the layer that made it
         self.payload = payload  # of a leaf: name, Variable or array; the callback
-        self.order = next(_counter) if order is None else order
+        self.order = order or _next_order()  # above those of all that it reads
         self.outputs = tuple(Tensor(self, i, *spec) for i, spec in enumerate(specs))
 
     @property
@@ -124,7 +128,7 @@ class Tensor(Operators):
     @property
     def nbytes(self) -> int:
         """Size in bytes."""
-        return self.size * ITEM_BYTES[self.dtype]
+        return self.size * size_of(DTYPES[self.dtype])
 
     def __repr__(self) -> str:
         return f"<Tensor {self.dtype}{list(self.shape)} of {self.node.name}>"
@@ -210,16 +214,22 @@ class Graph:
                 readers.setdefault(tensor, []).append(node)
         return readers
 
-    def rewrite(self, new_node: Callable[[Node, tuple[Tensor, ...]], Any]) -> Graph:
+    def rewrite(
+        self,
+        new_node: Callable[[Node, tuple[Tensor, ...]], Any],
+        new: dict[Tensor, Tensor] | None = None,
+    ) -> Graph:
         """The graph with each node passed through ``new_node(node, new inputs)``.
 
         It returns the tensors that take the place of the node's outputs, or None to
-        keep the node (copied if its inputs changed).
+        keep the node (copied if its inputs changed). Nodes that it makes get orders
+        right after the node's. It may put more into ``new``, old tensor to new one.
         """
-        new: dict[Tensor, Tensor] = {}
+        new = {} if new is None else new
         for node in self.nodes():
             inputs = tuple(new[t] for t in node.inputs)
-            outputs = new_node(node, inputs)
+            with _orders_after(node):
+                outputs = new_node(node, inputs)
             if outputs is None:
                 same = inputs == node.inputs
                 outputs = node.outputs if same else copy_node(node, inputs)
@@ -242,6 +252,15 @@ class Graph:
             lines.append(f"%{i} = {node.name}({read}) -> {made}  # {node.label}")
         lines.append("return " + ", ".join(names[t] for t in self.outputs))
         return "\n".join(lines)
+
+
+@contextlib.contextmanager
+def _orders_after(node: Node) -> Iterator[None]:
+    _rewriting.orders = ((*node.order, i) for i in itertools.count())
+    try:
+        yield
+    finally:
+        _rewriting.orders = None
 
 
 def copy_node(

@@ -4,19 +4,25 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from fastconv import _core
-from fastconv._core import CallbackAttrs, OpKind, op_info
+from fastconv._core import CallbackAttrs, OpKind
 from fastconv.errors import ArgumentError, DataError
 from fastconv.graph.ir import DTYPES, RULES, Graph, Leaf, Node, Tensor
 from fastconv.graph.passes.fuse import fuse
-from fastconv.graph.passes.memory import ALIGNMENT, Layout, plan_memory, schedule
+from fastconv.graph.passes.memory import (
+    ALIGNMENT,
+    Layout,
+    plan_memory,
+    schedule,
+    unread_outputs,
+)
 from fastconv.graph.passes.verify import verify
 from fastconv.graph.variable import Block
 
@@ -45,14 +51,14 @@ class Executable:
         self._turns = _TURNS.setdefault(arena, _Turns())
         self.graph = verify(anchor(fuse(graph)))
         self._steps = schedule(self.graph)
+        self._unread = unread_outputs(self.graph)
         self._buffers = _Buffers(self.graph)
         self._lower(backend)
         self._bind_state()
 
     def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Runs the plan. Arrays must be C-contiguous and of the inputs' dtypes."""
-        with self._turns.take():
-            self._bind(arrays)
+        with self._bound(arrays):
             self.plan.run(self.arena)
             return [self.plan.fetch(slot, self.arena) for slot in self._outputs]
 
@@ -67,7 +73,8 @@ class Executable:
         for node, (kernel, workspace, declined) in zip(
             self._run_steps, self.plan.explain(), strict=True
         ):
-            moved = sum(t.nbytes for t in (*node.inputs, *node.outputs))
+            operands = (*node.inputs, *node.outputs)
+            moved = sum(t.nbytes for t in operands if t not in self._unread)
             shape, flops = node.outputs[0].shape, RULES[node.op].cost(node)
             what = (node.label, node.name, kernel, tuple(declined))
             lines.append(StepReport(*what, shape, moved, workspace, flops))
@@ -75,8 +82,7 @@ class Executable:
 
     def profile(self, arrays: Sequence[np.ndarray]) -> list[int]:
         """Nanoseconds of each step of one run (which counts: variables are updated)."""
-        with self._turns.take():
-            self._bind(arrays)
+        with self._bound(arrays):
             return list(self.plan.profile(self.arena))
 
     def save(self, path: str) -> None:
@@ -90,10 +96,17 @@ class Executable:
         """Whether a variable has moved to another block since (see `together`)."""
         return any(v.block is not block for v, block in self._buffers.homes)
 
-    def _bind(self, arrays: Sequence[np.ndarray]) -> None:
-        self._bind_state()
-        for i, array in enumerate(arrays):
-            self.plan.bind(1 + i, array)
+    @contextlib.contextmanager
+    def _bound(self, arrays: Sequence[np.ndarray]) -> Iterator[None]:
+        """Gives the plan the arena and the inputs, which it does not keep."""
+        with self._turns.take():
+            self._bind_state()
+            try:
+                for i, array in enumerate(arrays):
+                    self.plan.bind(1 + i, array)
+                yield
+            finally:
+                self.plan.unbind(1, 1 + len(self.graph.inputs))
 
     def _bind_state(self) -> None:
         for index, block in self._buffers.blocks.values():
@@ -102,19 +115,11 @@ class Executable:
     def _lower(self, backend: _core.Backend) -> None:
         slots: dict[Tensor, int] = {}
         native_slots: list[Any] = []
-        unread = _unread(self.graph)
         callbacks: list[Any] = []
-
-        def slot(tensor: Tensor) -> int:
-            if (
-                tensor in unread
-                and op_info(tensor.node.op).optional_outputs >> tensor.index & 1
-            ):
-                return -1
-            return slots[tensor]
-
         tensors = [*self._buffers.leaves, *(t for n in self._steps for t in n.outputs)]
         for tensor in tensors:
+            if tensor in self._unread:
+                continue
             slots[tensor] = len(native_slots)
             native_slots.append(
                 _core.Slot(DTYPES[tensor.dtype], list(tensor.shape), 0, 0)
@@ -125,9 +130,10 @@ class Executable:
             attrs = node.attrs
             if node.kind == OpKind.callback:
                 attrs = CallbackAttrs(index=len(callbacks))
-                callbacks.append(node.payload)
-            inputs, outputs = map(slot, node.inputs), map(slot, node.outputs)
-            step = _core.Step(node.op, attrs, list(inputs), list(outputs), node.label)
+                callbacks.append(weakref.proxy(node.payload))  # the graph keeps it
+            inputs = [slots[t] for t in node.inputs]
+            outputs = [slots.get(t, -1) for t in node.outputs]
+            step = _core.Step(node.op, attrs, inputs, outputs, node.label)
             _, workspaces[node], _ = _core.choose_kernel(backend, step, native_slots)
             steps.append(step)
         layout = plan_memory(self.graph, self._steps, self._buffers.leaves, workspaces)
@@ -210,7 +216,7 @@ class _Turns:
                 self._owner = 0
 
 
-_TURNS: WeakKeyDictionary[_core.Arena, _Turns] = WeakKeyDictionary()
+_TURNS: weakref.WeakKeyDictionary[_core.Arena, _Turns] = weakref.WeakKeyDictionary()
 
 
 class _Buffers:
@@ -274,12 +280,6 @@ def anchor(graph: Graph) -> Graph:
         tuple(own(t) for t in graph.outputs),
         tuple((variable, own(t)) for variable, t in graph.updates),
     )
-
-
-def _unread(graph: Graph) -> set[Tensor]:
-    nodes = graph.nodes()
-    read = set(graph.results).union(*(node.inputs for node in nodes))
-    return {t for node in nodes for t in node.outputs if t not in read}
 
 
 _READY = {np.dtype(name) for name in ("float32", "uint8", "int64", "int32", "bool")}

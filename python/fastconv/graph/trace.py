@@ -9,11 +9,9 @@ import numpy as np
 
 from fastconv.errors import ArgumentError, DtypeError, ShapeError
 from fastconv.graph.ir import DTYPES, Graph, Leaf, Node, Tensor, dtype_name
-from fastconv.graph.scope import current_trace, label, scope, tracing, who
+from fastconv.graph.scope import current_trace, tracing
 from fastconv.graph.variable import Variable
 from fastconv.operators import OPERATORS
-
-__all__ = ["Trace", "as_tensor", "constant", "is_symbolic", "label", "scope", "who"]
 
 
 class Trace:

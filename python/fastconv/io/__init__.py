@@ -1,5 +1,1 @@
-"""Files of models: one safetensors file each, data only."""
-
-from fastconv.io.checkpoint import load_model, model_from_json, save_model
-
-__all__ = ["load_model", "model_from_json", "save_model"]
+"""Files: named arrays with a header in one safetensors file, written all or not."""

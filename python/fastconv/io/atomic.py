@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import errno
+import itertools
 import os
+import threading
 from pathlib import Path
+
+_calls = itertools.count()  # each call writes to a file of its own
 
 
 def write(path: str | os.PathLike[str], data: bytes) -> None:
@@ -19,7 +23,8 @@ def write(path: str | os.PathLike[str], data: bytes) -> None:
     OSError with the path: no space, no permission, no such folder ...
     """
     target = Path(os.path.realpath(path))
-    beside = target.with_name(f".{target.name}.{os.getpid()}.tmp")
+    call = f"{os.getpid()}.{threading.get_ident()}.{next(_calls)}"
+    beside = target.with_name(f".{target.name}.{call}.tmp")
     try:
         _write_synced(beside, data)
         if beside.read_bytes() != data:

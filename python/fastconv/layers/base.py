@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,16 +17,17 @@ from fastconv.graph.ir import Tensor, dtype_name
 from fastconv.graph.scope import current_trace, scope, tracing
 from fastconv.graph.trace import Trace
 from fastconv.graph.variable import Variable
-from fastconv.layers import context
-from fastconv.layers.config import constructor_arguments
+from fastconv.layers import budget, context, registry
+from fastconv.layers.arguments import constructor_arguments
 from fastconv.operators import Operators
+from fastconv.tree import flatten, map_structure
 
 BatchShape = tuple[int | None, ...]
 
-# Every layer class that a saved model may name.
-LAYERS: dict[str, type[Layer]] = {}
 STAND_INS = (512, 768)  # for a None that is not the batch, while shapes are worked out
+NOT_HELD = {"_calls", "_random_state"}  # attributes that hold no part of a layer
 _names: Counter[str] = Counter()
+_thaws = 0  # how often a layer was frozen or unfrozen, in the whole program
 
 
 class KerasTensor(Operators):
@@ -42,6 +43,9 @@ class KerasTensor(Operators):
     (None, 784)
     """
 
+    # What makes a layer of an op; `layers.operation`, which knows layers, sets it.
+    recorder: ClassVar[Callable[[Callable[..., Any], Any, Any], Any]]
+
     def __init__(self, shape: BatchShape, dtype: str, name: str = "") -> None:
         self.shape = shape
         self.dtype = dtype
@@ -55,9 +59,7 @@ class KerasTensor(Operators):
 
     def __fastconv_op__(self, op: Callable[..., Any], args: Any, kwargs: Any) -> Any:
         """Records an op of `fastconv.ops` as a layer."""
-        from fastconv.layers.operation import record
-
-        return record(op, args, kwargs)
+        return KerasTensor.recorder(op, args, kwargs)
 
     def __repr__(self) -> str:
         return f"<KerasTensor {self.dtype}{list(self.shape)} {self.name!r}>"
@@ -90,7 +92,7 @@ class Layer:
     >>> import fastconv as fc
     >>> class Scale(fc.layers.Layer):
     ...     def build(self, input_shape):
-    ...         self.factor = self.add_weight("factor", (input_shape[-1],), "ones")
+    ...         self.factor = self.add_weight((input_shape[-1],), "ones")
     ...     def call(self, x):
     ...         return x * self.factor
     >>> Scale()([[1.0, 2.0]])
@@ -101,7 +103,7 @@ class Layer:
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        LAYERS.setdefault(cls.__name__, cls)
+        registry.register(cls)
 
     def __init__(
         self,
@@ -111,9 +113,10 @@ class Layer:
         dtype: Any = "float32",
         **unknown: Any,
     ) -> None:
-        self._sublayers: list[Layer] = []
-        self._weights: list[Variable] = []
+        self._listed: list[Layer] = []  # of a model that is a list or graph of layers
+        self._made: list[Variable] = []  # by add_weight
         self._eager: Function | None = None
+        self._frozen: tuple[int, str] = (-1, "")  # see _frozen_layers
         self._calls: list[Call] = []
         self.name = name or unique_name(type(self).__name__)
         input_shape = unknown.pop("input_shape", None)
@@ -137,33 +140,61 @@ class Layer:
 
     def add_weight(
         self,
-        name: str = "weight",
-        shape: tuple[int, ...] = (),
-        initializer: Any = "glorot_uniform",
+        shape: tuple[int, ...] | None = None,
+        initializer: Any = None,
+        dtype: Any = None,
         trainable: bool = True,
         *,
-        dtype: Any = None,
+        name: str | None = None,
     ) -> Variable:
-        """Makes a weight of this layer, filled by an initializer."""
-        context.spend(self.name, tuple(shape))
-        value = initializers.get(initializer)(tuple(shape))
-        dtype = dtype_name(dtype or self.dtype)
-        weight = Variable(value, f"{self.name}/{name}", trainable, dtype=dtype)
-        self._weights.append(weight)
+        """Makes a weight of this layer, filled by an initializer.
+
+        shape: default (), one number.
+        initializer: default "glorot_uniform", "zeros" for integers.
+        dtype: default the layer's.
+        name: the weight's in files and messages; default "weight".
+        """
+        if isinstance(shape, str):
+            raise ArgumentError(
+                f"layer {self.name!r}: add_weight expected a shape, received {shape!r};"
+                f" give the name as name={shape!r}"
+            )
+        dtype, shape = dtype_name(dtype or self.dtype), tuple(shape or ())
+        if initializer is None:
+            initializer = "glorot_uniform" if dtype.startswith("float") else "zeros"
+        budget.spend(self.name, shape)
+        value = initializers.get(initializer)(shape)
+        label = f"{self.name}/{name or 'weight'}"
+        weight = Variable(value, label, trainable, dtype=dtype)
+        self._made.append(weight)
         return weight
 
-    def __setattr__(self, name: str, value: Any) -> None:
-        if isinstance(value, Layer) and name != "_model":
-            self._track(value)
-        elif isinstance(value, list | tuple):
-            for item in value:
-                if isinstance(item, Layer):
-                    self._track(item)
-        super().__setattr__(name, value)
+    def _held(self, kind: type) -> list[Any]:
+        """Layers or variables in attributes, also in lists, tuples and dicts."""
+        attributes = vars(self).items()
+        values = [value for name, value in attributes if name not in NOT_HELD]
+        return list(dict.fromkeys(v for v in flatten(values, kind) if v is not self))
 
-    def _track(self, layer: Layer) -> None:
-        if layer is not self and all(layer is not known for known in self._sublayers):
-            self._sublayers.append(layer)
+    @property
+    def _sublayers(self) -> list[Layer]:
+        """The layers inside, in the order of the attributes that hold them."""
+        return self._held(Layer)
+
+    @property
+    def _weights(self) -> list[Variable]:
+        """The layer's own weights, without those of the layers inside."""
+        return self._held(Variable)
+
+    def _walk(self, trained: bool = False) -> Iterator[Layer]:
+        """The layer and all inside, each once; ``trained``: not what is frozen."""
+        seen: set[Layer] = set()
+        stack: list[Layer] = [self]
+        while stack:
+            layer = stack.pop()
+            if layer not in seen and (layer._trainable or not trained):
+                seen.add(layer)
+                yield layer
+                stack.extend(reversed(layer._sublayers))
 
     # Weights --------------------------------------------------------------------------
 
@@ -174,27 +205,26 @@ class Layer:
 
     @trainable.setter
     def trainable(self, value: bool) -> None:
-        self._trainable = bool(value)
-        for layer in self._sublayers:
-            layer.trainable = value
+        global _thaws
+        _thaws += 1
+        for layer in self._walk():
+            layer._trainable = bool(value)
 
     @property
     def weights(self) -> list[Variable]:
-        """All weights, those of the layers inside included."""
-        found = dict.fromkeys(self._weights)
-        for layer in self._sublayers:
-            found.update(dict.fromkeys(layer.weights))
-        return list(found)
+        """All weights, those of the layers inside included.
+
+        What attributes hold counts, also in lists, tuples and dicts: layers, their
+        weights, and a `fastconv.Variable` of your own.
+        """
+        return list(dict.fromkeys(w for layer in self._walk() for w in layer._weights))
 
     @property
     def trainable_weights(self) -> list[Variable]:
         """The weights that training changes."""
-        if not self._trainable:
-            return []
-        found = dict.fromkeys(w for w in self._weights if w.trainable)
-        for layer in self._sublayers:
-            found.update(dict.fromkeys(layer.trainable_weights))
-        return list(found)
+        layers = self._walk(trained=True)
+        found = (w for layer in layers for w in layer._weights if w.trainable)
+        return list(dict.fromkeys(found))
 
     @property
     def non_trainable_weights(self) -> list[Variable]:
@@ -256,8 +286,8 @@ class Layer:
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Shape of the output for an input of shape (None, ...)."""
-        spec = _map(input_shape, _is_shape, lambda s: KerasTensor(tuple(s), self.dtype))
-        return _map(self._abstract((spec,), {}), _is_keras, lambda t: t.shape)
+        spec = shape_specs(input_shape, self.dtype)
+        return map_structure(self._abstract((spec,), {}), is_spec, lambda t: t.shape)
 
     @property
     def input(self) -> Any:
@@ -295,7 +325,7 @@ class Layer:
             shape = tuple(a if a == b else None for a, b in pairs)
             return KerasTensor(shape, tensor.dtype, self.name)
 
-        return _map(small, lambda t: isinstance(t, Tensor), merge)
+        return map_structure(small, lambda t: isinstance(t, Tensor), merge)
 
     def _trace_with(self, args: Any, kwargs: Any, which: int) -> Any:
         trace = Trace()
@@ -307,7 +337,7 @@ class Layer:
             return trace.input(shape, tensor.dtype, tensor.name)
 
         with trace.active():
-            given = _map((args, kwargs), _is_keras, stand_in)
+            given = map_structure((args, kwargs), is_spec, stand_in)
             self._ensure_built(args)
             return self(*given[0], **given[1])
 
@@ -315,7 +345,7 @@ class Layer:
         self._check_rank(args)
         if self.built:
             return
-        shapes = _map(args[0] if args else (), _has_shape, _batch_shape)
+        shapes = map_structure(args[0] if args else (), _has_shape, _batch_shape)
         with scope(self.name), tracing(None):
             self.build(shapes)
         self.built = True
@@ -331,11 +361,23 @@ class Layer:
 
     def _run_now(self, args: Any, kwargs: Any) -> Any:
         if self._eager is None:
-            self._eager = Function(self)
+            self._eager = Function(self._run_frozen)
         training = context.is_training()
-        result = self._eager(*args, **{"training": training, **kwargs})
+        given = {"training": training, **kwargs}
+        result = self._eager(self._frozen_layers(), *args, **given)
         context.advance()
         return result
+
+    def _run_frozen(self, frozen: str, *args: Any, **kwargs: Any) -> Any:
+        """The call; ``frozen`` makes it another plan when layers were frozen."""
+        return self(*args, **kwargs)
+
+    def _frozen_layers(self) -> str:
+        """A digit for each layer, 0 for the frozen ones; kept while none changes."""
+        if self._frozen[0] != _thaws:
+            digits = "".join("01"[layer._trainable] for layer in self._walk())
+            self._frozen = (_thaws, digits)
+        return self._frozen[1]
 
     # Saving ---------------------------------------------------------------------------
 
@@ -357,6 +399,10 @@ class Layer:
         """A layer from what `get_config` returned."""
         return cls(**config)
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What copies take along: the weights, not the plans nor the connections."""
+        return {**vars(self), "_eager": None, "_calls": []}
+
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
 
@@ -375,37 +421,19 @@ def reset_names() -> None:
     _names.clear()
 
 
-def flatten(value: Any, kind: type) -> list[Any]:
-    """All objects of ``kind`` in nested lists, tuples and dicts."""
-    if isinstance(value, kind):
-        return [value]
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        return [found for item in value for found in flatten(item, kind)]
-    return []
+def shape_specs(shape: Any, dtype: str, name: str = "") -> Any:
+    """A `KerasTensor` for each shape in nested lists, tuples and dicts of them."""
+
+    def is_shape(value: Any) -> bool:
+        return isinstance(value, list | tuple) and all(
+            n is None or hasattr(n, "__index__") for n in value
+        )
+
+    return map_structure(shape, is_shape, lambda s: KerasTensor(tuple(s), dtype, name))
 
 
-def _map(value: Any, is_leaf: Callable[[Any], bool], f: Callable[[Any], Any]) -> Any:
-    if is_leaf(value):
-        return f(value)
-    if isinstance(value, dict):
-        return {k: _map(v, is_leaf, f) for k, v in value.items()}
-    if isinstance(value, list | tuple):
-        return type(value)(_map(v, is_leaf, f) for v in value)
-    return value
-
-
-map_structure = _map
-
-
-def _is_shape(value: Any) -> bool:
-    return isinstance(value, list | tuple) and all(
-        n is None or hasattr(n, "__index__") for n in value
-    )
-
-
-def _is_keras(value: Any) -> bool:
+def is_spec(value: Any) -> bool:
+    """Whether ``value`` is a `KerasTensor`."""
     return isinstance(value, KerasTensor)
 
 

@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Iterator
-from math import prod
 
 import numpy as np
 
 from fastconv import random
-from fastconv.errors import FormatError
 from fastconv.graph.ir import Tensor
 from fastconv.graph.trace import as_tensor
 from fastconv.graph.variable import Variable
@@ -57,33 +55,6 @@ def draw() -> tuple[Tensor, int]:
         _local.state, _local.streams = random_state(), 0
     _local.streams += 1
     return as_tensor(_local.state), _local.streams
-
-
-@contextlib.contextmanager
-def weight_budget(elements: int) -> Iterator[None]:
-    """Inside the with block, new weights have at most so many elements together.
-
-    So that a file cannot ask for more memory than its own weights take.
-    """
-    before = getattr(_local, "budget", None)
-    _local.budget = elements
-    try:
-        yield
-    finally:
-        _local.budget = before
-
-
-def spend(layer: str, shape: tuple[int, ...]) -> None:
-    """Takes a new weight off the budget, if there is one."""
-    left = getattr(_local, "budget", None)
-    if left is None:
-        return
-    _local.budget = left - prod(shape)
-    if _local.budget < 0:
-        raise FormatError(
-            f"layer {layer!r}: expected a weight of at most {left} elements, which is "
-            f"what the file holds, received the shape {shape}"
-        )
 
 
 def advance() -> None:

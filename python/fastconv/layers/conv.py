@@ -50,7 +50,7 @@ class Window(Spatial):
     def add_bias(self, filters: int) -> None:
         """Makes the bias, one value a filter, if there is one."""
         if self.use_bias:
-            self.bias = self.add_weight("bias", (filters,), self.bias_initializer)
+            self.bias = self.add_weight((filters,), self.bias_initializer, name="bias")
 
     def call(self, x: Any) -> Any:
         """Convolution, bias, activation."""
@@ -98,7 +98,7 @@ class _Conv(Window):
         if channels % self.groups:
             self._bad_groups("channels", channels)
         shape = (*self.kernel_size, channels // self.groups, self.filters)
-        self.kernel = self.add_weight("kernel", shape, self.kernel_initializer)
+        self.kernel = self.add_weight(shape, self.kernel_initializer, name="kernel")
         self.add_bias(self.filters)
 
     def convolve(self, x: Any) -> Any:

@@ -42,7 +42,7 @@ class _Depthwise(Window):
         """Makes the kernel and the bias."""
         channels = self.channels(input_shape)
         shape = (*self.kernel_size, channels, self.depth_multiplier)
-        self.kernel = self.add_weight("kernel", shape, self.depthwise_initializer)
+        self.kernel = self.add_weight(shape, self.depthwise_initializer, name="kernel")
         self.add_bias(channels * self.depth_multiplier)
 
     def convolve(self, x: Any) -> Any:
@@ -127,10 +127,10 @@ class _Separable(Window):
         depthwise = (*self.kernel_size, channels, multiplier)
         pointwise = ((1,) * self.axes) + (channels * multiplier, self.filters)
         self.depthwise_kernel = self.add_weight(
-            "depthwise_kernel", depthwise, self.depthwise_initializer
+            depthwise, self.depthwise_initializer, name="depthwise_kernel"
         )
         self.pointwise_kernel = self.add_weight(
-            "pointwise_kernel", pointwise, self.pointwise_initializer
+            pointwise, self.pointwise_initializer, name="pointwise_kernel"
         )
         self.add_bias(self.filters)
 

@@ -45,7 +45,7 @@ class _ConvTranspose(Window):
     def build(self, input_shape: Any) -> None:
         """Makes the kernel, with the output's channels first, and the bias."""
         shape = (*self.kernel_size, self.filters, self.channels(input_shape))
-        self.kernel = self.add_weight("kernel", shape, self.kernel_initializer)
+        self.kernel = self.add_weight(shape, self.kernel_initializer, name="kernel")
         self.add_bias(self.filters)
 
     def convolve(self, x: Any) -> Any:

@@ -66,9 +66,11 @@ class Dense(Layer):
             )
         features = check.known_size(self, "the number of features", input_shape[-1])
         shape = (features, self.units)
-        self.kernel = self.add_weight("kernel", shape, self.kernel_initializer)
+        self.kernel = self.add_weight(shape, self.kernel_initializer, name="kernel")
         if self.use_bias:
-            self.bias = self.add_weight("bias", (self.units,), self.bias_initializer)
+            self.bias = self.add_weight(
+                (self.units,), self.bias_initializer, name="bias"
+            )
 
     def call(self, x: Any) -> Any:
         """Product, bias, activation."""

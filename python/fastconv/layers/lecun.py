@@ -82,9 +82,9 @@ class PartialConv2D(Spatial, axes=2):
         self.channels, filters = channels, len(self.connections)
         count = sum(map(len, self.connections))
         self.kernel = self.add_weight(
-            "kernel", (*self.kernel_size, count), self.kernel_initializer
+            (*self.kernel_size, count), self.kernel_initializer, name="kernel"
         )
-        self.bias = self.add_weight("bias", (filters,), "zeros")
+        self.bias = self.add_weight((filters,), "zeros", name="bias")
 
     def call(self, x: Any) -> Any:
         """A full convolution whose kernel is 0 where there is no connection."""
@@ -141,8 +141,8 @@ class Subsampling2D(Spatial, axes=2):
         """Makes the coefficients and the bias."""
         channels = input_shape[1 if self.data_format == "channels_first" else -1]
         size = check.known_size(self, "the number of channels", channels)
-        self.coefficient = self.add_weight("coefficient", (size,), "ones")
-        self.bias = self.add_weight("bias", (size,), "zeros")
+        self.coefficient = self.add_weight((size,), "ones", name="coefficient")
+        self.bias = self.add_weight((size,), "zeros", name="bias")
 
     def call(self, x: Any) -> Any:
         """The sub-sampled input."""

@@ -41,9 +41,9 @@ class _Affine(Layer):
         self.gamma: Variable | np.ndarray = np.ones(shape, self.dtype)
         self.beta: Variable | np.ndarray = np.zeros(shape, self.dtype)
         if self.scale:
-            self.gamma = self.add_weight("gamma", shape, self.gamma_initializer)
+            self.gamma = self.add_weight(shape, self.gamma_initializer, name="gamma")
         if self.center:
-            self.beta = self.add_weight("beta", shape, self.beta_initializer)
+            self.beta = self.add_weight(shape, self.beta_initializer, name="beta")
 
 
 class BatchNormalization(_Affine):
@@ -102,9 +102,11 @@ class BatchNormalization(_Affine):
         size = check.known_size(self, "the number of channels", input_shape[axis])
         self.add_affine((size,))
         mean, variance = self.moving_mean_initializer, self.moving_variance_initializer
-        self.moving_mean = self.add_weight("moving_mean", (size,), mean, False)
+        self.moving_mean = self.add_weight(
+            (size,), mean, trainable=False, name="moving_mean"
+        )
         self.moving_variance = self.add_weight(
-            "moving_variance", (size,), variance, False
+            (size,), variance, trainable=False, name="moving_variance"
         )
 
     def call(self, x: Any, training: bool = False) -> Any:

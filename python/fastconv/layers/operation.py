@@ -9,8 +9,9 @@ import numpy as np
 
 from fastconv import ops
 from fastconv.errors import ArgumentError, unknown_name
-from fastconv.layers.base import KerasTensor, Layer, flatten, unique_name
+from fastconv.layers.base import KerasTensor, Layer, unique_name
 from fastconv.operators import OPERATORS
+from fastconv.tree import decode, encode, flatten
 
 __all__ = ["OpLayer", "record"]
 
@@ -86,47 +87,40 @@ def _function(name: str) -> Callable[..., Any]:
 def _encode(value: Any, tensors: list[KerasTensor], op: str) -> Any:
     """``value`` as JSON-like data: what JSON has not is a dict of one key."""
 
-    def all_of(values: Any) -> list[Any]:
-        return [_encode(v, tensors, op) for v in values]
+    def leaf(value: Any) -> Any:
+        if isinstance(value, KerasTensor):
+            return {"tensor": next(i for i, t in enumerate(tensors) if t is value)}
+        if isinstance(value, slice):
+            parts = (value.start, value.stop, value.step)
+            return {"slice": [_encode(v, tensors, op) for v in parts]}
+        if value is Ellipsis:
+            return {"ellipsis": True}
+        if isinstance(value, type | np.dtype):
+            return np.dtype(value).name
+        if isinstance(value, np.ndarray | np.generic):
+            return {"array": value.tolist(), "dtype": value.dtype.name}
+        raise ArgumentError(
+            f"{op}: expected a model's tensors, numbers and arrays, received "
+            f"{value!r:.80}; weights and functions belong in a layer"
+        )
 
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if isinstance(value, KerasTensor):
-        return {"tensor": next(i for i, t in enumerate(tensors) if t is value)}
-    if isinstance(value, tuple):
-        return {"tuple": all_of(value)}
-    if isinstance(value, list):
-        return all_of(value)
-    if isinstance(value, dict):
-        return {"dict": dict(zip(value, all_of(value.values()), strict=True))}
-    if isinstance(value, slice):
-        return {"slice": all_of((value.start, value.stop, value.step))}
-    if value is Ellipsis:
-        return {"ellipsis": True}
-    if isinstance(value, type | np.dtype):
-        return np.dtype(value).name
-    if isinstance(value, np.ndarray | np.generic):
-        return {"array": value.tolist(), "dtype": value.dtype.name}
-    raise ArgumentError(
-        f"{op}: expected a model's tensors, numbers and arrays, received "
-        f"{value!r:.80}; weights and functions belong in a layer"
-    )
+    return encode(value, leaf)
 
 
 def _decode(value: Any, tensors: Any) -> Any:
     """What `_encode` encoded, with tensors in their places."""
-    if isinstance(value, list):
-        return [_decode(v, tensors) for v in value]
-    if not isinstance(value, dict):
-        return value
-    kind, content = next(iter(value.items()))
-    if kind == "tensor":
-        return tensors[content]
-    if kind == "dict":
-        return {k: _decode(v, tensors) for k, v in content.items()}
-    if kind == "array":
-        return np.array(content, value["dtype"])
-    if kind == "ellipsis":
-        return Ellipsis
-    parts = [_decode(v, tensors) for v in content]
-    return slice(*parts) if kind == "slice" else tuple(parts)
+
+    def leaf(value: dict[str, Any]) -> Any:
+        kind, content = next(iter(value.items()))
+        if kind == "tensor":
+            return tensors[content]
+        if kind == "array":
+            return np.array(content, value["dtype"])
+        if kind == "ellipsis":
+            return Ellipsis
+        return slice(*_decode(content, tensors))
+
+    return decode(value, leaf)
+
+
+KerasTensor.recorder = staticmethod(record)

@@ -6,11 +6,11 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from fastconv._core import DropoutAttrs, OpKind
+from fastconv.eager import op
 from fastconv.errors import ArgumentError, DtypeError, ShapeError
-from fastconv.graph.function import op
 from fastconv.graph.ir import Node, Rule, Spec, Tensor, emit, register
-from fastconv.graph.scope import current_trace
-from fastconv.graph.trace import Trace, as_tensor, who
+from fastconv.graph.scope import current_trace, who
+from fastconv.graph.trace import Trace, as_tensor
 
 # How many dropouts each trace has met: the number of a dropout is its stream.
 _met: WeakKeyDictionary[Trace, int] = WeakKeyDictionary()

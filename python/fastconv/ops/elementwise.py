@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from fastconv._core import BinaryAttrs, BinaryOp, OpKind, UnaryAttrs, UnaryOp
+from fastconv.eager import op
 from fastconv.errors import ArgumentError, DtypeError, ShapeError
-from fastconv.graph.function import op
 from fastconv.graph.ir import Leaf, Node, Rule, Spec, Tensor, dtype_name, emit, register
-from fastconv.graph.trace import as_tensor, constant, who
+from fastconv.graph.scope import who
+from fastconv.graph.trace import as_tensor, constant
 from fastconv.operators import OPERATORS
 from fastconv.ops.shape import Target, free, sum_to, target_spec
 

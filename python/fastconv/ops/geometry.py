@@ -7,7 +7,7 @@ from typing import Any
 
 from fastconv._core import WindowGeometry
 from fastconv.errors import ArgumentError, ShapeError
-from fastconv.graph.trace import who
+from fastconv.graph.scope import who
 
 Padding = Any  # "valid", "same", "causal", a number, or numbers per axis
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 from math import isfinite, prod
 from typing import Any
 
+import numpy as np
+
 from fastconv._core import OpKind, PoolAttrs, WindowGeometry
+from fastconv.eager import op
 from fastconv.errors import ArgumentError, DtypeError, ShapeError
-from fastconv.graph.function import op
 from fastconv.graph.ir import Node, Rule, Spec, Tensor, emit, register
-from fastconv.graph.trace import as_tensor, who
+from fastconv.graph.scope import who
+from fastconv.graph.trace import as_tensor
 from fastconv.operators import OPERATORS
 from fastconv.ops.geometry import Padding, input_shape, output_shape, window
 
@@ -235,18 +238,17 @@ def _geometry(
 def _check_covered(x: Tensor, g: WindowGeometry) -> None:
     """Every window of a maximum must hold an element of the input."""
     for axis in range(3):
-        reach = range(0, g.kernel[axis] * g.dilation[axis], g.dilation[axis])
-        for out in range(g.output[axis]):
-            origin = out * g.stride[axis] - g.pad_before[axis]
-            if not any(0 <= origin + r < g.input[axis] for r in reach):
-                raise ShapeError(
-                    f"{who('max_pool')}: window {out} on axis {axis + x.ndim - 4} "
-                    "lies wholly "
-                    f"in padding: input {x.shape}, window {g.kernel}, strides "
-                    f"{g.stride}, "
-                    f"dilation {g.dilation}, padding before {g.pad_before} and after "
-                    f"{g.pad_after}; use less padding"
-                )
+        dilation, stride = g.dilation[axis], g.stride[axis]
+        origins = np.arange(g.output[axis]) * stride - g.pad_before[axis]
+        taps = np.maximum(0, -(origins // dilation))  # the first one inside
+        inside = (taps < g.kernel[axis]) & (origins + taps * dilation < g.input[axis])
+        if not inside.all():
+            raise ShapeError(
+                f"{who('max_pool')}: window {inside.argmin()} on axis "
+                f"{axis + x.ndim - 4} lies wholly in padding: input {x.shape}, window "
+                f"{g.kernel}, strides {g.stride}, dilation {g.dilation}, padding "
+                f"before {g.pad_before} and after {g.pad_after}; use less padding"
+            )
 
 
 def _without_map(y: Tensor, keepdims: bool) -> Tensor:

@@ -6,10 +6,10 @@ from math import prod
 from typing import Any
 
 from fastconv._core import OpKind, ReduceAttrs, ReduceOp
+from fastconv.eager import op
 from fastconv.errors import ShapeError
-from fastconv.graph.function import op
 from fastconv.graph.ir import Node, Rule, Shape, Spec, Tensor, emit, register
-from fastconv.graph.trace import who
+from fastconv.graph.scope import who
 from fastconv.operators import OPERATORS
 from fastconv.ops.elementwise import equal, floating, square
 from fastconv.ops.shape import broadcast_to, normal_axes, reshape

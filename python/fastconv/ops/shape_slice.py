@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from fastconv._core import ConcatAttrs, OpKind, PadAttrs, SliceAttrs
+from fastconv.eager import op
 from fastconv.errors import ArgumentError, DtypeError, ShapeError
-from fastconv.graph.function import op
 from fastconv.graph.ir import Node, Rule, Shape, Spec, Tensor, emit, register
-from fastconv.graph.trace import as_tensor, who
+from fastconv.graph.scope import who
+from fastconv.graph.trace import as_tensor
 from fastconv.operators import OPERATORS
 from fastconv.ops.shape import (
     Target,

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._core import Activation, ActivationAttrs, OpKind
+from fastconv._core import Activation, ActivationAttrs, Epilogue, OpKind
 from fastconv.reference.registry import kernel
 
 Formula = Callable[[np.ndarray, float], np.ndarray]
@@ -111,6 +111,13 @@ SLOPES: dict[Activation, Formula] = {
 def activate(activation: Any, alpha: float, src: np.ndarray) -> np.ndarray:
     """An activation, in the dtype of ``src``."""
     return FORMULAS[activation](src, alpha).astype(src.dtype)
+
+
+def epilogue(attrs: Epilogue, dst: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
+    """Bias and activation, as fused into an op."""
+    if attrs.bias:
+        dst = dst + bias
+    return activate(attrs.activation, attrs.alpha, dst)
 
 
 @kernel(OpKind.activation)

@@ -8,7 +8,8 @@ from itertools import product
 import numpy as np
 
 from fastconv._core import ConvAttrs, OpKind, WindowGeometry
-from fastconv.reference.registry import epilogue, kernel
+from fastconv.reference.activation import epilogue
+from fastconv.reference.registry import kernel
 
 Slices = tuple[slice, slice, slice]
 

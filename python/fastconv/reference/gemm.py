@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv._core import GemmAttrs, OpKind
-from fastconv.reference.registry import epilogue, kernel
+from fastconv.reference.activation import epilogue
+from fastconv.reference.registry import kernel
 
 
 @kernel(OpKind.gemm)

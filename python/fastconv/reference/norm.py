@@ -10,7 +10,8 @@ from fastconv._core import (
     LocalResponseNormAttrs,
     OpKind,
 )
-from fastconv.reference.registry import activate, kernel
+from fastconv.reference.activation import activate
+from fastconv.reference.registry import kernel
 
 Arrays = tuple[np.ndarray, ...]
 

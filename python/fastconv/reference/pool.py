@@ -101,8 +101,12 @@ def lp_pool(attrs: PoolAttrs, src: np.ndarray) -> Arrays:
     g = attrs.geometry
     maps, dst = _flat(src), _empty_output(g, src.dtype)
     for out, positions in _windows(g):
-        powers = np.abs(maps[:, positions]) ** attrs.p
-        dst[out] = powers.sum(axis=1) ** (1 / attrs.p)
+        x = np.abs(maps[:, positions])
+        largest = x.max(axis=1, initial=0)  # taken out, lest powers overflow
+        ratio = np.divide(
+            x, largest[:, None], out=np.ones_like(x), where=x != largest[:, None]
+        )
+        dst[out] = largest * (ratio**attrs.p).sum(axis=1) ** (1 / attrs.p)
     return (dst,)
 
 

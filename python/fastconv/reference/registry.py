@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 
-from fastconv._core import Epilogue, OpKind
+from fastconv._core import OpKind
 
 Kernel = Callable[..., tuple[np.ndarray, ...]]
 KERNELS: dict[OpKind, Kernel] = {}
@@ -24,17 +24,3 @@ def kernel(kind: OpKind) -> Callable[[F], F]:
         return function
 
     return add
-
-
-def epilogue(attrs: Epilogue, dst: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
-    """Bias and activation, as fused into an op."""
-    if attrs.bias:
-        dst = dst + bias
-    return activate(attrs.activation, attrs.alpha, dst)
-
-
-def activate(activation: Any, alpha: float, src: np.ndarray) -> np.ndarray:
-    """An activation, as fused into an op."""
-    from fastconv.reference.activation import activate as formula
-
-    return formula(activation, alpha, src)

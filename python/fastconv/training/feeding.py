@@ -93,15 +93,10 @@ class Epochs:
         raise DataError("data: an epoch without batches")
 
 
-def class_weights(class_weight: Mapping[int, float] | None, outputs: int) -> Any:
-    """A function from targets to the weights of their classes, or None."""
+def class_weights(class_weight: Mapping[int, float] | None) -> Any:
+    """A function from targets, and the number of outputs, to weights; or None."""
     if class_weight is None:
         return None
-    if outputs != 1:
-        raise ArgumentError(
-            f"class_weight: expected a model with one output, this one has {outputs}; "
-            "give sample_weight"
-        )
     table = np.ones(max([*class_weight, 0]) + 1, np.float32)
     for label, weight in class_weight.items():
         if not hasattr(label, "__index__") or label < 0:
@@ -110,7 +105,12 @@ def class_weights(class_weight: Mapping[int, float] | None, outputs: int) -> Any
             )
         table[label] = weight
 
-    def weigh(y: np.ndarray) -> np.ndarray:
+    def weigh(y: Any, outputs: int) -> np.ndarray:
+        if outputs != 1:
+            raise ArgumentError(
+                f"class_weight: expected a model with one output, this one has "
+                f"{outputs}; give sample_weight"
+            )
         labels = y
         if y.ndim > 1:
             labels = y.argmax(-1) if y.shape[-1] > 1 else y[..., 0]

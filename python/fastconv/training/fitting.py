@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from typing import Any
 
 from fastconv.callbacks import CallbackList, History
@@ -28,10 +29,9 @@ class Fit:
         self.model = model
         self.data = data
         self.validation = validation
-        self.validation_freq = validation_freq
-        self.class_weight = class_weight
+        self.validation_freq = _frequency(validation_freq)
+        self.weigh = class_weights(class_weight)
         self.interrupt = Interrupt()
-        self._weigh: Any = None
 
     def run(self, first: int, last: int, verbose: Any, callbacks: Any) -> History:
         """Trains from epoch ``first`` to before ``last``."""
@@ -48,7 +48,8 @@ class Fit:
         self.hooks = CallbackList([*others, history], self.model, **params)
         self.model.history = history
         self.model.stop_training = False
-        self.data.begin(first)
+        self.model.warn_of_frozen()
+        self.data.begin(max(first, self.model.epochs_seen))
         self.hooks.call("on_train_begin")
         with self.interrupt:
             logs = self._epochs(first, last, verbose, history)
@@ -66,6 +67,7 @@ class Fit:
                     self._stopped(epoch, step, logs, history)
                     progress.end(logs)
                     return logs
+                self.model.epochs_seen = max(epoch, self.model.epochs_seen) + 1
                 if self._validates(epoch + 1):
                     logs.update(self._validate())
                 self.hooks.call("on_epoch_end", epoch, logs)
@@ -86,7 +88,7 @@ class Fit:
             for x, y, w in self.data:
                 if begins:
                     hooks.call("on_train_batch_begin", step)
-                self._step(x, y, w)
+                model.train_step(x, y, w, self.weigh)
                 step += 1
                 if ends:
                     hooks.call("on_train_batch_end", step - 1, scores.logs())
@@ -98,18 +100,6 @@ class Fit:
                 raise
             interrupt.requested = True
         return scores.logs(), step
-
-    def _step(self, x: Any, y: Any, w: Any) -> None:
-        model = self.model
-        plans = model.prepare(x)
-        if self.class_weight is not None and y is not None:
-            if self._weigh is None:
-                self._weigh = class_weights(self.class_weight, len(model.output_names))
-            own = self._weigh(y)
-            w = own if w is None else own * w
-        packed = model.pack(x, y, w)
-        result = plans.train(*packed)
-        model.scores.update(model.output_names, result, *packed[1:])
 
     def _validates(self, epoch: int) -> bool:
         if self.validation is None:
@@ -130,3 +120,14 @@ class Fit:
         self.model.stop_training = True
         if step:
             history.on_epoch_end(epoch, logs)
+
+
+def _frequency(value: Any) -> Any:
+    """Epochs from one validation to the next, or the epochs that have one."""
+    whole = hasattr(value, "__index__") and not isinstance(value, bool)
+    if (whole and value >= 1) or isinstance(value, Collection):
+        return value
+    raise ArgumentError(
+        "validation_freq: expected an integer >= 1, or a list of epochs, received "
+        f"{value!r}"
+    )

@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+import numpy as np
 
 from fastconv.errors import ArgumentError, UnknownNameError, unknown_name
 from fastconv.graph.ir import Tensor
 from fastconv.graph.variable import together
-from fastconv.layers.base import BatchShape, KerasTensor, Layer, flatten, map_structure
+from fastconv.layers.arguments import constructor_arguments
+from fastconv.layers.base import (
+    BatchShape,
+    Call,
+    KerasTensor,
+    Layer,
+    shape_specs,
+)
 from fastconv.layers.compat import renamed
-from fastconv.layers.config import constructor_arguments
-from fastconv.training import config as configs
-from fastconv.training.functional import CallGraph, align, fit_input
+from fastconv.training import serialize
+from fastconv.training.call_graph import CallGraph, align, fit_input
 from fastconv.training.persistence import Persistence
 from fastconv.training.trainer import Trainer
+from fastconv.tree import flatten, map_structure
 
 
 class Model(Trainer, Persistence, Layer):
@@ -65,15 +75,40 @@ class Model(Trainer, Persistence, Layer):
 
     def _set_graph(self, graph: CallGraph) -> None:
         self._graph = graph
-        self._sublayers = graph.layers
+        self._listed = graph.layers
         self.built = True
 
     # Structure ------------------------------------------------------------------------
 
     @property
+    def described(self) -> bool:
+        """Whether inputs and outputs are known."""
+        return self._graph is not None or self._output_structure is not None
+
+    @property
+    def input_specs(self) -> Any:
+        """What the model takes, as `KerasTensor` in a structure; None if not known."""
+        return self._build_spec if self._graph is None else self._graph.inputs
+
+    @property
+    def build_spec(self) -> Any:
+        """What a class of the user was built for; None where the layers say it."""
+        return self._build_spec
+
+    @property
+    def connections(self) -> list[Call]:
+        """The calls of the layers in order; none for a class of the user."""
+        return [] if self._graph is None else self._graph.calls
+
+    @property
+    def is_listed(self) -> bool:
+        """Whether the model is its list of layers, and not what a class does."""
+        return self._graph is not None
+
+    @property
     def layers(self) -> list[Layer]:
         """The layers, in the order in which they are called."""
-        return list(self._sublayers)
+        return list(self._listed or self._sublayers)
 
     def get_layer(self, name: str | None = None, index: int | None = None) -> Layer:
         """A layer by its name, or by its position.
@@ -142,7 +177,7 @@ class Model(Trainer, Persistence, Layer):
         """Makes all weights, for inputs of shape (None, ...); or several shapes."""
         if self._graph is not None or input_shape is None:
             return
-        self.build_for(_shape_specs(input_shape, self.dtype))
+        self.build_for(shape_specs(input_shape, self.dtype, "input"))
 
     def build_for(self, specs: Any) -> None:
         """Makes all weights, for a structure of `KerasTensor`."""
@@ -159,6 +194,16 @@ class Model(Trainer, Persistence, Layer):
 
     def _ensure_built(self, args: Any) -> None:
         self.built = True  # the layers inside are built as they are called
+        if self._graph is None and self._build_spec is None and len(args) == 1:
+            self._build_spec = map_structure(args[0], _has_shape, _spec_of)
+
+    def _run_now(self, args: Any, kwargs: Any) -> Any:
+        if self._graph is None:
+            args = map_structure(args, _is_array, self._as_float)
+        return super()._run_now(args, kwargs)
+
+    def _as_float(self, array: np.ndarray) -> np.ndarray:
+        return array.astype(self.dtype) if array.dtype != self.dtype else array
 
     def call(self, inputs: Any) -> Any:
         """Runs the layers; a class of your own writes this method."""
@@ -178,9 +223,10 @@ class Model(Trainer, Persistence, Layer):
 
     def get_config(self) -> dict[str, Any]:
         """The layers and their connections as JSON-like data."""
-        if self._graph is None or type(self).call is not Model.call:
+        own = type(self).call is not Model.call or not _takes(type(self), Model)
+        if self._graph is None or own:
             return {**self._common_config(), **constructor_arguments(self, Model)}
-        return {**self._common_config(), **configs.graph_config(self._graph)}
+        return {**self._common_config(), **serialize.graph_config(self._graph)}
 
     def _common_config(self) -> dict[str, Any]:
         given: dict[str, Any] = {"name": self.name}
@@ -190,8 +236,8 @@ class Model(Trainer, Persistence, Layer):
     def from_config(cls, config: Mapping[str, Any]) -> Layer:
         """A model from what `get_config` returned."""
         if "calls" not in config:
-            return cls(**config)
-        inputs, outputs = configs.connect(config)
+            return serialize.construct(cls, config)
+        inputs, outputs = serialize.connect(config)
         model = cls(inputs, outputs, name=config["name"])
         model._trainable = config.get("trainable", True)
         return model
@@ -237,16 +283,13 @@ class Sequential(Model):
             raise ArgumentError(
                 f"model {self.name!r}: expected a layer, received {layer!r:.80}"
             )
-        first = _first_input(layer) if not self._sublayers else None
-        self._sublayers = [*self._sublayers, layer]
-        try:
+        first = _first_input(layer) if not self._listed else None
+        with self._whole_or_not():
+            self._listed = [*self._listed, layer]
             _check_names(self)
             if first is not None and self._input is None:
                 self._input = first
             self._reconnect(self._graph)
-        except Exception:
-            self._sublayers = self._sublayers[:-1]
-            raise
 
     def pop(self) -> Layer:
         """Takes the last layer away, and returns it.
@@ -255,16 +298,16 @@ class Sequential(Model):
         ------
         ArgumentError if there is none.
         """
-        if not self._sublayers:
+        if not self._listed:
             raise ArgumentError(f"model {self.name!r}: no layers to pop")
-        layer = self._sublayers[-1]
-        self._sublayers = self._sublayers[:-1]
+        layer = self._listed[-1]
+        self._listed = self._listed[:-1]
         self._reconnect(None)
         return layer
 
     def build(self, input_shape: Any = None) -> None:
         """Makes all weights, for inputs of shape (None, ...)."""
-        if self._graph is None and input_shape is not None and self._sublayers:
+        if self._graph is None and input_shape is not None and self._listed:
             shape: BatchShape = tuple(input_shape)
             self._begin(KerasTensor(shape, self.dtype, f"{self.name}_input"))
 
@@ -284,49 +327,73 @@ class Sequential(Model):
         x = given[0]
         if self._input is not None:
             x = fit_input(x, self._input, self.name)
-        for layer in self._sublayers:
+        for layer in self._listed:
             x = layer(x)
         return x
 
     def get_config(self) -> dict[str, Any]:
         """The layers as JSON-like data."""
-        first = None if self._input is None else configs.tensor_config(self._input)
-        layers = [configs.serialize_layer(layer) for layer in self._sublayers]
-        return {**self._common_config(), "input": first, "layers": layers}
+        config = self._common_config()
+        if not _takes(type(self), Sequential):
+            config["arguments"] = constructor_arguments(self, Sequential)
+        first = None if self._input is None else serialize.tensor_config(self._input)
+        layers = [serialize.serialize_layer(layer) for layer in self._listed]
+        return {**config, "input": first, "layers": layers}
 
     @classmethod
     def from_config(cls, config: Mapping[str, Any]) -> Layer:
         """A model from what `get_config` returned."""
         if "layers" not in config:
-            return cls(**config)
+            return serialize.construct(cls, config)
+        given = {"name": config["name"], **config.get("arguments", {})}
+        model = serialize.construct(cls, given)
+        for layer in config["layers"][len(model.layers) :]:
+            model._listed.append(serialize.deserialize_layer(layer))
+        _check_names(model)
         first = config.get("input")
-        layers = [configs.deserialize_layer(layer) for layer in config["layers"]]
-        model = cls([configs.make_input(first)] if first else None, name=config["name"])
-        for layer in layers:
-            model.add(layer)
+        if first is not None and model._input is None:
+            model._begin(serialize.make_input(first))
+        else:
+            model._reconnect(None)
         model._trainable = config.get("trainable", True)
         return model
 
+    @property
+    def is_listed(self) -> bool:
+        """True: the layers are the model."""
+        return True
+
     def _ensure_built(self, args: Any) -> None:
-        tensors = [t for t in args if isinstance(t, Tensor)]
-        if self._graph is None and tensors and self._sublayers:
-            self.build((None, *tensors[0].shape[1:]))
+        specs = [t for t in args if _has_shape(t)]
+        if self._graph is None and specs and self._listed:
+            self.build((None, *specs[0].shape[1:]))
 
     def _begin(self, tensor: KerasTensor) -> None:
         if self._input is not None:
             raise ArgumentError(
                 f"model {self.name!r} has an input already: {self._input}"
             )
-        self._input = tensor
-        self._reconnect(None)
+        with self._whole_or_not():
+            self._input = tensor
+            self._reconnect(None)
+
+    @contextlib.contextmanager
+    def _whole_or_not(self) -> Iterator[None]:
+        """After an error inside the with block the model is what it was before."""
+        before = self._listed, self._input, self._graph, self.built
+        try:
+            yield
+        except Exception:
+            self._listed, self._input, self._graph, self.built = before
+            raise
 
     def _reconnect(self, before: CallGraph | None) -> None:
         """Connects the layers that are not yet connected."""
         self._graph = None
-        if self._input is None or not self._sublayers:
+        if self._input is None or not self._listed:
             return
         x = self._input if before is None else before.output_structure
-        for layer in self._sublayers if before is None else self._sublayers[-1:]:
+        for layer in self._listed if before is None else self._listed[-1:]:
             x = layer(x)
         self._graph = CallGraph(self._input, x, self.name)
         self.built = True
@@ -337,15 +404,22 @@ def _alone(items: list[Any]) -> Any:
     return items[0] if len(items) == 1 else items
 
 
-def _shape_specs(shape: Any, dtype: str) -> Any:
-    def is_shape(value: Any) -> bool:
-        return isinstance(value, list | tuple) and all(
-            n is None or hasattr(n, "__index__") for n in value
-        )
+def _takes(cls: type, base: type) -> bool:
+    """Whether ``cls`` can be made from layers, as ``base`` is."""
+    names = ("layers",) if base is Sequential else ("inputs", "outputs")
+    return cls is base or serialize.takes(cls, *names)
 
-    return map_structure(
-        shape, is_shape, lambda s: KerasTensor(tuple(s), dtype, "input")
-    )
+
+def _has_shape(value: Any) -> bool:
+    return isinstance(value, Tensor | KerasTensor)
+
+
+def _spec_of(tensor: Any) -> KerasTensor:
+    return KerasTensor((None, *tensor.shape[1:]), tensor.dtype, "input")
+
+
+def _is_array(value: Any) -> bool:
+    return isinstance(value, np.ndarray)
 
 
 def _first_input(layer: Layer) -> KerasTensor | None:

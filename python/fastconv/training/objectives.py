@@ -106,6 +106,11 @@ class Scores:
         for _, _, metric, _ in self._metrics or ():
             metric.reset_state()
 
+    def unbind(self) -> None:
+        """Forgets which metric is of which output, after layers changed."""
+        self._metrics, self._loss_names = None, []
+        self.reset()
+
     def update(
         self,
         names: list[str],

@@ -1,9 +1,18 @@
-"""The part of `Model` that saves and loads."""
+"""Models as files, and back: the part of `Model` that saves, and what loads."""
 
 from __future__ import annotations
 
+import json
 import os
+from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
+
+from fastconv.custom_objects import custom_object_scope
+from fastconv.errors import FormatError
+from fastconv.training import checkpoint, plan_report
+
+Path_ = str | os.PathLike[str]
 
 
 class Persistence:
@@ -30,8 +39,6 @@ class Persistence:
         >>> fc.load_model(path).get_layer("d").units
         3
         """
-        from fastconv.io import checkpoint
-
         checkpoint.save(self, filepath, overwrite=overwrite)
 
     def export(self, filepath: str | os.PathLike[str], batch_size: int = 1) -> None:
@@ -54,16 +61,13 @@ class Persistence:
         >>> os.path.getsize(path) > 100
         True
         """
-        from fastconv.training.planning import plan
-
-        plan(self, batch_size, training=False).save(os.fspath(filepath))
+        plan = plan_report.plan(self, batch_size, training=False)
+        plan.save(os.fspath(filepath))
 
     def save_weights(
         self, filepath: str | os.PathLike[str], overwrite: bool = True
     ) -> None:
         """Writes the weights only, to one safetensors file; as `save`."""
-        from fastconv.io import checkpoint
-
         checkpoint.save(self, filepath, overwrite=overwrite, weights_only=True)
 
     def load_weights(
@@ -82,19 +86,80 @@ class Persistence:
         ------
         FormatError if the file is damaged, or does not fit the model.
         """
-        from fastconv.io import checkpoint
-
         checkpoint.load_weights(self, filepath, skip_mismatch)
 
     def to_json(self, **options: Any) -> str:
-        """The architecture as JSON, for `fastconv.io.model_from_json`."""
-        import json
-
-        from fastconv.io import checkpoint
-
+        """The architecture as JSON, for `fastconv.training.model_from_json`."""
         return json.dumps(checkpoint.architecture(self), **options)
 
     def __reduce__(self) -> Any:
-        from fastconv.io import checkpoint
+        return _restore, (checkpoint.dump(self), checkpoint.own_objects(self))
 
-        return checkpoint.restore, checkpoint.freeze(self)
+
+def save_model(model: Any, filepath: Path_, overwrite: bool = True) -> None:
+    """`Model.save` as a function.
+
+    >>> import fastconv as fc
+    >>> import os, tempfile
+    >>> model = fc.Sequential([fc.Input((2,)), fc.layers.Dense(3)])
+    >>> from fastconv.training import save_model
+    >>> save_model(model, os.path.join(tempfile.mkdtemp(), "model.safetensors"))
+    """
+    model.save(filepath, overwrite=overwrite)
+
+
+def load_model(
+    filepath: Path_,
+    custom_objects: Mapping[str, Any] | None = None,
+    compile: bool = True,
+) -> Any:
+    """The model in a file of `Model.save`, ready to go on with its training.
+
+    A file is data: it can name classes and functions, never bring them.
+
+    Parameters
+    ----------
+    filepath: the file.
+    custom_objects: name -> class or function, for layers, losses and metrics of your
+        own.
+    compile: whether the model gets its optimizer, loss and metrics back; default True.
+
+    Raises
+    ------
+    FormatError if the file is truncated, damaged, of a newer version, or names a class
+    that is not known; OSError if it cannot be read.
+
+    >>> import fastconv as fc
+    >>> import os, tempfile
+    >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
+    >>> fc.Sequential([fc.Input((2,)), fc.layers.Dense(3)], name="small").save(path)
+    >>> fc.load_model(path).name
+    'small'
+    """
+    with custom_object_scope(custom_objects):
+        return checkpoint.load(
+            Path(filepath).read_bytes(), os.fspath(filepath), compile
+        )
+
+
+def model_from_json(text: str, custom_objects: Mapping[str, Any] | None = None) -> Any:
+    """A new model, with new weights, of the architecture that `Model.to_json` gave.
+
+    >>> import fastconv as fc
+    >>> model = fc.Sequential([fc.Input((2,)), fc.layers.Dense(3)])
+    >>> from fastconv.training import model_from_json
+    >>> model_from_json(model.to_json()).output_shape
+    (None, 3)
+    """
+    with custom_object_scope(custom_objects):
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise FormatError(f"model_from_json: expected JSON: {error}") from error
+        return checkpoint.built(data, "model_from_json")
+
+
+def _restore(data: bytes, own: Mapping[str, Any]) -> Any:
+    """The model that pickle or copy took apart, with the user's own classes."""
+    with custom_object_scope(own):
+        return checkpoint.load(data, "pickled model")

@@ -9,9 +9,9 @@ from fastconv.errors import DeviceError, FastconvError
 from fastconv.graph.ir import RULES, Leaf, Tensor
 from fastconv.graph.trace import Trace
 from fastconv.layers import context
-from fastconv.layers.base import KerasTensor, Layer, flatten, map_structure
-from fastconv.training import planning
-from fastconv.training.functional import is_spec
+from fastconv.layers.base import KerasTensor, Layer, is_spec
+from fastconv.training import plan_report
+from fastconv.tree import flatten, map_structure
 
 HEADER = ("Layer (type)", "Output shape", "Parameters", "Operations")
 UNKNOWN_SIZE = 224  # stands for a None that is not the batch
@@ -19,7 +19,7 @@ UNKNOWN_SIZE = 224  # stands for a None that is not the batch
 
 def table(model: Any, batch_size: int) -> str:
     """All lines of the summary."""
-    operations, shapes = _traced(model) if model._described else ({}, {})
+    operations, shapes = _traced(model) if model.described else ({}, {})
     rows = [
         (
             f"{layer.name} ({type(layer).__name__})",
@@ -66,7 +66,7 @@ def _memory(model: Any, batch_size: int) -> list[str]:
     lines = []
     for training, title in ((True, "training"), (False, "inference")):
         try:
-            total = planning.memory(model, batch_size, training)["total"]
+            total = plan_report.memory(model, batch_size, training)["total"]
             text = f"{total:,} bytes for a batch of {batch_size}"
         except DeviceError:
             return []
@@ -85,7 +85,7 @@ def _traced(model: Any) -> tuple[Counter[str], dict[str, Any]]:
         return trace.input((1, *sizes), spec.dtype, spec.name)
 
     with trace.active(), context.training(False):
-        specs = map_structure(planning.input_specs(model), is_spec, stand_in)
+        specs = map_structure(model.input_specs, is_spec, stand_in)
         outputs = flatten(model.forward(specs), Tensor)
         graph = trace.graph(outputs)
     operations: Counter[str] = Counter({layer.name: 0 for layer in model.layers})
@@ -101,11 +101,8 @@ def _traced(model: Any) -> tuple[Counter[str], dict[str, Any]]:
 
 def _connected_shapes(model: Any) -> dict[str, Any]:
     """The shapes that the connection of a model says, one layer at a time."""
-    graph = model._graph
-    if graph is None:
-        return {}
     shapes: dict[str, Any] = {}
-    for call in graph.calls:
+    for call in model.connections:
         layer: Layer = call.layer
         found = [t.shape for t in flatten(call.outputs, KerasTensor)]
         shapes[layer.name] = found[0] if len(found) == 1 else found

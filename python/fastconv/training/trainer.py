@@ -16,15 +16,16 @@ from fastconv.errors import ArgumentError, DataError
 from fastconv.graph.ir import Tensor
 from fastconv.graph.variable import Variable
 from fastconv.layers import context
-from fastconv.layers.base import KerasTensor, flatten, map_structure
+from fastconv.layers.base import KerasTensor
 from fastconv.layers.compat import deprecated, renamed
-from fastconv.training import planning, summary
+from fastconv.training import plan_report, summary
+from fastconv.training.call_graph import align
 from fastconv.training.feeding import Epochs, class_weights, feed, narrow
 from fastconv.training.fitting import Fit
-from fastconv.training.functional import align
 from fastconv.training.objectives import Objective, Scores
-from fastconv.training.plans import Plans
 from fastconv.training.progress import Progress, resolve
+from fastconv.training.step_plans import Plans
+from fastconv.tree import flatten, map_structure
 
 logger = logging.getLogger("fastconv")
 
@@ -38,11 +39,17 @@ class Trainer:
         call: Any
         build_for: Any
         gather: Any
+        dtype: str
 
-    optimizer: Any = None
+        @property
+        def described(self) -> bool:
+            """Whether inputs and outputs are known."""
+
+    epochs_seen = 0  # epochs of training that were done; each is shuffled differently
     objective: Objective | None = None
     scores: Scores | None = None
     stop_training = False
+    _optimizer: Any = None
     _plans: Plans | None = None
     _random_state: Variable | None = None
     _output_structure: Any = None
@@ -70,7 +77,8 @@ class Trainer:
 
         Parameters
         ----------
-        optimizer: a name, or an `optimizers.Optimizer`; default "sgd".
+        optimizer: a name, or an `optimizers.Optimizer`; default "sgd" (in Keras 3
+            "rmsprop").
         loss: a name, a `losses.Loss`, or a function of (y_true, y_pred); for several
             outputs a list, or a dict by output name. Default none: only to predict.
         loss_weights: numbers that multiply the losses of outputs; list or dict.
@@ -80,6 +88,9 @@ class Trainer:
         device: "auto", "cpu", or "reference" (NumPy, slow).
         run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: as in Keras, and
             without effect: every step is one compiled plan.
+
+        Which layers and weights are trained is settled here, as in Keras: a change of
+        their ``trainable`` takes effect at the next `compile`.
 
         Raises
         ------
@@ -100,8 +111,19 @@ class Trainer:
         self._test_scores = Scores(self.objective, metrics, weighted_metrics)
         self._plans = Plans(self, device)
         self._prepared = False
-        if self._described and self.objective is not None:
+        if self.described and self.objective is not None:
             self.objective.of(self.output_names)
+
+    @property
+    def optimizer(self) -> Any:
+        """What `compile` was given; assigning another takes effect at the next step."""
+        return self._optimizer
+
+    @optimizer.setter
+    def optimizer(self, value: Any) -> None:
+        self._optimizer = value
+        if self._plans is not None:
+            self._plans.clear()
 
     @property
     def random_state(self) -> Variable:
@@ -135,17 +157,14 @@ class Trainer:
             self._output_structure if graph is None else graph.outputs, KerasTensor
         )
 
-    @property
-    def _described(self) -> bool:
-        """Whether the outputs are known."""
-        known = self._graph
-        return known is not None or self._output_structure is not None
-
     def reset_plans(self) -> None:
         """Forgets the plans, after layers were added or taken away."""
         self._names, self._prepared = None, False
         if self._plans is not None:
             self._plans.clear()
+        if self.scores is not None:
+            self.scores.unbind()
+            self._test_scores.unbind()
 
     # Data -----------------------------------------------------------------------------
 
@@ -154,14 +173,16 @@ class Trainer:
         if self._prepared:
             assert self._plans is not None
             return self._plans
-        if not self._described:
-            specs = tree.tree_map(_spec, x, "x")
-            self.build_for(specs)
+        if not self.described:
+            self.build_for(tree.tree_map(self._spec, x, "x"))
         if self._plans is None:
             self._plans = Plans(self, "auto")
         self.gather()
         self._prepared = True
         return self._plans
+
+    def _spec(self, array: Any, name: str) -> KerasTensor:
+        return KerasTensor((None, *array.shape[1:]), self.dtype, name)
 
     def pack(self, x: Any, y: Any, w: Any) -> tuple[Any, list[Any], list[Any]]:
         """One batch as plans take it: lists in the order of inputs and outputs."""
@@ -180,10 +201,13 @@ class Trainer:
         """The outputs for tensors, inside a traced function; without a label."""
         call = self.call
         if self._graph is None:
-            x = map_structure(x, _is_narrowed, lambda t: ops.cast(t, "float32"))
+            x = map_structure(x, _is_tensor, self._cast)
         if "training" in inspect.signature(call).parameters:
             return call(x, training=context.is_training())
         return call(x)
+
+    def _cast(self, tensor: Tensor) -> Tensor:
+        return tensor if tensor.dtype == self.dtype else ops.cast(tensor, self.dtype)
 
     def _need_loss(self) -> None:
         if self.objective is None:
@@ -191,6 +215,32 @@ class Trainer:
                 f"model {self.name!r} has no loss yet: call compile(optimizer, loss) "
                 "first"
             )
+
+    def train_step(self, x: Any, y: Any, w: Any, weigh: Any = None) -> None:
+        """One step: the weights change, and the scores take in its results.
+
+        ``weigh`` is what `feeding.class_weights` gives.
+        """
+        plans = self.prepare(x)
+        if weigh is not None and y is not None:
+            own = weigh(y, len(self.output_names))
+            w = own if w is None else own * w
+        packed = self.pack(x, y, w)
+        result = plans.train(*packed)
+        assert self.scores is not None
+        self.scores.update(self.output_names, result, *packed[1:])
+
+    def test_step(self, x: Any, y: Any, w: Any) -> None:
+        """The test scores take in the results of one batch; nothing else changes."""
+        plans = self.prepare(x)
+        packed = self.pack(x, y, w)
+        result = plans.test(*packed)
+        self._test_scores.update(self.output_names, result, *packed[1:])
+
+    def warn_of_frozen(self) -> None:
+        """Says, once, that ``trainable`` was changed since `compile`."""
+        if self._plans is not None:
+            self._plans.trained.warn(self)
 
     # One batch ------------------------------------------------------------------------
 
@@ -211,15 +261,10 @@ class Trainer:
         """
         self._need_loss()
         x, y, w = _on_batch(x, y, sample_weight)
-        plans = self.prepare(x)
-        weigh = class_weights(class_weight, len(self.output_names))
-        if weigh is not None:
-            w = weigh(y) if w is None else weigh(y) * w
         assert self.scores is not None
+        self.warn_of_frozen()
         self.scores.reset()
-        packed = self.pack(x, y, w)
-        result = plans.train(*packed)
-        self.scores.update(self.output_names, result, *packed[1:])
+        self.train_step(x, y, w, class_weights(class_weight))
         return _flat(self.scores.logs(), return_dict)
 
     def test_on_batch(
@@ -232,11 +277,8 @@ class Trainer:
         """Loss and metrics of one batch; as `train_on_batch`, but nothing changes."""
         self._need_loss()
         x, y, w = _on_batch(x, y, sample_weight)
-        plans = self.prepare(x)
         self._test_scores.reset()
-        packed = self.pack(x, y, w)
-        result = plans.test(*packed)
-        self._test_scores.update(self.output_names, result, *packed[1:])
+        self.test_step(x, y, w)
         return _flat(self._test_scores.logs(), return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
@@ -280,7 +322,7 @@ class Trainer:
         validation_split: share of the samples, the last ones, kept for validation.
         validation_data: (x, y), (x, y, sample_weight), or an iterable of batches.
         shuffle: whether each epoch has an order of its own, from the seed and the
-            epoch.
+            number of epochs that the model has seen.
         class_weight: dict from class number to a factor of its samples' loss.
         sample_weight: factors of the samples' loss.
         initial_epoch: the first epoch's number; to go on with a training.
@@ -372,10 +414,7 @@ class Trainer:
         hooks.call("on_test_begin")
         for step, batch in enumerate(data):
             hooks.call("on_test_batch_begin", step)
-            plans = self.prepare(batch[0])
-            packed = self.pack(*batch)
-            result = plans.test(*packed)
-            scores.update(self.output_names, result, *packed[1:])
+            self.test_step(*batch)
             if hooks.listens("on_test_batch_end"):
                 hooks.call("on_test_batch_end", step, scores.logs())
             progress.step(scores.logs)
@@ -442,7 +481,7 @@ class Trainer:
 
     def explain(self, batch_size: int = 32, training: bool = True) -> None:
         """Prints the plan: each step's kernel, why, shape, bytes and operations."""
-        print(planning.explanation(self, batch_size, training))
+        print(plan_report.explanation(self, batch_size, training))
 
     def memory(self, batch_size: int = 32, training: bool = True) -> dict[str, int]:
         """Bytes that a step needs, known exactly before it runs.
@@ -452,20 +491,11 @@ class Trainer:
         dict of arena (activations, gradients, workspace), inputs, variables (weights,
         optimiser slots), constants, and total.
         """
-        return planning.memory(self, batch_size, training)
+        return plan_report.memory(self, batch_size, training)
 
 
-def _is_narrowed(value: Any) -> bool:
-    """Images as bytes: layers compute in float32."""
-    return isinstance(value, Tensor) and value.dtype == "uint8"
-
-
-def _spec(array: Any, name: str) -> KerasTensor:
-    return KerasTensor((None, *array.shape[1:]), _narrow_name(array.dtype), name)
-
-
-def _narrow_name(dtype: np.dtype) -> str:
-    return "float32" if dtype in (np.float64, np.uint8) else dtype.name
+def _is_tensor(value: Any) -> bool:
+    return isinstance(value, Tensor)
 
 
 def _on_batch(x: Any, y: Any, w: Any) -> tuple[Any, Any, Any]:

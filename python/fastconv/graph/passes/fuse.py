@@ -57,19 +57,17 @@ def bias_into(graph: Graph) -> Graph:
                 and product.shape == node.outputs[0].shape
                 and product.node.attrs.epilogue == Epilogue()
             ):
-                return _with_bias(product.node, bias, node.order)
+                return _with_bias(product.node, bias)
         return None
 
     return graph.rewrite(visit)
 
 
-def _with_bias(node: Node, bias: Tensor, order: int) -> tuple[Tensor, ...]:
+def _with_bias(node: Node, bias: Tensor) -> tuple[Tensor, ...]:
     attrs = node.attrs.replace(epilogue=Epilogue(bias=1))
     specs = [(t.shape, t.dtype) for t in node.outputs]
     operands = (*node.inputs, bias)
-    return Node(
-        node.kind, attrs, operands, specs, label=node.label, order=order
-    ).outputs
+    return Node(node.kind, attrs, operands, specs, label=node.label).outputs
 
 
 def batch_norm_into(graph: Graph) -> Graph:
@@ -106,31 +104,7 @@ def batch_norm_into(graph: Graph) -> Graph:
             label=conv.label,
         ).outputs
 
-    return renumber(graph.rewrite(visit))
-
-
-def renumber(graph: Graph) -> Graph:
-    """The graph with its nodes numbered in a depth-first topological order.
-
-    Needed after a pass that put new nodes before old ones.
-    """
-    order: dict[Node, int] = {}
-    stack = [t.node for t in reversed(graph.results)]
-    nodes: list[Node] = []
-    while stack:
-        node = stack.pop()
-        if node in order:
-            continue
-        missing = [t.node for t in node.inputs if t.node not in order]
-        if missing:
-            stack.append(node)
-            stack.extend(reversed(missing))
-        else:
-            order[node] = len(nodes)
-            nodes.append(node)
-    for node, position in order.items():
-        node.order = position
-    return graph
+    return graph.rewrite(visit)
 
 
 def activation_into(graph: Graph) -> Graph:
@@ -165,9 +139,12 @@ def _with_activation(attrs: Any, activation: ActivationAttrs) -> Any:
 
 
 def cross_entropy(graph: Graph) -> Graph:
-    """Softmax and the cross-entropy of its result; also the two backward ops."""
+    """Softmax and the cross-entropy of its result; also the two backward ops.
+
+    Whoever reads the softmax later gets the probabilities of the fused op.
+    """
     alone = private(graph)
-    losses: dict[Tensor, Tensor] = {}  # probabilities -> those of the fused node
+    new: dict[Tensor, Tensor] = {}
 
     def visit(node: Node, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         if node.kind == OpKind.cross_entropy and inputs[0].node.kind == OpKind.softmax:
@@ -179,9 +156,8 @@ def cross_entropy(graph: Graph) -> Graph:
                 (logits, inputs[1]),
                 [(loss.shape, loss.dtype), (logits.shape, logits.dtype)],
                 label=node.label,
-                order=node.order,
             )
-            losses[inputs[0]] = fused.outputs[1]
+            new[node.inputs[0]] = fused.outputs[1]
             return fused.outputs[:1]
         if (
             node.kind == OpKind.softmax_backward
@@ -190,15 +166,13 @@ def cross_entropy(graph: Graph) -> Graph:
             and inputs[0].node.inputs[1] is inputs[1]
         ):
             back = inputs[0].node
-            dloss, probabilities, labels = back.inputs
             return Node(
                 OpKind.softmax_cross_entropy_backward,
                 back.attrs,
-                (dloss, losses.get(probabilities, probabilities), labels),
+                back.inputs,
                 [(node.outputs[0].shape, node.outputs[0].dtype)],
                 label=back.label,
-                order=node.order,
             ).outputs
         return None
 
-    return graph.rewrite(visit)
+    return graph.rewrite(visit, new)

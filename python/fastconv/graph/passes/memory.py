@@ -78,7 +78,7 @@ def plan_memory(
     leaves: buffer and offset in bytes of every input, variable and constant.
     workspaces: bytes that each step asks for.
     """
-    layout = Layout()
+    layout, unread = Layout(), unread_outputs(graph)
     for tensor, (buffer, offset) in leaves.items():
         layout.tensors[tensor] = Storage(tensor.nbytes, buffer, offset)
     last = last_reads(graph, steps)
@@ -88,6 +88,8 @@ def plan_memory(
         if node.kind == OpKind.concat:
             _join(layout, node, last)
         for tensor in node.outputs:
+            if tensor in unread:
+                continue
             if tensor not in layout.tensors:
                 storage = _shared(layout, node, tensor, i, last, users, targets)
                 layout.tensors[tensor] = storage or Storage(tensor.nbytes, first=i)
@@ -98,6 +100,17 @@ def plan_memory(
     roots = {storage.root() for storage in storages}
     layout.arena_bytes = assign_offsets([s for s in roots if s.buffer == 0])
     return layout
+
+
+def unread_outputs(graph: Graph) -> set[Tensor]:
+    """The outputs that nobody reads and that their ops can leave out."""
+    nodes = graph.nodes()
+    read = set(graph.results).union(*(node.inputs for node in nodes))
+    return {
+        t for node in nodes if not isinstance(node.kind, Leaf)
+        for t in node.outputs
+        if t not in read and op_info(node.op).optional_outputs >> t.index & 1
+    }  # fmt: skip
 
 
 def last_reads(graph: Graph, steps: Sequence[Node]) -> dict[Tensor, int]:

@@ -8,8 +8,8 @@ import numpy as np
 
 from fastconv.errors import ArgumentError, DeviceError
 from fastconv.graph.lower import Executable
-from fastconv.layers.base import map_structure
-from fastconv.training.functional import is_spec
+from fastconv.layers.base import is_spec
+from fastconv.tree import map_structure
 
 
 def plan(model: Any, batch_size: int, training: bool) -> Executable:
@@ -22,14 +22,15 @@ def plan(model: Any, batch_size: int, training: bool) -> Executable:
             "compile(optimizer, "
             "loss) first, or ask with training=False"
         )
-    if not model._described:
+    if not model.described:
         raise ArgumentError(
             f"model {model.name!r}: its inputs are not known yet; call "
             "build(input_shape), "
             "or give the first layer an input_shape"
         )
-    specs = input_specs(model)
-    x = map_structure(specs, is_spec, lambda t: _zeros(t.shape, t.dtype, batch_size))
+    x = map_structure(
+        model.input_specs, is_spec, lambda t: _zeros(t.shape, t.dtype, batch_size)
+    )
     plans = model.prepare(x)
     if plans.device != "cpu":
         raise DeviceError(
@@ -45,12 +46,6 @@ def plan(model: Any, batch_size: int, training: bool) -> Executable:
         dtype = "int64" if loss is not None and loss.sparse else "float32"
         targets.append(None if loss is None else _zeros(shape, dtype, batch_size))
     return plans.executable("train", x, targets, [None] * len(targets))
-
-
-def input_specs(model: Any) -> Any:
-    """What the model takes, as `KerasTensor`."""
-    graph = model._graph
-    return model._build_spec if graph is None else graph.inputs
 
 
 def memory(model: Any, batch_size: int, training: bool) -> dict[str, int]:

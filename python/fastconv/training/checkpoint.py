@@ -1,11 +1,11 @@
-"""Models as files, and back."""
+"""What a file holds of a model: its bytes, and the model that they describe."""
 
 from __future__ import annotations
 
 import errno
-import json
 import logging
 import os
+import weakref
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,90 +13,29 @@ from typing import Any
 import numpy as np
 
 from fastconv import _core, optimizers
-from fastconv.custom_objects import custom_object_scope
 from fastconv.errors import ArgumentError, FastconvError, FormatError
 from fastconv.graph.variable import Variable
 from fastconv.io import atomic, container
-from fastconv.layers import context
-from fastconv.layers.base import KerasTensor, Layer, map_structure
+from fastconv.layers import registry
+from fastconv.layers.base import KerasTensor, Layer, is_spec
+from fastconv.layers.budget import weight_budget
 from fastconv.losses import FunctionLoss
 from fastconv.metrics import FunctionMetric
-from fastconv.training.config import (
+from fastconv.training.serialize import (
     deserialize_layer,
     make_input,
     serialize_layer,
     tensor_config,
 )
-from fastconv.training.functional import is_spec
-from fastconv.training.model import Model
+from fastconv.training.trainer import Trainer
+from fastconv.training.weight_names import Matched, match, weight_names
+from fastconv.tree import map_structure
 
 logger = logging.getLogger("fastconv")
 
 RANDOM_STATE = "@random_state"
+_warned: weakref.WeakSet[Any] = weakref.WeakSet()  # of schedules that files lose
 Path_ = str | os.PathLike[str]
-
-
-def save_model(model: Model, filepath: Path_, overwrite: bool = True) -> None:
-    """`Model.save` as a function.
-
-    >>> import fastconv as fc
-    >>> import os, tempfile
-    >>> model = fc.Sequential([fc.Input((2,)), fc.layers.Dense(3)])
-    >>> from fastconv.io import save_model
-    >>> save_model(model, os.path.join(tempfile.mkdtemp(), "model.safetensors"))
-    """
-    save(model, filepath, overwrite=overwrite)
-
-
-def load_model(
-    filepath: Path_,
-    custom_objects: Mapping[str, Any] | None = None,
-    compile: bool = True,
-) -> Model:
-    """The model in a file of `Model.save`, ready to go on with its training.
-
-    A file is data: it can name classes and functions, never bring them.
-
-    Parameters
-    ----------
-    filepath: the file.
-    custom_objects: name -> class or function, for layers, losses and metrics of your
-        own.
-    compile: whether the model gets its optimizer, loss and metrics back; default True.
-
-    Raises
-    ------
-    FormatError if the file is truncated, damaged, of a newer version, or names a class
-    that is not known; OSError if it cannot be read.
-
-    >>> import fastconv as fc
-    >>> import os, tempfile
-    >>> path = os.path.join(tempfile.mkdtemp(), "model.safetensors")
-    >>> fc.Sequential([fc.Input((2,)), fc.layers.Dense(3)], name="small").save(path)
-    >>> fc.load_model(path).name
-    'small'
-    """
-    with custom_object_scope(custom_objects):
-        return _load(Path(filepath).read_bytes(), os.fspath(filepath), compile)
-
-
-def model_from_json(
-    text: str, custom_objects: Mapping[str, Any] | None = None
-) -> Model:
-    """A new model, with new weights, of the architecture that `Model.to_json` gave.
-
-    >>> import fastconv as fc
-    >>> model = fc.Sequential([fc.Input((2,)), fc.layers.Dense(3)])
-    >>> from fastconv.io import model_from_json
-    >>> model_from_json(model.to_json()).output_shape
-    (None, 3)
-    """
-    with custom_object_scope(custom_objects):
-        try:
-            data = json.loads(text)
-        except ValueError as error:
-            raise FormatError(f"model_from_json: expected JSON: {error}") from error
-        return _built(data, "model_from_json")
 
 
 # Writing ------------------------------------------------------------------------------
@@ -116,28 +55,18 @@ def save(
             "save; call "
             "build(input_shape), or give it data"
         )
-    atomic.write(filepath, _dump(model, weights_only))
+    atomic.write(filepath, dump(model, weights_only))
 
 
 def architecture(model: Any) -> dict[str, Any]:
     """The model's class, layers and connections as JSON-like data."""
-    spec = model._build_spec
+    spec = model.build_spec
     build = None if spec is None else map_structure(spec, is_spec, _marked)
     return {"model": serialize_layer(model), "build": build}
 
 
-def freeze(model: Any) -> tuple[bytes, dict[str, Any]]:
-    """What pickle keeps of a model: its file, and the user's own classes by name."""
-    return _dump(model, False), _own_objects(model)
-
-
-def restore(data: bytes, own: Mapping[str, Any]) -> Model:
-    """The model that `freeze` took apart."""
-    with custom_object_scope(own):
-        return _load(data, "pickled model", True)
-
-
-def _dump(model: Any, weights_only: bool) -> bytes:
+def dump(model: Any, weights_only: bool = False) -> bytes:
+    """The bytes of a file."""
     names = weight_names(model)
     arrays = {name: weight.value for name, weight in names.items()}
     header: dict[str, Any] = {
@@ -148,6 +77,7 @@ def _dump(model: Any, weights_only: bool) -> bytes:
     }
     if not weights_only:
         header["architecture"] = architecture(model)
+        header["epochs"] = model.epochs_seen
         header["compile"] = _compile_config(model)
         arrays.update(_state(model, names))
     try:
@@ -162,6 +92,7 @@ def _dump(model: Any, weights_only: bool) -> bytes:
 def _compile_config(model: Any) -> dict[str, Any] | None:
     if model.optimizer is None:
         return None
+    _warn_of_schedule(model.optimizer)
     objective = model.objective.get_config() if model.objective else {"loss": None}
     return {
         **objective,
@@ -169,6 +100,19 @@ def _compile_config(model: Any) -> dict[str, Any] | None:
         "optimizer": optimizers.serialize(model.optimizer),
         "iterations": model.optimizer.iterations,
     }
+
+
+def _warn_of_schedule(optimizer: Any) -> None:
+    """Says, once, that functions of the step number do not go into files."""
+    schedules = getattr(optimizer, "_schedules", {}).values()
+    lost = any(not hasattr(schedule, "get_config") for schedule in schedules)
+    if lost and optimizer not in _warned:
+        _warned.add(optimizer)
+        logger.warning(
+            "optimizer %r: its schedule is a function, which a file cannot hold; it is "
+            "saved as its present value, so assign the schedule again after loading",
+            optimizer.name,
+        )
 
 
 def _state(model: Any, names: Mapping[str, Variable]) -> dict[str, np.ndarray]:
@@ -186,33 +130,13 @@ def _slot_name(slot: str, weight: str) -> str:
     return f"@optimizer/{slot}/{weight}"
 
 
-def weight_names(model: Layer) -> dict[str, Variable]:
-    """All weights by name: the layers that lead to it, and its own (conv2d/kernel)."""
-    found: dict[str, Variable] = {}
-    seen: set[Variable] = set()
-
-    def visit(layer: Layer, prefix: str) -> None:
-        for weight in layer._weights:
-            if weight in seen:
-                continue
-            seen.add(weight)
-            name = prefix + weight.name.rsplit("/", 1)[-1]
-            same = sum(n == name or n.startswith(f"{name}:") for n in found)
-            found[f"{name}:{same}" if same else name] = weight
-        for inner in layer._sublayers:
-            visit(inner, f"{prefix}{inner.name}/")
-
-    visit(model, "")
-    return found
-
-
-def _own_objects(model: Any) -> dict[str, Any]:
+def own_objects(model: Any) -> dict[str, Any]:
     """Classes and functions that are not fastconv's, by the names that files use."""
     found: dict[str, Any] = {}
 
     def visit(layer: Layer) -> None:
-        if not type(layer).__module__.startswith("fastconv."):
-            found[type(layer).__name__] = type(layer)
+        if not registry.is_built_in(type(layer)):
+            found[registry.class_name(type(layer))] = type(layer)
         function = getattr(layer, "function", None)
         if callable(function):
             found[getattr(function, "__name__", "")] = function
@@ -220,6 +144,8 @@ def _own_objects(model: Any) -> dict[str, Any]:
             visit(inner)
 
     visit(model)
+    if not type(model.optimizer).__module__.startswith(("fastconv.", "builtins")):
+        found[type(model.optimizer).__name__] = type(model.optimizer)
     given = [model.objective and model.objective.given]
     given += list(model.scores.given) if model.scores else []
     for value in _leaves(given):
@@ -245,7 +171,8 @@ def _marked(spec: KerasTensor) -> dict[str, Any]:
 # Reading ------------------------------------------------------------------------------
 
 
-def _load(data: bytes, source: str, compile: bool) -> Model:
+def load(data: bytes, source: str, compile: bool = True) -> Any:
+    """The model in a file's bytes; ``source`` is named in errors."""
     header, arrays = container.parse(data, source)
     if header.get("kind") != "model":
         raise FormatError(
@@ -254,13 +181,17 @@ def _load(data: bytes, source: str, compile: bool) -> Model:
             "read by Model.load_weights"
         )
     order = [str(name) for name in header.get("weights", [])]
-    with context.weight_budget(sum(arrays[n].size for n in order if n in arrays)):
-        model = _built(header.get("architecture"), source)
-    _fill(weight_names(model), arrays, order, source, False)
+    with weight_budget(sum(arrays[n].size for n in order if n in arrays)):
+        model = built(header.get("architecture"), source)
+    names = weight_names(model)
+    matched = match(names, arrays, order)
+    _fill(names, arrays, matched, source, False)
     if RANDOM_STATE in arrays:
         _assign(model.random_state, arrays[RANDOM_STATE], source, RANDOM_STATE)
+    model.epochs_seen = _whole(header.get("epochs", 0), source)
     if compile and header.get("compile"):
-        _compile(model, header["compile"], arrays, source)
+        _compile(model, header["compile"], source)
+        _fill_slots(model, arrays, matched, source)
     return model
 
 
@@ -273,15 +204,16 @@ def load_weights(model: Any, filepath: Path_, skip_mismatch: bool) -> None:
             f"model {model.name!r}: it is not built, so it has no weights yet; call "
             "build(input_shape), or give it data"
         )
-    order = list(header.get("weights", []))
-    _fill(weight_names(model), arrays, order, source, skip_mismatch)
+    order = [str(name) for name in header.get("weights", [])]
+    names = weight_names(model)
+    _fill(names, arrays, match(names, arrays, order), source, skip_mismatch)
 
 
-def _built(data: Any, source: str) -> Model:
+def built(data: Any, source: str) -> Any:
     """The model of an architecture, with new weights."""
     try:
         model = deserialize_layer(data["model"])
-        if data.get("build") is not None and isinstance(model, Model):
+        if data.get("build") is not None and isinstance(model, Trainer):
             model.build_for(_unmarked(data["build"]))
     except FormatError as error:
         raise FormatError(f"{source}: {error}") from error
@@ -289,7 +221,7 @@ def _built(data: Any, source: str) -> Model:
         raise FormatError(f"{source}: the model cannot be made: {error}") from error
     except (TypeError, KeyError, AttributeError, IndexError, RecursionError) as error:
         raise FormatError(f"{source}: no architecture of a model: {error!r}") from error
-    if not isinstance(model, Model):
+    if not isinstance(model, Trainer):
         raise FormatError(f"{source}: expected a model, received {model!r}")
     return model
 
@@ -302,7 +234,7 @@ def _unmarked(value: Any) -> Any:
     return [_unmarked(v) for v in value] if isinstance(value, list) else value
 
 
-def _compile(model: Any, config: Any, arrays: container.Arrays, source: str) -> None:
+def _compile(model: Any, config: Any, source: str) -> None:
     try:
         model.compile(
             optimizers.deserialize(config["optimizer"]),
@@ -317,11 +249,17 @@ def _compile(model: Any, config: Any, arrays: container.Arrays, source: str) -> 
             f"{source}: its optimizer, loss or metrics cannot be made: {error}; pass "
             "custom_objects, or compile=False"
         ) from error
+
+
+def _fill_slots(
+    model: Any, arrays: container.Arrays, matched: Matched, source: str
+) -> None:
+    """Gives the optimizer its state back; its arrays are named after the weights."""
     model.optimizer.build(model.trainable_weights)
     names = weight_names(model)
     for slot, values in model.optimizer.variables().items():
         for name, weight in names.items():
-            key = _slot_name(slot, name)
+            key = _slot_name(slot, matched.get(name, name))
             if weight in values and key in arrays:
                 _assign(values[weight], arrays[key], source, key)
 
@@ -329,16 +267,12 @@ def _compile(model: Any, config: Any, arrays: container.Arrays, source: str) -> 
 def _fill(
     names: Mapping[str, Variable],
     arrays: container.Arrays,
-    order: list[str],
+    matched: Matched,
     source: str,
     skip_mismatch: bool,
 ) -> None:
-    """Gives weights their values, by name, else by order."""
-    stored = [name for name in order if name in arrays]
-    if not set(names) & set(stored) and len(stored) == len(names):
-        arrays = {n: arrays[s] for n, s in zip(names, stored, strict=True)}
-    else:
-        arrays = {name: arrays[name] for name in stored}
+    """Gives weights the values of the arrays that ``matched`` names."""
+    arrays = {name: arrays[stored] for name, stored in matched.items()}
     problems = [
         *(f"{n!r} is missing" for n in names if n not in arrays),
         *(f"{n!r} is not in the model" for n in arrays if n not in names),
@@ -357,6 +291,12 @@ def _fill(
     for name, weight in names.items():
         if name in arrays and arrays[name].shape == weight.shape:
             _assign(weight, arrays[name], source, name)
+
+
+def _whole(value: Any, source: str) -> int:
+    if type(value) is not int or value < 0:
+        raise FormatError(f"{source}: expected a number of epochs, received {value!r}")
+    return value
 
 
 def _assign(variable: Variable, array: np.ndarray, source: str, name: str) -> None:

@@ -14,8 +14,9 @@ from fastconv.graph.ir import Tensor
 from fastconv.graph.lower import Executable
 from fastconv.graph.scope import scope
 from fastconv.layers import context
-from fastconv.layers.base import flatten
 from fastconv.training.available import available_bytes
+from fastconv.training.trained import Trained
+from fastconv.tree import flatten
 
 Arrays = list[Any]
 
@@ -34,6 +35,7 @@ class Plans:
                 ("train", self._train), ("test", self._test), ("predict", self._predict)
             )
         }  # fmt: skip
+        self.trained = Trained(model)
         self._accepted: set[Any] = set()
 
     def train(self, x: Any, y: Arrays, w: Arrays) -> Any:
@@ -75,7 +77,8 @@ class Plans:
 
     def _train(self, x: Any, y: Arrays, w: Arrays) -> Any:
         model = self.model
-        with context.training(True), context.randomness(model.random_state):
+        random = context.randomness(model.random_state)
+        with self.trained.in_force(), context.training(True), random:
             predictions = flatten(model.forward(x), Tensor)
             with scope("loss"):
                 names = model.output_names

@@ -8,7 +8,8 @@ from typing import Any
 from fastconv import ops
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.graph.ir import Tensor
-from fastconv.layers.base import Call, KerasTensor, Layer, flatten, map_structure
+from fastconv.layers.base import Call, KerasTensor, Layer, is_spec
+from fastconv.tree import flatten, map_structure
 
 
 class CallGraph:
@@ -54,11 +55,6 @@ class CallGraph:
             made = flatten(call.layer(*args, **kwargs), Tensor)
             values.update(zip(flatten(call.outputs, KerasTensor), made, strict=True))
         return map_structure(self.output_structure, is_spec, now)
-
-
-def is_spec(value: Any) -> bool:
-    """Whether ``value`` is a `KerasTensor`."""
-    return isinstance(value, KerasTensor)
 
 
 def align(value: Any, names: list[str], what: str) -> list[Any]:

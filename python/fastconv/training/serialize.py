@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from typing import Any
 
-from fastconv import custom_objects
 from fastconv.errors import ArgumentError, FastconvError, FormatError
-from fastconv.layers.base import LAYERS, Call, KerasTensor, Layer, flatten
-from fastconv.training.functional import CallGraph
+from fastconv.layers import registry
+from fastconv.layers.base import Call, KerasTensor, Layer
+from fastconv.training.call_graph import CallGraph
+from fastconv.tree import decode, encode, flatten
 
 
 def serialize_layer(layer: Layer) -> dict[str, Any]:
     """A layer or model by its class and the arguments of its constructor."""
-    return {"class_name": type(layer).__name__, "config": layer.get_config()}
+    return {
+        "class_name": registry.class_name(type(layer)),
+        "config": layer.get_config(),
+    }
 
 
 def deserialize_layer(data: Any) -> Layer:
@@ -27,14 +32,11 @@ def deserialize_layer(data: Any) -> Layer:
             f"expected a layer's class_name and config, received {data!r:.80}"
         )
     name = str(data.get("class_name"))
-    cls = custom_objects.known().get(name) or LAYERS.get(name)
-    if not (isinstance(cls, type) and issubclass(cls, Layer)):
-        raise FormatError(
-            f"unknown layer class {name!r}; expected one of fastconv.layers, or pass "
-            f"custom_objects={{{name!r}: the class}}"
-        )
+    cls = registry.layer_class(name)
+    if not issubclass(cls, Layer):
+        raise FormatError(f"class {name!r}: expected a layer, received {cls!r}")
     try:
-        return cls.from_config(dict(data["config"]))
+        return _made(cls, dict(data["config"]))
     except FastconvError:
         raise
     except (TypeError, ValueError, KeyError, AttributeError, IndexError) as error:
@@ -43,6 +45,34 @@ def deserialize_layer(data: Any) -> Layer:
             "not "
             f"fit the class: {error}"
         ) from error
+
+
+def construct(cls: Any, config: Mapping[str, Any]) -> Any:
+    """``cls(**config)``, also where the constructor takes no name, trainable, dtype."""
+    parameters = inspect.signature(cls).parameters
+    open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    later = {
+        key: config[key]
+        for key in ("name", "trainable", "dtype")
+        if key in config and key not in parameters and not open_ended
+    }
+    layer = cls(**{k: v for k, v in config.items() if k not in later})
+    layer.name = later.get("name", layer.name)
+    layer.dtype = later.get("dtype", layer.dtype)
+    if not later.get("trainable", True):
+        layer.trainable = False
+    return layer
+
+
+def takes(cls: type, *names: str) -> bool:
+    """Whether the constructor takes all these arguments by name."""
+    constructor = inspect.signature(cls).parameters
+    return all(name in constructor for name in names)
+
+
+def _made(cls: type[Layer], config: dict[str, Any]) -> Layer:
+    inherited = cls.from_config.__func__ is Layer.from_config.__func__  # type: ignore
+    return construct(cls, config) if inherited else cls.from_config(config)
 
 
 def graph_config(graph: CallGraph) -> dict[str, Any]:
@@ -98,33 +128,20 @@ def _encode(
     value: Any, places: Mapping[KerasTensor, list[int]], call: Call | None
 ) -> Any:
     """JSON-like data, with each tensor as the call that makes it and its position."""
-    if isinstance(value, KerasTensor):
-        return {"tensor": places[value]}
-    if isinstance(value, tuple):
-        return {"tuple": [_encode(v, places, call) for v in value]}
-    if isinstance(value, list):
-        return [_encode(v, places, call) for v in value]
-    if isinstance(value, dict):
-        return {"dict": {k: _encode(v, places, call) for k, v in value.items()}}
-    if value is None or isinstance(value, bool | int | float | str):
-        return value
-    if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
-        return value.item()
-    name = call.layer.name if call else "model"
-    raise ArgumentError(
-        f"layer {name!r}: it was called with {value!r:.80}, which cannot be saved; "
-        "make "
-        "it an argument of the constructor"
-    )
+
+    def leaf(value: Any) -> Any:
+        if isinstance(value, KerasTensor):
+            return {"tensor": places[value]}
+        if hasattr(value, "item") and getattr(value, "ndim", 1) == 0:
+            return value.item()
+        name = call.layer.name if call else "model"
+        raise ArgumentError(
+            f"layer {name!r}: it was called with {value!r:.80}, which cannot be saved; "
+            "make it an argument of the constructor"
+        )
+
+    return encode(value, leaf)
 
 
 def _decode(value: Any, tensors: Mapping[tuple[int, int], KerasTensor]) -> Any:
-    if isinstance(value, list):
-        return [_decode(v, tensors) for v in value]
-    if not isinstance(value, Mapping):
-        return value
-    if "tensor" in value:
-        return tensors[tuple(value["tensor"])]
-    if "tuple" in value:
-        return tuple(_decode(v, tensors) for v in value["tuple"])
-    return {k: _decode(v, tensors) for k, v in value["dict"].items()}
+    return decode(value, lambda leaf: tensors[tuple(leaf["tensor"])])

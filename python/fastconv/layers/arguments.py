@@ -10,8 +10,9 @@ import numpy as np
 
 from fastconv import activations
 from fastconv.errors import ArgumentError
+from fastconv.layers import registry
 
-_COMMON = ("self", "name", "trainable", "dtype")  # written by Layer.get_config itself
+_COMMON = ("name", "trainable", "dtype")  # written by Layer.get_config itself
 
 
 def constructor_arguments(layer: Any, base: type) -> dict[str, Any]:
@@ -37,7 +38,7 @@ def _parameters(cls: type, base: type) -> Iterator[tuple[str, inspect.Parameter]
             continue
         parameters = inspect.signature(vars(owner)["__init__"]).parameters
         further = False
-        for name, parameter in parameters.items():
+        for name, parameter in list(parameters.items())[1:]:  # the first is self
             further |= parameter.kind is inspect.Parameter.VAR_KEYWORD
             named = parameter.kind not in (
                 inspect.Parameter.VAR_KEYWORD,
@@ -61,7 +62,7 @@ def plain(value: Any, what: str) -> Any:
         return {k: plain(v, what) for k, v in value.items()}
     if hasattr(value, "get_config"):
         config = plain(value.get_config(), what)
-        return {"class_name": type(value).__name__, "config": config}
+        return {"class_name": registry.class_name(type(value)), "config": config}
     if callable(value):
         return activations.serialize(value)
     raise ArgumentError(f"{what} cannot be saved: {value!r:.80}; write get_config()")
