@@ -132,13 +132,17 @@ class Scores:
             metric.update_state(targets[output], predictions[output], weights)
 
     def logs(self) -> dict[str, float]:
-        """The means since the last reset: loss, losses of outputs, metrics."""
+        """The means since the last reset: loss, losses of outputs, metrics.
+
+        A metric that gives several values is logged as ``name_0``, ``name_1`` and so
+        on, one that gives a matrix not at all.
+        """
         samples = max(self.samples, 1)
         found = {"loss": self._loss / samples}
         for name, part in zip(self._loss_names, self._parts, strict=True):
             found[name] = part / samples
         for _, name, metric, _ in self._metrics or ():
-            found[name] = float(metric.result())
+            found |= _numbers(name, metric.result())
         return found
 
     def _bind(
@@ -179,6 +183,14 @@ class Scores:
 
         given, weighted = (_map(g, plain) for g in self.given)
         return {"metrics": given, "weighted_metrics": weighted}
+
+
+def _numbers(name: str, result: Any) -> dict[str, float]:
+    """What a metric gives as numbers to log."""
+    values = np.asarray(result)
+    if values.ndim == 1:
+        return {f"{name}_{i}": float(value) for i, value in enumerate(values)}
+    return {} if values.ndim else {name: float(values)}
 
 
 def _loss(value: Any) -> Loss | None:
