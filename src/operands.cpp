@@ -365,6 +365,20 @@ void sgd(const Operands& o) {
   if (o.n_outputs() == 2) expect_same(o, o.out(1), o.in(0), "velocity");
 }
 
+template <int N>  // scalars in hyper
+void adaptive(const Operands& o) {
+  expect_vector(o, o.in(2), N, o.in(0).dtype, "hyper");
+  expect(o, o.n_inputs() - 2 == o.n_outputs(), "slots go in and come out");
+  expect_same(o, o.in(1), o.in(0), "gradients");
+  for (size_t i = 3; i < o.n_inputs(); ++i) expect_same(o, o.in(i), o.in(0), "slot");
+  for (size_t i = 0; i < o.n_outputs(); ++i) expect_same(o, o.out(i), o.in(0), "result");
+}
+
+void rmsprop(const Operands& o) {
+  adaptive<6>(o);
+  expect(o, o.n_inputs() < 6 || o.attrs<RmspropAttrs>().centered, "one slot too many");
+}
+
 using Check = void (*)(const Operands&);
 
 struct KindCheck {
@@ -414,6 +428,12 @@ constexpr KindCheck kChecks[] = {
     {OpKind::cross_entropy, cross_entropy},
     {OpKind::cross_entropy_backward, cross_entropy_backward},
     {OpKind::sgd, sgd},
+    {OpKind::rmsprop, rmsprop},
+    {OpKind::adagrad, adaptive<3>},
+    {OpKind::adadelta, adaptive<5>},
+    {OpKind::adam, adaptive<7>},
+    {OpKind::adamax, adaptive<5>},
+    {OpKind::lion, adaptive<6>},
     {OpKind::callback, no_check},  // the host decides
 };
 
