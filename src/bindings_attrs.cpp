@@ -192,6 +192,7 @@ void bind_structs(py::module_& m) {
   Struct<TransposeAttrs>(m, "TransposeAttrs").field("permutation", &TransposeAttrs::permutation);
   Struct<CrossEntropyAttrs>(m, "CrossEntropyAttrs").field("sparse", &CrossEntropyAttrs::sparse);
   Struct<SgdAttrs>(m, "SgdAttrs").field("nesterov", &SgdAttrs::nesterov);
+  Struct<RmspropAttrs>(m, "RmspropAttrs").field("centered", &RmspropAttrs::centered);
   Struct<CallbackAttrs>(m, "CallbackAttrs").field("index", &CallbackAttrs::index);
 }
 

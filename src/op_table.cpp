@@ -106,6 +106,14 @@ constexpr Row kTable[] = {
     op<CrossEntropyAttrs>(OpKind::cross_entropy_backward, "cross_entropy_backward", 3, 1,
                           checks::cross_entropy_backward),
     op<SgdAttrs>(OpKind::sgd, "sgd", {3, 4}, {1, 2}, checks::sgd).in_place(0, 0).in_place(1, 3),
+    op<RmspropAttrs>(OpKind::rmsprop, "rmsprop", {4, 6}, {2, 4}, checks::rmsprop)
+        .in_place(0, 0)
+        .in_place(1, 3),
+    op<>(OpKind::adagrad, "adagrad", 4, 2, checks::adagrad).in_place(0, 0).in_place(1, 3),
+    op<>(OpKind::adadelta, "adadelta", 5, 3, checks::adadelta).in_place(0, 0).in_place(1, 3),
+    op<>(OpKind::adam, "adam", {5, 6}, {3, 4}, checks::adam).in_place(0, 0).in_place(1, 3),
+    op<>(OpKind::adamax, "adamax", 5, 3, checks::adamax).in_place(0, 0).in_place(1, 3),
+    op<>(OpKind::lion, "lion", 4, 2, checks::lion).in_place(0, 0).in_place(1, 3),
     op<CallbackAttrs>(OpKind::callback, "callback", {0, kAnyNumber}, {1, kAnyNumber},
                       checks::no_check),
 };

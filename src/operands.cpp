@@ -350,4 +350,22 @@ void checks::sgd(const Operands& o) {
   if (o.n_outputs() == 2) expect_same(o, o.out(1), o.in(0), "velocity");
 }
 
+// weights gradients hyper, slots: `scalars` numbers in hyper.
+static void check_adaptive(const Operands& o, int64_t scalars) {
+  expect_vector(o, o.in(2), scalars, o.in(0).dtype, "hyper");
+  expect(o, o.n_inputs() - 2 == o.n_outputs(), "slots go in and come out");
+  expect_same(o, o.in(1), o.in(0), "gradients");
+  for (size_t i = 3; i < o.n_inputs(); ++i) expect_same(o, o.in(i), o.in(0), "slot");
+  for (size_t i = 0; i < o.n_outputs(); ++i) expect_same(o, o.out(i), o.in(0), "result");
+}
+void checks::rmsprop(const Operands& o) {
+  check_adaptive(o, 6);
+  expect(o, o.n_inputs() < 6 || o.attrs<RmspropAttrs>().centered, "one slot too many");
+}
+void checks::adagrad(const Operands& o) { check_adaptive(o, 3); }
+void checks::adadelta(const Operands& o) { check_adaptive(o, 5); }
+void checks::adam(const Operands& o) { check_adaptive(o, 7); }
+void checks::adamax(const Operands& o) { check_adaptive(o, 5); }
+void checks::lion(const Operands& o) { check_adaptive(o, 6); }
+
 }  // namespace fastconv

@@ -26,6 +26,10 @@ struct Operands {
 
 // One check for each row of the table of kinds, some for several. They throw Error(format).
 namespace checks {
+void adadelta(const Operands& o);
+void adagrad(const Operands& o);
+void adam(const Operands& o);
+void adamax(const Operands& o);
 void all_alike(const Operands& o);
 void batch_norm(const Operands& o);
 void batch_norm_backward(const Operands& o);
@@ -42,6 +46,7 @@ void dropout_backward(const Operands& o);
 void gemm(const Operands& o);
 void layer_norm(const Operands& o);
 void layer_norm_backward(const Operands& o);
+void lion(const Operands& o);
 void local_response_norm(const Operands& o);
 void no_check(const Operands& o);
 void pad(const Operands& o);
@@ -49,6 +54,7 @@ void pool(const Operands& o);
 void pool_backward(const Operands& o);
 void reduce(const Operands& o);
 void reshape(const Operands& o);
+void rmsprop(const Operands& o);
 void same_shape(const Operands& o);
 void sgd(const Operands& o);
 void slice(const Operands& o);

@@ -225,7 +225,10 @@ WITHOUT_REFERENCE = {"callback"}  # the reference calls the same function
 # No rule of its own for the gradient, and why.
 WITHOUT_GRADIENT = {
     "fill": "has no inputs",
-    "sgd": "changes parameters",
+    **dict.fromkeys(
+        ("sgd", "rmsprop", "adagrad", "adadelta", "adam", "adamax", "lion"),
+        "changes parameters",
+    ),
     "batch_norm_inference": "is only made by fusion, after gradients were taken",
     "softmax_cross_entropy": "is only made by fusion, after gradients were taken",
     "callback": "is made by the function that is given with it",

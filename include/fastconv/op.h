@@ -62,6 +62,13 @@ enum class OpKind : int32_t {
   cross_entropy_backward,          // dloss probabilities labels -> dprobabilities
   // Optimisers, over whole parameter blocks.
   sgd,  // weights gradients hyper [velocity] -> weights [velocity], SgdAttrs
+  // weights gradients hyper, slots... -> weights, slots...; the formulas stand in adaptive.cpp.
+  rmsprop,   // slots: velocity [momentum] [average], RmspropAttrs
+  adagrad,   // slots: accumulator
+  adadelta,  // slots: accumulated_grad accumulated_delta
+  adam,      // slots: momentum velocity [velocity_hat]; also AdamW and Nadam
+  adamax,    // slots: momentum norm
+  lion,      // slots: momentum
   // A host function, CallbackAttrs.
   callback,  // any -> any
   count_
@@ -214,6 +221,10 @@ struct CrossEntropyAttrs {
 struct SgdAttrs {
   int32_t nesterov;
 };
+// With `centered` the last slot is the running average of the gradient.
+struct RmspropAttrs {
+  int32_t centered;
+};
 struct CallbackAttrs {
   int32_t index;
 };
@@ -234,7 +245,9 @@ struct OpInfo {
   int32_t attr_bytes;
   int32_t min_inputs, max_inputs;  // kAnyNumber: no limit
   int32_t min_outputs, max_outputs;
-  int32_t inplace[2];         // input whose memory output 0 / output 1 may take over, or kNoInplace
+  // Input whose memory output 0 / output 1 may take over, or kNoInplace; outputs after the second
+  // take over the inputs that follow.
+  int32_t inplace[2];
   uint32_t optional_outputs;  // bit i: output i may have null data when nobody reads it
 };
 constexpr int kAnyNumber = 1 << 20;

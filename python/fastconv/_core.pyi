@@ -32,6 +32,7 @@ __all__: list[str] = [
     "Port",
     "ReduceAttrs",
     "ReduceOp",
+    "RmspropAttrs",
     "SgdAttrs",
     "SliceAttrs",
     "Slot",
@@ -87,6 +88,10 @@ class Dtype(enum.IntEnum):
 class OpKind(enum.IntEnum):
     activation = 10
     activation_backward = 11
+    adadelta = 43
+    adagrad = 42
+    adam = 44
+    adamax = 45
     average_pool = 5
     average_pool_backward = 6
     batch_norm = 21
@@ -94,7 +99,7 @@ class OpKind(enum.IntEnum):
     batch_norm_inference = 23
     binary = 15
     broadcast = 35
-    callback = 41
+    callback = 47
     cast = 17
     concat = 30
     conv = 0
@@ -109,6 +114,7 @@ class OpKind(enum.IntEnum):
     gemm = 9
     layer_norm = 24
     layer_norm_backward = 25
+    lion = 46
     local_response_norm = 26
     local_response_norm_backward = 27
     lp_pool = 7
@@ -118,6 +124,7 @@ class OpKind(enum.IntEnum):
     pad = 32
     reduce = 20
     reshape = 33
+    rmsprop = 41
     select = 16
     sgd = 40
     slice = 31
@@ -631,6 +638,18 @@ class SgdAttrs:
     def nesterov(self) -> int: ...
     @nesterov.setter
     def nesterov(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+
+class RmspropAttrs:
+    def __eq__(self, arg0: typing.Any) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __init__(self, **kwargs) -> None: ...
+    def __repr__(self) -> str: ...
+    def replace(self, **kwargs) -> RmspropAttrs: ...
+    def to_bytes(self) -> bytes: ...
+    @property
+    def centered(self) -> int: ...
+    @centered.setter
+    def centered(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
 
 class CallbackAttrs:
     def __eq__(self, arg0: typing.Any) -> bool: ...

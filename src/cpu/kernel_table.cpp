@@ -45,6 +45,12 @@ KernelList kernels(OpKind kind) {
     case OpKind::cross_entropy:
     case OpKind::cross_entropy_backward: return loss_kernels(kind);
     case OpKind::sgd: return sgd_kernels(kind);
+    case OpKind::rmsprop:
+    case OpKind::adagrad:
+    case OpKind::adadelta:
+    case OpKind::adam:
+    case OpKind::adamax:
+    case OpKind::lion: return adaptive_kernels(kind);
     case OpKind::reshape:   // the plan only renames the memory
     case OpKind::callback:  // the plan calls the host
     case OpKind::count_: break;

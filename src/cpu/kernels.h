@@ -37,6 +37,7 @@ static inline const char* needs_float32(const KernelCall& call) {
 }
 
 KernelList activation_kernels(OpKind kind);
+KernelList adaptive_kernels(OpKind kind);
 KernelList conv_kernels(OpKind kind);
 KernelList dropout_kernels(OpKind kind);
 KernelList elementwise_kernels(OpKind kind);

@@ -24,6 +24,14 @@ from fastconv.ops.activation import (
     tanh,
     threshold,
 )
+from fastconv.ops.adaptive import (
+    adadelta,
+    adagrad,
+    adam,
+    adamax,
+    lion,
+    rmsprop,
+)
 from fastconv.ops.callback import (
     callback,
 )
@@ -132,6 +140,10 @@ from fastconv.ops.shape_slice import (
 
 __all__ = [
     "abs",
+    "adadelta",
+    "adagrad",
+    "adam",
+    "adamax",
     "add",
     "average_pool",
     "batch_norm",
@@ -174,6 +186,7 @@ __all__ = [
     "leaky_relu",
     "less",
     "less_equal",
+    "lion",
     "local_response_norm",
     "log",
     "log_softmax",
@@ -198,6 +211,7 @@ __all__ = [
     "relu",
     "relu6",
     "reshape",
+    "rmsprop",
     "round",
     "rsqrt",
     "selu",

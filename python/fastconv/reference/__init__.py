@@ -14,6 +14,7 @@ from fastconv.graph.function import register_backend
 from fastconv.graph.ir import Graph, Leaf, Node, Tensor
 from fastconv.reference import (  # noqa: F401  (they fill the table)
     activation,
+    adaptive,
     conv,
     dropout,
     elementwise,

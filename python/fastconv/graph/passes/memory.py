@@ -164,9 +164,10 @@ def _shared(
     targets: Mapping[Tensor, Variable],
 ) -> Storage | None:
     """The storage of an input that this output may take over, if there is one."""
-    if tensor.index >= 2 or op_info(node.op).inplace[tensor.index] < 0:
+    first = op_info(node.op).inplace[min(tensor.index, 1)]
+    if first < 0:
         return None
-    source = node.inputs[op_info(node.op).inplace[tensor.index]]
+    source = node.inputs[first + max(0, tensor.index - 1)]
     storage = layout.tensors[source]
     if node.kind == OpKind.reshape:
         return storage
