@@ -61,7 +61,7 @@ class Trainer:
 
     def compile(
         self,
-        optimizer: Any = "sgd",
+        optimizer: Any = "rmsprop",
         loss: Any = None,
         loss_weights: Any = None,
         metrics: Any = None,
@@ -77,8 +77,8 @@ class Trainer:
 
         Parameters
         ----------
-        optimizer: a name, or an `optimizers.Optimizer`; default "sgd" (in Keras 3
-            "rmsprop").
+        optimizer: a name, or an `optimizers.Optimizer`; default
+            "rmsprop", as in Keras.
         loss: a name, a `losses.Loss`, or a function of (y_true, y_pred); for several
             outputs a list, or a dict by output name. Default none: only to predict.
         loss_weights: numbers that multiply the losses of outputs; list or dict.
