@@ -42,6 +42,7 @@ def get_seed() -> int:
     """The seed in force.
 
     >>> import fastconv as fc
+    >>> fc.random.set_seed(0)
     >>> fc.random.get_seed()
     0
     """
