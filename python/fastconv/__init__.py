@@ -47,8 +47,7 @@ def __getattr__(name: str) -> Any:
     if name in _MODULES:
         return importlib.import_module(f"fastconv.{name}")
     if name in _NAMES:
-        for filler in ("fastconv.ops", "fastconv.reference"):  # of the graph's tables
-            importlib.import_module(filler)
+        importlib.import_module("fastconv.ops")  # it fills the tables of the graph
         value = getattr(importlib.import_module(f"fastconv.{_NAMES[name]}"), name)
         globals()[name] = value
         return value

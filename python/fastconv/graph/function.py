@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import importlib
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
@@ -40,8 +39,6 @@ def resolve_device(device: str) -> str:
     """The backend behind a device string: "auto" or "cpu", or "reference"."""
     if device in ("auto", "cpu"):
         return "cpu"
-    if device == "reference":  # it registers itself
-        importlib.import_module("fastconv.reference")
     if device in _INTERPRETERS:
         return device
     known = ", ".join(["auto", "cpu", *_INTERPRETERS])

@@ -3,6 +3,7 @@
 Names and arguments are those of `keras.ops` where Keras has the operation.
 """
 
+from fastconv import reference as _reference  # noqa: F401  (it registers its device)
 from fastconv.ops.activation import (
     elu,
     gaussian,
