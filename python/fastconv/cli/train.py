@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import math
 import time
 from argparse import Namespace
-from collections.abc import Callable
 from typing import Any
 
 from fastconv import callbacks, datasets, optimizers, random
@@ -80,9 +78,10 @@ def _fit(
         validation = (x[held], y[held])
         x, y = x[kept], y[kept]
     batches = ShiftedBatches(x, y, args.batch_size, args.shift, inputs.black)
+    steps = max(1, args.epochs * len(batches))
     model.compile(
         optimizer=optimizers.SGD(
-            _cosine(args.lr, args.epochs * len(batches)),
+            optimizers.schedules.CosineDecay(args.lr, steps),
             momentum=args.momentum,
             weight_decay=args.weight_decay or None,
         ),
@@ -96,19 +95,6 @@ def _fit(
         batches, epochs=args.epochs, validation_data=validation, callbacks=[log, record]
     )
     return dict(history.history)
-
-
-def _cosine(start: float, steps: int) -> Callable[[int], float]:
-    """A learning rate that falls from ``start`` to 0 as half a cosine wave.
-
-    Loshchilov and Hutter, "SGDR: stochastic gradient descent with warm restarts",
-    ICLR 2017, section 3.
-    """
-
-    def rate(step: int) -> float:
-        return start * 0.5 * (1 + math.cos(math.pi * min(step / max(1, steps), 1.0)))
-
-    return rate
 
 
 class _Record(callbacks.Callback):
