@@ -169,6 +169,7 @@ class History(Callback):
     ----------
     history: name -> list of values, one an epoch.
     epoch: the epochs' numbers.
+    findings: what the checks before the first epoch found (``check``, ``message``).
 
     >>> import fastconv as fc
     >>> history = fc.callbacks.History()
@@ -180,6 +181,7 @@ class History(Callback):
     def __init__(self) -> None:
         self.history: dict[str, list[Any]] = {}
         self.epoch: list[int] = []
+        self.findings: list[Any] = []
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Adds the logs."""

@@ -6,8 +6,10 @@ import logging
 from collections.abc import Collection
 from typing import Any
 
+from fastconv import config
 from fastconv.callbacks import CallbackList, History
 from fastconv.errors import ArgumentError
+from fastconv.training import sanity
 from fastconv.training.feeding import Epochs, class_weights
 from fastconv.training.interrupt import Interrupt
 from fastconv.training.progress import Progress
@@ -25,12 +27,14 @@ class Fit:
         validation: Epochs | None,
         class_weight: Any = None,
         validation_freq: Any = 1,
+        check: bool | None = None,
     ) -> None:
         self.model = model
         self.data = data
         self.validation = validation
         self.validation_freq = _frequency(validation_freq)
         self.weigh = class_weights(class_weight)
+        self.check = config.sanity() if check is None else check
         self.interrupt = Interrupt()
 
     def run(self, first: int, last: int, verbose: Any, callbacks: Any) -> History:
@@ -50,6 +54,10 @@ class Fit:
         self.model.stop_training = False
         self.model.warn_of_frozen()
         self.data.begin(max(first, self.model.epochs_seen))
+        fresh = first == self.model.epochs_seen == self.model.optimizer.iterations == 0
+        if self.check and fresh and last > 0:
+            history.findings = sanity.check(self.model, self.data, self.validation)
+            sanity.report(history.findings)
         self.hooks.call("on_train_begin")
         with self.interrupt:
             logs = self._epochs(first, last, verbose, history)

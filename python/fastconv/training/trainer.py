@@ -307,6 +307,8 @@ class Trainer:
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: Any = 1,
+        *,
+        sanity: bool | None = None,
     ) -> History:
         """Trains the model.
 
@@ -329,6 +331,9 @@ class Trainer:
         steps_per_epoch: steps of an epoch; default all batches.
         validation_steps, validation_batch_size: the same for validation.
         validation_freq: validate every so many epochs, or a list of epochs (from 1).
+        sanity: whether data, loss and model are checked before the first epoch of a
+            fresh model (`training.sanity.check`), with warnings in the log; default
+            yes, unless the environment says ``FASTCONV_SANITY=0``.
 
         Returns
         -------
@@ -365,7 +370,8 @@ class Trainer:
         data = feed(x, y, sample_weight, batch_size, shuffle, seed)
         fit = Fit(
             self, Epochs(data, steps_per_epoch), validation, class_weight,
-        validation_freq )  # fmt: skip
+            validation_freq, sanity,
+        )  # fmt: skip
         return fit.run(initial_epoch, epochs, verbose, callbacks or [])
 
     def fit_generator(self, generator: Any, *args: Any, **kwargs: Any) -> History:
