@@ -170,6 +170,7 @@ class History(Callback):
     history: name -> list of values, one an epoch.
     epoch: the epochs' numbers.
     findings: what the checks before the first epoch found (``check``, ``message``).
+    overfitting: None, or when it began (``since``) and was ``seen``, epochs from 1.
 
     >>> import fastconv as fc
     >>> history = fc.callbacks.History()
@@ -182,6 +183,7 @@ class History(Callback):
         self.history: dict[str, list[Any]] = {}
         self.epoch: list[int] = []
         self.findings: list[Any] = []
+        self.overfitting: Any = None
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Adds the logs."""

@@ -120,6 +120,11 @@ class Optimizer:
     def learning_rate(self, value: float | Schedule) -> None:
         self._follow("learning_rate", value)
 
+    @property
+    def rate_source(self) -> float | Schedule:
+        """What was assigned as learning rate: a number, or a function of the step."""
+        return self._schedules.get("learning_rate", self.learning_rate)
+
     def _follow(self, what: str, value: Any) -> None:
         """Keeps a number, or the function of the step that gives it."""
         self._schedules.pop(what, None)

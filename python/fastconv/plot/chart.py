@@ -27,11 +27,16 @@ _STYLE = """
     .axis { stroke: #8b949e; stroke-opacity: 0.8 }
     .train { stroke: #2f81f7; stroke-width: 2 }
     .val { stroke: #e8710a; stroke-width: 2 }
+    .mark { stroke: #c93c37; stroke-width: 1.5; stroke-dasharray: 4 4 }
     .train-dot { fill: #2f81f7 } .val-dot { fill: #e8710a }
 """
 
 
-def training_chart(history: Mapping[str, Sequence[float]], title: str = "") -> str:
+def training_chart(
+    history: Mapping[str, Sequence[float]],
+    title: str = "",
+    overfitting: int | None = None,
+) -> str:
     """The text of an SVG picture of ``History.history``.
 
     Two panels: the loss, and the first metric (the accuracy, as a rule), each of the
@@ -42,6 +47,7 @@ def training_chart(history: Mapping[str, Sequence[float]], title: str = "") -> s
     ----------
     history: values of each epoch by name, ``val_`` before those of validation.
     title: a line above the panels.
+    overfitting: the epoch, from 1, since when it is seen; it is marked in all panels.
 
     Raises
     ------
@@ -55,10 +61,11 @@ def training_chart(history: Mapping[str, Sequence[float]], title: str = "") -> s
     if "loss" not in names or not len(history["loss"]):
         raise DataError("chart: expected a history with the loss of one epoch or more")
     metrics = [name for name in names if name != "loss"]
-    parts = [_head(title), _panel(history, "loss", _LEFTS[0])]
+    parts = [_head(title), _panel(history, "loss", _LEFTS[0], overfitting)]
     if metrics:
         accuracies = [name for name in metrics if "acc" in name]
-        parts.append(_panel(history, (accuracies or metrics)[0], _LEFTS[1]))
+        name = (accuracies or metrics)[0]
+        parts.append(_panel(history, name, _LEFTS[1], overfitting))
     width = _WIDTH if metrics else _WIDTH // 2
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {_HEIGHT}" '
@@ -73,7 +80,9 @@ def _head(title: str) -> str:
     return f"<title>{text}</title>\n<style>{_STYLE}</style>\n{shown}"
 
 
-def _panel(history: Mapping[str, Sequence[float]], name: str, left: int) -> str:
+def _panel(
+    history: Mapping[str, Sequence[float]], name: str, left: int, mark: int | None
+) -> str:
     lines = {
         kind: (label, [float(v) for v in history[prefix + name]])
         for prefix, label, kind in _SERIES
@@ -84,6 +93,7 @@ def _panel(history: Mapping[str, Sequence[float]], name: str, left: int) -> str:
     epochs = max(len(line) for _, line in lines.values())
     heading = _text(0, -18, escape(_short(name)), "name")
     parts = [heading, _legend(lines), _grid(y, epochs)]
+    parts += [_mark(_x(mark, epochs), f"over-fitting since {mark}")] if mark else []
     parts += [_line(kind, line, y, epochs) for kind, (_, line) in lines.items()]
     return f'<g transform="translate({left} {_TOP})">\n' + "\n".join(parts) + "\n</g>"
 
@@ -145,6 +155,13 @@ def _line(kind: str, values: list[float], y: Axis, epochs: int) -> str:
     x, height = commands[-1][1:].split()
     dot = f'<circle class="{kind}-dot" cx="{x}" cy="{height}" r="3.5"/>'
     return f'<path class="{kind}" d="{"".join(commands)}"/>\n{dot}'
+
+
+def _mark(x: float, text: str) -> str:
+    """An upright dashed line, with words on the side that has more room."""
+    left = x < _PANEL_W / 2
+    label = _text(x + (6 if left else -6), 12, text, anchor="start" if left else "end")
+    return f"{_rule('mark', (x, 0), (x, _PANEL_H))}\n{label}"
 
 
 def _x(epoch: int, epochs: int) -> float:

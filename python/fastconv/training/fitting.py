@@ -12,6 +12,7 @@ from fastconv.errors import ArgumentError
 from fastconv.training import sanity
 from fastconv.training.feeding import Epochs, class_weights
 from fastconv.training.interrupt import Interrupt
+from fastconv.training.overfitting import OverfittingWatch
 from fastconv.training.progress import Progress
 
 logger = logging.getLogger("fastconv")
@@ -48,6 +49,7 @@ class Fit:
             next((c for c in callbacks if isinstance(c, History)), None) or History()
         )
         others = [c for c in callbacks if c is not history]
+        others += [OverfittingWatch()] * (self.validation is not None)
         params = {"epochs": last, "steps": self.data.length, "verbose": verbose}
         self.hooks = CallbackList([*others, history], self.model, **params)
         self.model.history = history
