@@ -7,10 +7,11 @@ rate, momentum) is a variable that the plan reads, so that assigning it costs no
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -153,6 +154,26 @@ class Optimizer:
     def after_step(self) -> None:
         """Counts the step."""
         self.iterations += 1
+
+    @contextlib.contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """After the with block slots, scalars, schedules and step are as before it.
+
+        A slot that is made inside has its first values then.
+        """
+        made = [v for known in self._slots.values() for v in known.values()]
+        values = {v: v.numpy() for v in (self.hyper, *made)}
+        steps = self.iterations
+        schedules, numbers = dict(self._schedules), dict(self._numbers)
+        try:
+            yield
+        finally:
+            self.iterations = steps
+            self._schedules, self._numbers = schedules, numbers
+            for known in self._slots.values():
+                for slot in known.values():
+                    slot.value[...] = values.get(slot, self.slot_start)
+            self.hyper.value[...] = values[self.hyper]
 
     # The update -----------------------------------------------------------------------
 
