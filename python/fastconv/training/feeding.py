@@ -73,6 +73,10 @@ class Epochs:
         """Makes ``epoch`` the first one: of the order of samples, too."""
         self._pass = epoch
 
+    def shorten(self, steps: int) -> None:
+        """Makes an epoch have ``steps`` batches at most."""
+        self.steps = steps if self.length is None else min(steps, self.length)
+
     def peek(self, count: int) -> Batch:
         """Up to ``count`` samples before the first epoch, which still has them.
 
