@@ -225,6 +225,18 @@ def test_the_rate_is_handed_back_after_an_error():
     assert model.optimizer.rate_source == 0.1
 
 
+def test_a_model_saved_meanwhile_has_the_rate_of_its_owner(tmp_path, caplog):
+    schedule = fc.optimizers.schedules.ExponentialDecay(0.1, 10, 0.9)
+    for source in (schedule, 0.1):
+        model = classifier(source)
+        save = ModelCheckpoint(tmp_path / "model.safetensors")
+        model.fit(X, Y, time_limit=TimedRates((0.1, 0.05, 0.01)), callbacks=[save])
+        loaded = fc.load_model(tmp_path / "model.safetensors").optimizer
+        assert loaded.iterations == 3
+        assert loaded.get_config() == model.optimizer.get_config()
+    assert "schedule" not in caplog.text
+
+
 def test_two_that_set_the_rate(monkeypatch, caplog):
     model = classifier()
     Clock(monkeypatch, model)

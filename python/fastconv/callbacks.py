@@ -173,6 +173,7 @@ class History(Callback):
     epoch: the epochs' numbers.
     findings: what the checks before the first epoch found (``check``, ``message``).
     overfitting: None, or when it began (``since``) and was ``seen``, epochs from 1.
+    interrupted: whether Ctrl-C ended the training.
     time_limit: after `fit` with a time limit, what repeats it as ``time_limit``.
 
     >>> import fastconv as fc
@@ -186,6 +187,7 @@ class History(Callback):
         self.history: dict[str, list[Any]] = {}
         self.epoch: list[int] = []
         self.findings: list[Any] = []
+        self.interrupted = False
         self.overfitting: Any = None
         self.time_limit: Any = None
 

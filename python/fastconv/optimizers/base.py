@@ -273,10 +273,12 @@ class Optimizer:
 
     def _saved(self, what: str) -> Any:
         """A number or the config of its schedule."""
-        schedule = self._schedules.get(what)
+        schedule = own_schedule(self._schedules.get(what))
         if isinstance(schedule, schedules.LearningRateSchedule):
             return schedules.serialize(schedule)
-        return self._numbers[what]
+        if schedule is None or callable(schedule):
+            return self._numbers[what]
+        return schedule
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Optimizer:
@@ -285,6 +287,11 @@ class Optimizer:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} learning_rate={self.learning_rate:g}>"
+
+
+def own_schedule(schedule: Any) -> Any:
+    """What the user gave, if ``schedule`` drives the rate for a while by its source."""
+    return getattr(schedule, "source", schedule)
 
 
 def check_number(what: str, value: Any, below: float = math.inf) -> float:

@@ -83,6 +83,7 @@ class Fit:
         driving = self.limit.driving(self.model.optimizer) if self.limit else None
         with self.interrupt, driving or contextlib.nullcontext():
             logs = self._epochs(first, epochs, verbose, history)
+        history.interrupted = self.interrupt.requested
         self.hooks.call("on_train_end", logs)
         return history
 

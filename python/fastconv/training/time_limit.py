@@ -85,6 +85,7 @@ class TimeLimit(Callback):
             self._rates[done:] = [value]
             return value
 
+        vars(rate)["source"] = source  # what a model holds that is saved meanwhile
         optimizer.learning_rate = rate
         try:
             yield
