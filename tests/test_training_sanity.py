@@ -227,6 +227,26 @@ def test_rows_that_differ_in_one_value_are_no_duplicates():
     assert duplicates.faults(wide, wide[:, :9]) == []
 
 
+def test_comparing_is_bounded(tmp_path, monkeypatch):
+    wide = RNG.standard_normal((50, 200)).astype(np.float32)
+    monkeypatch.setattr(duplicates, "VALUES", 200 * 9)
+    assert "10 of 10" in duplicates.faults(wide, wide)[0].message
+    np.save(tmp_path / "x.npy", wide)
+    mapped = np.load(tmp_path / "x.npy", mmap_mode="r")
+    assert len(duplicates._marks([mapped])) == 200 * 9 // 800
+    turned = np.moveaxis(wide.reshape(50, 2, 100), 1, -1)  # not contiguous
+    assert len(duplicates.faults(turned, np.ascontiguousarray(turned)[40:])) == 1
+    blank = np.zeros((50, 3), np.float32)
+    assert "50 of 50" in duplicates.faults(blank, blank)[0].message
+    numbers = np.arange(20.0)
+    assert "20 of 20" in duplicates.faults(numbers, numbers)[0].message
+    monkeypatch.setattr(sanity, "BYTES", 24 * 10)
+    rows = []
+    monkeypatch.setattr(sanity.inputs, "faults", lambda x: rows.append(len(x)) or [])
+    looked(classifier(), X, Y)
+    assert rows == [10]
+
+
 def test_initial_loss():
     big = fc.initializers.RandomNormal(stddev=30.0)
     found = looked(classifier(Dense(8, kernel_initializer=big)), X, Y)["loss"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from fastconv.data import tree
 from fastconv.training.feeding import Epochs
 from fastconv.training.sanity import duplicates, inputs, targets
 from fastconv.training.sanity.finding import Finding
@@ -13,6 +14,7 @@ from fastconv.training.sanity.probe import Probe
 __all__ = ["Finding", "check"]
 
 SAMPLES = 1024  # looked at, spread over the data; of them 64 go through the model
+BYTES = 1 << 26  # of inputs that are copied for it, unless two samples have more
 logger = logging.getLogger("fastconv")
 
 
@@ -29,7 +31,7 @@ def check(model: Any, data: Epochs, validation: Epochs | None) -> list[Finding]:
 
     No random number is drawn; weights, statistics and optimiser stay as they are.
     """
-    x, y, _ = data.peek(SAMPLES)
+    x, y, _ = data.peek(max(2, min(SAMPLES, BYTES // _row_bytes(data.inputs))))
     if y is None:
         return []
     found = inputs.faults(x)
@@ -61,3 +63,8 @@ def report(found: list[Finding]) -> None:
     """Writes the findings into the log, a warning each."""
     for finding in found:
         logger.warning("sanity: %s", finding.message)
+
+
+def _row_bytes(x: Any) -> int:
+    """Bytes of a sample; 1 for inputs that are not known."""
+    return sum(array[:1].nbytes for _, array in tree.leaves(x, "x")) or 1

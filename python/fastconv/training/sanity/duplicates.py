@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,8 @@ from fastconv.training.sanity.finding import Finding
 
 ROWS = 100_000  # of each side, at most
 COLUMNS = 64  # of each row, for the first comparison
+ALIKE = 8  # training rows with the same 64 values that are compared in full
+VALUES = 1 << 26  # compared in full, or bytes of a file that are read
 
 
 def faults(train: Any, validation: Any) -> list[Finding]:
@@ -24,10 +27,23 @@ def faults(train: Any, validation: Any) -> list[Finding]:
     theirs = [array for _, array in tree.leaves(validation, "x")]
     if [a.shape[1:] for a in ours] != [a.shape[1:] for a in theirs]:
         return []
-    pairs = _equal_rows(ours, theirs)
+    known: dict[bytes, list[int]] = {}
+    for row, mark in enumerate(_marks(ours)):
+        rows = known.setdefault(mark, [])
+        if len(rows) < ALIKE:
+            rows.append(row)
+    pairs, left, seen = [], VALUES, 0
+    for second, mark in enumerate(_marks(theirs)):
+        seen += 1
+        for first in known.get(mark, ()):
+            left -= sum(array[0].size for array in ours)
+            if _equal(ours, first, theirs, second):
+                pairs.append((first, second))
+                break
+        if left < 0:
+            break
     if not pairs:
         return []
-    seen = min(len(theirs[0]), ROWS)
     first, second = pairs[0]
     return [
         Finding(
@@ -39,36 +55,32 @@ def faults(train: Any, validation: Any) -> list[Finding]:
     ]
 
 
-def _equal_rows(
-    ours: list[np.ndarray], theirs: list[np.ndarray]
-) -> list[tuple[int, int]]:
-    """Pairs (row of ours, row of theirs), one for each row of theirs that is found."""
-    known: dict[bytes, list[int]] = {}
-    for row, mark in enumerate(_marks(ours)):
-        known.setdefault(mark, []).append(row)
-    wanted = [(row, mark) for row, mark in enumerate(_marks(theirs)) if mark in known]
-    rows = {i for _, mark in wanted for i in known[mark]}
-    full: dict[bytes, int] = {}
-    for i in sorted(rows, reverse=True):
-        full[_bytes(ours, i)] = i
-    pairs = []
-    for row, _ in wanted:
-        same = full.get(_bytes(theirs, row))
-        if same is not None:
-            pairs.append((same, row))
-    return pairs
-
-
 def _marks(arrays: list[np.ndarray]) -> list[bytes]:
     """A few values of each row, as bytes."""
     parts = []
+    rows = min(ROWS, *(_readable(array) for array in arrays))
     for array in arrays:
-        flat = array[:ROWS].reshape(min(len(array), ROWS), -1)
-        step = max(1, flat.shape[1] // COLUMNS)
-        parts.append(np.ascontiguousarray(flat[:, step // 2 :: step], np.float32))
+        size = math.prod(array.shape[1:])
+        columns = np.linspace(0, size - 1, min(size, COLUMNS)).astype(np.intp)
+        where: Any = (slice(rows),)
+        if array.ndim > 1:
+            where += np.unravel_index(columns, array.shape[1:])
+        values = array[where].reshape(min(rows, len(array)), -1)
+        parts.append(np.ascontiguousarray(values, np.float32))
     return [b"".join(part[row].tobytes() for part in parts)
             for row in range(len(parts[0]))]  # fmt: skip
 
 
-def _bytes(arrays: list[np.ndarray], row: int) -> bytes:
-    return b"".join(np.asarray(array[row], np.float32).tobytes() for array in arrays)
+def _readable(array: np.ndarray) -> int:
+    """Rows that may be read: of an array in a file, so many bytes."""
+    if not isinstance(array, np.memmap):
+        return ROWS
+    return int(VALUES // max(1, array[:1].nbytes))
+
+
+def _equal(
+    ours: list[np.ndarray], first: int, theirs: list[np.ndarray], second: int
+) -> bool:
+    return all(
+        np.array_equal(a[first], b[second]) for a, b in zip(ours, theirs, strict=True)
+    )
