@@ -105,8 +105,8 @@ class RateFinder:
         >>> model = fc.Sequential([fc.Input((1,)), fc.layers.Dense(1)])
         >>> model.compile(fc.optimizers.SGD(), loss="mse")
         >>> x = np.linspace(-1, 1, 64)[:, None]
-        >>> sweep = model.lr_find(x, 3 * x, end=10.0)
-        >>> bool(1e-3 < sweep.suggestion < 1)
+        >>> sweep = model.lr_find(x, 3 * x)
+        >>> 1e-7 <= sweep.suggestion < sweep.minimum <= 1.0
         True
         """
         model: Any = self
