@@ -307,6 +307,7 @@ class Trainer:
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: Any = 1,
+        resume: Any = None,
     ) -> History:
         """Trains the model.
 
@@ -329,6 +330,13 @@ class Trainer:
         steps_per_epoch: steps of an epoch; default all batches.
         validation_steps, validation_batch_size: the same for validation.
         validation_freq: validate every so many epochs, or a list of epochs (from 1).
+        resume: a folder. Checkpoints of the training are written there, for less than
+            1 % of its time; where there is one, the training goes on from it. A process
+            that is killed at any moment, and started again, ends with the same bytes as
+            one that is not: weights, optimizer, random numbers, order of the samples,
+            metrics, history, and the state of callbacks. Data of your own must give the
+            same batches again. It is `callbacks.BackupAndRestore` with
+            ``save_freq="auto"``, two checkpoints, and none deleted.
 
         Returns
         -------
@@ -339,7 +347,9 @@ class Trainer:
         ------
         ArgumentError before `compile`, or for arguments that do not fit; ShapeError for
         data that do not fit the model; DataError for no samples, NaN, labels out of
-        range; OutOfMemoryError if the plan does not fit into memory.
+        range; OutOfMemoryError if the plan does not fit into memory. With ``resume``,
+        ArgumentError for another model, optimizer or data than before; FormatError if
+        both checkpoints are damaged; OSError if one cannot be written.
 
         >>> import fastconv as fc
         >>> import numpy as np
@@ -366,7 +376,7 @@ class Trainer:
         fit = Fit(
             self, Epochs(data, steps_per_epoch), validation, class_weight,
         validation_freq )  # fmt: skip
-        return fit.run(initial_epoch, epochs, verbose, callbacks or [])
+        return fit.run(initial_epoch, epochs, verbose, callbacks or [], resume)
 
     def fit_generator(self, generator: Any, *args: Any, **kwargs: Any) -> History:
         """Keras 1's name of `fit` for iterables of batches."""
