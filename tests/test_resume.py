@@ -107,37 +107,58 @@ def cut_at(hook, count):
 
 
 CHILD = """
-import sys, time
+import os, signal, sys, time
 sys.path.insert(0, sys.argv[1])
 from pathlib import Path
 from test_resume import callbacks, digest, every, fit, network
-folder = Path(sys.argv[2])
-pace = callbacks.LambdaCallback(on_train_batch_end=lambda *_: time.sleep(0.005))
+folder, left, sync = Path(sys.argv[2]), int(sys.argv[3]), os.fsync
+def fsync(file):
+    global left
+    left -= 1
+    if left == 0:
+        os.kill(os.getpid(), signal.SIGKILL)
+    sync(file)
+os.fsync = fsync
+def pace(batch, logs):
+    print("step", flush=True)
+    time.sleep(0.02)
 model = network()
-print("ready", flush=True)
+pace = callbacks.LambdaCallback(on_train_batch_end=pace)
 print(digest(model, folder, fit(model, folder, pace, every(folder))))
 """
 
 
 def test_ten_kills_at_random_moments(tmp_path, whole):
-    command = [sys.executable, "-c", CHILD, str(Path(__file__).parent), str(tmp_path)]
+    """Five at moments of the clock, five inside the writing of a checkpoint."""
+    here = str(Path(__file__).parent)
     moments = random.Random(11)
-    kills, last = 0, ""
-    while kills < 10:
-        child = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    for kill in range(10):
+        syncs = 1 + moments.randrange(12) if kill % 2 else 0
+        child = subprocess.Popen(
+            [sys.executable, "-c", CHILD, here, str(tmp_path), str(syncs)],
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         assert child.stdout is not None
         with child.stdout as lines:
-            assert lines.readline() == "ready\n"
-            time.sleep(moments.uniform(0.0, 0.12))
-            child.send_signal(signal.SIGKILL)
-            last = lines.readline().strip()
-        child.wait()
-        if last:
-            break  # it was done before
-        kills += 1
-    assert kills == 10, "the training was over too soon to be killed ten times"
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
-    assert done.stdout.split()[1] == whole
+            if not syncs:
+                assert lines.readline() == "step\n"
+                time.sleep(moments.uniform(0.0, 0.15))
+                child.send_signal(signal.SIGKILL)
+            said = lines.read().split()
+        assert child.wait() == -signal.SIGKILL
+        assert all(line == "step" for line in said)
+    numbers = [int(p.stem.split("-")[1]) for p in (tmp_path / "run").glob("*.s*")]
+    assert max(numbers) > 4, "the kills came before the training"
+    done = subprocess.run(
+        [sys.executable, "-c", CHILD, here, str(tmp_path), "0"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    said = done.stdout.split()
+    assert len(said) < EPOCHS * STEPS, "it began again"
+    assert said[-1] == whole
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,7 @@
 """Callbacks: what is done between the steps and epochs of training."""
 
 from fastconv.callbacks.averages import SwapEMAWeights
-from fastconv.callbacks.base import HOOKS, Callback, CallbackList
+from fastconv.callbacks.base import Callback, CallbackList
 from fastconv.callbacks.rates import LearningRateScheduler, ReduceLROnPlateau
 from fastconv.callbacks.records import CSVLogger, History, LambdaCallback
 from fastconv.callbacks.saving import BackupAndRestore, ModelCheckpoint
@@ -9,7 +9,6 @@ from fastconv.callbacks.stopping import EarlyStopping, TerminateOnNaN
 from fastconv.callbacks.tensorboard import TensorBoard
 
 __all__ = [
-    "HOOKS",
     "BackupAndRestore",
     "CSVLogger",
     "Callback",

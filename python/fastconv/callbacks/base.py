@@ -63,6 +63,10 @@ class Callback:
         """Called before training."""
         self.model = model
 
+    def _skip(self, hook: str) -> None:
+        """Makes ``hook`` one that this callback does not listen to."""
+        setattr(self, hook, getattr(Callback, hook).__get__(self))
+
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Before an epoch."""
 

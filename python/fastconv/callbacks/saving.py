@@ -62,7 +62,7 @@ class ModelCheckpoint(Monitor):
         if initial_value_threshold is not None:
             self.best = initial_value_threshold
         if save_freq == "epoch":  # then no logs need to be made for each step
-            self.on_train_batch_end = super().on_train_batch_end  # type: ignore[method-assign]
+            self._skip("on_train_batch_end")
 
     def on_epoch_begin(self, epoch: int, logs: Logs | None = None) -> None:
         """Notes the epoch."""

@@ -64,7 +64,7 @@ class TensorBoard(Callback):
         self._writers: dict[str, Any] = {}
         self._begun = (0, 0.0)
         if update_freq == "epoch":  # then no logs need to be made for each step
-            self.on_train_batch_end = super().on_train_batch_end  # type: ignore[method-assign]
+            self._skip("on_train_batch_end")
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Begins new files."""
