@@ -260,6 +260,21 @@ class Optimizer:
 
     # Saving ---------------------------------------------------------------------------
 
+    def numbers(self) -> dict[str, dict[str, float]]:
+        """The numbers in force, apart those that follow a schedule: for `set_numbers`.
+
+        They differ from `get_config` where a callback has changed them.
+        """
+        follow = {what: self._numbers[what] for what in self._schedules}
+        fixed = {w: n for w, n in self._numbers.items() if w not in follow}
+        return {"fixed": fixed, "scheduled": follow}
+
+    def set_numbers(self, numbers: Mapping[str, Mapping[str, float]]) -> None:
+        """Puts back what `numbers` gave; a schedule that was replaced is dropped."""
+        for what, value in numbers["fixed"].items():
+            self._follow(what, value)
+        self._numbers.update(numbers["scheduled"])
+
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments; a plain function as its present value."""
         return {

@@ -145,10 +145,38 @@ class Scores:
             found |= _numbers(name, metric.result())
         return found
 
+    def state(self) -> dict[str, Any] | None:
+        """The sums so far, for `restore`; None if there are none yet."""
+        if self._metrics is None:
+            return None
+        return {
+            "bound": self._bound,
+            "samples": self.samples,
+            "loss": self._loss,
+            "parts": self._parts,
+            "metrics": [_attributes(metric) for _, _, metric, _ in self._metrics],
+        }
+
+    def restore(self, state: dict[str, Any] | None) -> None:
+        """Puts back what `state` gave."""
+        self.reset()
+        if state is None:
+            return
+        names, *kinds = state["bound"]
+        targets, predictions = ([_example(k) for k in kind] for kind in kinds)
+        self._bind(names, targets, predictions)
+        self.samples, self._loss = state["samples"], state["loss"]
+        self._parts = state["parts"]
+        bound = zip(self._metrics or (), state["metrics"], strict=True)
+        for (_, _, metric, _), values in bound:
+            _set_attributes(metric, values)
+
     def _bind(
         self, names: list[str], targets: list[Any], predictions: list[Any]
     ) -> None:
         """Settles which metric is of which output, at the first batch."""
+        kinds = ([_kind(a) for a in part] for part in (targets, predictions))
+        self._bound = [names, *kinds]
         assert self.objective is not None
         several = len(names) > 1
         if several:
@@ -183,6 +211,46 @@ class Scores:
 
         given, weighted = (_map(g, plain) for g in self.given)
         return {"metrics": given, "weighted_metrics": weighted}
+
+
+def _kind(array: Any) -> Any:
+    """Dtype and shape of a sample."""
+    return None if array is None else [array.dtype.name, list(array.shape[1:])]
+
+
+def _example(kind: Any) -> Any:
+    """An array of one sample of a kind."""
+    return None if kind is None else np.zeros((1, *kind[1]), kind[0])
+
+
+def _attributes(metric: Metric) -> dict[str, Any]:
+    """The attributes that can be the state of a metric: numbers, arrays and so on."""
+    found = {}
+    for name, value in vars(metric).items():
+        if isinstance(value, Metric):
+            found[name] = _attributes(value)
+        elif _is_data(value):
+            found[name] = value
+    return found
+
+
+def _set_attributes(metric: Metric, values: dict[str, Any]) -> None:
+    for name, value in values.items():
+        inner = getattr(metric, name, None)
+        if isinstance(inner, Metric):
+            _set_attributes(inner, value)
+        else:
+            setattr(metric, name, value)
+
+
+def _is_data(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and _is_data(v) for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_data, value))
+    if isinstance(value, np.ndarray):
+        return not value.dtype.hasobject
+    return value is None or isinstance(value, bool | int | float | str | np.generic)
 
 
 def _numbers(name: str, result: Any) -> dict[str, float]:

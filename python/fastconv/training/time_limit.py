@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastconv.callbacks import Callback, Logs
+from fastconv.callbacks.base import Callback, Logs
 from fastconv.errors import ArgumentError
 
 logger = logging.getLogger("fastconv")

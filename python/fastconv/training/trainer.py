@@ -311,6 +311,7 @@ class Trainer:
         sanity: bool | None = None,
         time_limit: Any = None,
         fast_dev_run: bool | int = False,
+        resume: Any = None,
     ) -> History:
         """Trains the model.
 
@@ -345,6 +346,13 @@ class Trainer:
         fast_dev_run: True or a number n, for a trial of the code: 1 or n batches of
             training and of validation, one epoch, all callbacks but those that write
             files. The weights do change.
+        resume: a folder. Checkpoints of the training are written there, for less than
+            1 % of its time; where there is one, the training goes on from it. A process
+            that is killed at any moment, and started again, ends with the same bytes as
+            one that is not: weights, optimizer, random numbers, order of the samples,
+            metrics, history, and the state of callbacks. Data of your own must give the
+            same batches again. It is `callbacks.BackupAndRestore` with
+            ``save_freq="auto"``, two checkpoints, and none deleted.
 
         Returns
         -------
@@ -355,7 +363,9 @@ class Trainer:
         ------
         ArgumentError before `compile`, or for arguments that do not fit; ShapeError for
         data that do not fit the model; DataError for no samples, NaN, labels out of
-        range; OutOfMemoryError if the plan does not fit into memory.
+        range; OutOfMemoryError if the plan does not fit into memory. With ``resume``,
+        ArgumentError for another model, optimizer or data than before; FormatError if
+        both checkpoints are damaged; OSError if one cannot be written.
 
         >>> import fastconv as fc
         >>> import numpy as np
@@ -385,7 +395,7 @@ class Trainer:
         )  # fmt: skip
         if fast_dev_run:
             return fit.dev_run(initial_epoch, fast_dev_run, verbose, callbacks or [])
-        return fit.run(initial_epoch, epochs, verbose, callbacks or [])
+        return fit.run(initial_epoch, epochs, verbose, callbacks or [], resume)
 
     def fit_generator(self, generator: Any, *args: Any, **kwargs: Any) -> History:
         """Keras 1's name of `fit` for iterables of batches."""
