@@ -53,6 +53,8 @@ class Fit:
         self.hooks.call("on_train_begin")
         with self.interrupt:
             logs = self._epochs(first, last, verbose, history)
+        if last > first:
+            self.model.optimizer.finalize_variable_values(self.model.trainable_weights)
         self.hooks.call("on_train_end", logs)
         return history
 

@@ -40,10 +40,7 @@ class Plans:
 
     def train(self, x: Any, y: Arrays, w: Arrays) -> Any:
         """One step; gives total loss, its parts, and predictions. Weights change."""
-        optimizer = self.model.optimizer
-        optimizer.before_step()
         result = self._run("train", x, y, w)
-        optimizer.after_step()
         self.model.random_state.value[1] += 1
         return result
 
