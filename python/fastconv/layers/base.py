@@ -15,7 +15,7 @@ from fastconv.errors import ArgumentError, ShapeError
 from fastconv.graph.function import Function
 from fastconv.graph.ir import Tensor, dtype_name
 from fastconv.graph.scope import current_trace, scope, tracing
-from fastconv.graph.trace import Trace
+from fastconv.graph.trace import Trace, as_tensor
 from fastconv.graph.variable import Variable
 from fastconv.layers import budget, context, registry
 from fastconv.layers.arguments import constructor_arguments
@@ -172,6 +172,36 @@ class Layer:
         weight.learning_rate_multiplier = self._rate_multiplier
         self._made.append(weight)
         return weight
+
+    def add_loss(self, loss: Any) -> None:
+        """Adds a scalar, or a list of them, to the loss that training minimises.
+
+        For use in ``call`` and ``train_step``. `Model.compute_loss` adds all of them;
+        a loop of one's own finds them in `losses`.
+
+        >>> import fastconv as fc
+        >>> class Sparse(fc.layers.Layer):
+        ...     def call(self, x):
+        ...         self.add_loss(0.01 * fc.ops.sum(fc.ops.abs(x)))
+        ...         return x
+        >>> layer = Sparse()
+        >>> fc.function(lambda x: (layer(x), layer.losses[0])[1])([[1.0, -2.0]])
+        array(0.03, dtype=float32)
+        """
+        for value in loss if isinstance(loss, list | tuple) else [loss]:
+            tensor = as_tensor(value)
+            if tensor.shape:
+                raise ShapeError(
+                    f"layer {self.name!r}: add_loss expected a scalar, received shape "
+                    f"{tensor.shape}; take fastconv.ops.sum or mean of it"
+                )
+            context.add_loss(self, tensor)
+
+    @property
+    def losses(self) -> list[Tensor]:
+        """What `add_loss` was given in the function that is traced, also inside."""
+        inside = set(self._walk())
+        return [value for layer, value in context.losses() if layer in inside]
 
     def _held(self, kind: type) -> list[Any]:
         """Layers or variables in attributes, also in lists, tuples and dicts."""

@@ -83,14 +83,14 @@ class Fit:
     def _train(self, progress: Progress) -> tuple[dict[str, Any], int]:
         """One epoch; gives its logs and the number of steps done."""
         model, hooks, interrupt = self.model, self.hooks, self.interrupt
-        scores, step = model.scores, 0
+        scores, step = model.counted, 0
         scores.reset()
         begins, ends = (hooks.listens(f"on_train_batch_{e}") for e in ("begin", "end"))
         try:
             for x, y, w in self.data:
                 if begins:
                     hooks.call("on_train_batch_begin", step)
-                model.train_step(x, y, w, self.weigh)
+                model.train_batch(x, y, w, self.weigh)
                 step += 1
                 if ends:
                     hooks.call("on_train_batch_end", step - 1, scores.logs())

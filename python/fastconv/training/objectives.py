@@ -11,6 +11,7 @@ from fastconv.errors import ArgumentError
 from fastconv.graph.ir import Tensor
 from fastconv.losses import Loss
 from fastconv.metrics import Metric
+from fastconv.tree import flatten
 
 
 class Objective:
@@ -46,8 +47,12 @@ class Objective:
         targets: list[Any],
         predictions: list[Tensor],
         sample_weights: list[Any],
+        shares: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
-        """The sum to minimise, and the loss of each output that has one."""
+        """The sum to minimise, and the loss of each output that has one.
+
+        ``shares`` multiplies them, one for each output.
+        """
         if len(predictions) != len(names):
             raise ArgumentError(
                 f"the model gives {len(predictions)} outputs; expected {len(names)}: "
@@ -71,6 +76,7 @@ class Objective:
                     f"output {names[i]!r}: loss {loss.name!r} gives values of shape "
                     f"{part.shape}; training needs a reduction to one number"
                 )
+            part = part if shares is None else part * shares[i]
             parts.append(part)
             part = part if weights[i] == 1.0 else part * weights[i]
             total = part if total is None else total + part
@@ -131,6 +137,13 @@ class Scores:
             weights = sample_weights[output] if weighted else None
             metric.update_state(targets[output], predictions[output], weights)
 
+    @property
+    def metrics(self) -> list[Metric]:
+        """All metrics, without those that wait for the shapes."""
+        if self._metrics is None:
+            return flatten(self.given, Metric)
+        return [metric for _, _, metric, _ in self._metrics]
+
     def logs(self) -> dict[str, float]:
         """The means since the last reset: loss, losses of outputs, metrics.
 
@@ -142,16 +155,15 @@ class Scores:
         for name, part in zip(self._loss_names, self._parts, strict=True):
             found[name] = part / samples
         for _, name, metric, _ in self._metrics or ():
-            found |= _numbers(name, metric.result())
+            found |= numbers(name, metric.result())
         return found
 
     def _bind(
         self, names: list[str], targets: list[Any], predictions: list[Any]
     ) -> None:
         """Settles which metric is of which output, at the first batch."""
-        assert self.objective is not None
         several = len(names) > 1
-        if several:
+        if several and self.objective is not None:
             losses_found, _ = self.objective.of(names)
             pairs = zip(names, losses_found, strict=True)
             self._loss_names = [f"{name}_loss" for name, loss in pairs if loss]
@@ -185,7 +197,7 @@ class Scores:
         return {"metrics": given, "weighted_metrics": weighted}
 
 
-def _numbers(name: str, result: Any) -> dict[str, float]:
+def numbers(name: str, result: Any) -> dict[str, float]:
     """What a metric gives as numbers to log."""
     values = np.asarray(result)
     if values.ndim == 1:

@@ -8,17 +8,13 @@ import numpy as np
 
 from fastconv import _core
 from fastconv.errors import OutOfMemoryError
-from fastconv.graph.autodiff import grad
 from fastconv.graph.function import Function, resolve_device
-from fastconv.graph.ir import Tensor
 from fastconv.graph.lower import Executable
-from fastconv.graph.scope import scope
 from fastconv.layers import context
 from fastconv.training.available import available_bytes
+from fastconv.training.steps import Record, packed
 from fastconv.training.trained import Trained
 from fastconv.tree import flatten
-
-Arrays = list[Any]
 
 
 class Plans:
@@ -38,14 +34,14 @@ class Plans:
         self.trained = Trained(model)
         self._accepted: set[Any] = set()
 
-    def train(self, x: Any, y: Arrays, w: Arrays) -> Any:
-        """One step; gives total loss, its parts, and predictions. Weights change."""
+    def train(self, x: Any, y: Any, w: Any) -> Any:
+        """One step; gives what `Record.result` says. Weights change."""
         result = self._run("train", x, y, w)
         self.model.random_state.value[1] += 1
         return result
 
-    def test(self, x: Any, y: Arrays, w: Arrays) -> Any:
-        """Total loss, its parts, and predictions; nothing changes."""
+    def test(self, x: Any, y: Any, w: Any) -> Any:
+        """What `Record.result` says; nothing changes."""
         return self._run("test", x, y, w)
 
     def predict(self, x: Any) -> Any:
@@ -72,32 +68,22 @@ class Plans:
 
     # What is traced -------------------------------------------------------------------
 
-    def _train(self, x: Any, y: Arrays, w: Arrays) -> Any:
-        model = self.model
-        random = context.randomness(model.random_state)
+    def _train(self, x: Any, y: Any, w: Any) -> Any:
+        random = context.randomness(self.model.random_state)
         with self.trained.in_force(), context.training(True), random:
-            predictions = flatten(model.forward(x), Tensor)
-            with scope("loss"):
-                names = model.output_names
-                total, parts = model.objective.total(names, y, predictions, w)
-            variables = model.trainable_weights
-            gradients = grad(total, variables)
-            with scope("optimizer"):
-                model.optimizer.apply(zip(gradients, variables, strict=True))
-        return total, parts, predictions
+            return self._step(self.model.train_step, x, y, w)
 
-    def _test(self, x: Any, y: Arrays, w: Arrays) -> Any:
-        model = self.model
+    def _test(self, x: Any, y: Any, w: Any) -> Any:
         with context.training(False):
-            predictions = flatten(model.forward(x), Tensor)
-            with scope("loss"):
-                names = model.output_names
-                total, parts = model.objective.total(names, y, predictions, w)
-        return total, parts, predictions
+            return self._step(self.model.test_step, x, y, w)
 
     def _predict(self, x: Any) -> Any:
         with context.training(False):
-            return self.model.forward(x)
+            return self.model.predict_step((self.model.ready(x),))
+
+    def _step(self, step: Any, x: Any, y: Any, w: Any) -> Any:
+        with Record((y, w)) as record:
+            return record.result(step(packed(self.model.ready(x), y, w)))
 
     # Memory ---------------------------------------------------------------------------
 
