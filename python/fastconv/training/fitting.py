@@ -25,12 +25,14 @@ class Fit:
         validation: Epochs | None,
         class_weight: Any = None,
         validation_freq: Any = 1,
+        whole: bool = False,
     ) -> None:
         self.model = model
         self.data = data
         self.validation = validation
         self.validation_freq = _frequency(validation_freq)
         self.weigh = class_weights(class_weight)
+        self.whole = whole
         self.interrupt = Interrupt()
 
     def run(self, first: int, last: int, verbose: Any, callbacks: Any) -> History:
@@ -90,7 +92,7 @@ class Fit:
             for x, y, w in self.data:
                 if begins:
                     hooks.call("on_train_batch_begin", step)
-                model.train_batch(x, y, w, self.weigh)
+                model.train_batch(x, y, w, self.weigh, self.whole)
                 step += 1
                 if ends:
                     hooks.call("on_train_batch_end", step - 1, scores.logs())

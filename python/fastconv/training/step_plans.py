@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -14,6 +15,7 @@ from fastconv.layers import context
 from fastconv.training.available import available_bytes
 from fastconv.training.steps import Record, packed
 from fastconv.training.trained import Trained
+from fastconv.training.whole import Whole
 from fastconv.tree import flatten
 
 
@@ -32,6 +34,7 @@ class Plans:
             )
         }  # fmt: skip
         self.trained = Trained(model)
+        self._whole: Whole | None = None
         self._accepted: set[Any] = set()
 
     def train(self, x: Any, y: Any, w: Any) -> Any:
@@ -39,6 +42,27 @@ class Plans:
         result = self._run("train", x, y, w)
         self.model.random_state.value[1] += 1
         return result
+
+    def train_one(self, x: Any, y: Any, w: Any) -> Iterator[tuple[Any, Any, Any, Any]]:
+        """`train`, in the form of `train_all`."""
+        yield self.train(x, y, w), x, y, w
+
+    def train_all(self, x: Any, y: Any, w: Any) -> Iterator[tuple[Any, Any, Any, Any]]:
+        """One step on all samples, in parts if need be; gives the result of each."""
+        if self._whole is None:
+            try:
+                result = self.train(x, y, w)
+            except OutOfMemoryError as error:
+                if not error.fits:
+                    raise
+                given = self.model, self.device, self.arena, error.fits
+                with self.trained.in_force():
+                    self._whole = Whole(*given)
+            else:
+                yield result, x, y, w
+                return
+        with self.trained.in_force():
+            yield from self._whole.step(x, y, w)
 
     def test(self, x: Any, y: Any, w: Any) -> Any:
         """What `Record.result` says; nothing changes."""
@@ -57,6 +81,7 @@ class Plans:
         for function in self._functions.values():
             function.clear()
         self._accepted.clear()
+        self._whole = None
 
     def _run(self, mode: str, *arguments: Any) -> Any:
         key = (mode, *(a.shape for a in _arrays(arguments)))
@@ -103,8 +128,8 @@ class Plans:
         raise OutOfMemoryError(
             f"model {self.model.name!r}: {mode} with a batch of {batch} needs "
             f"{plan.arena_bytes:,} bytes beside the weights, and {there:,} are "
-            "available; "
-            f"{advice}"
+            f"available; {advice}",
+            fits,
         )
 
     def _largest_batch(self, mode: str, arguments: Any, batch: int, limit: int) -> int:

@@ -213,16 +213,21 @@ class Trainer(Steps):
                 "first"
             )
 
-    def train_batch(self, x: Any, y: Any, w: Any, weigh: Any = None) -> None:
+    def train_batch(
+        self, x: Any, y: Any, w: Any, weigh: Any = None, whole: bool = False
+    ) -> None:
         """One step: the weights change, and its results are counted.
 
-        ``weigh`` is what `feeding.class_weights` gives.
+        weigh: what `feeding.class_weights` gives; whole: the step may be done in parts,
+        if it does not fit into memory.
         """
         plans = self.prepare(x)
         if weigh is not None and y is not None:
             own = weigh(y, len(self.output_names))
             w = own if w is None else own * w
-        self.counted.update(plans.train(x, y, w), x, y, w)
+        steps = plans.train_all if whole else plans.train_one
+        for result, *data in steps(x, y, w):
+            self.counted.update(result, *data)
 
     def test_batch(self, x: Any, y: Any, w: Any) -> None:
         """The results of one batch are counted; nothing else changes."""
@@ -306,7 +311,8 @@ class Trainer(Steps):
         x: an array (samples, ...), a list or dict of them, or any iterable of batches
             (x, y) or (x, y, sample_weight).
         y: targets, for arrays.
-        batch_size: samples in a step; None is 32, "all" takes all samples at once.
+        batch_size: samples in a step; None is 32, "all" takes all samples at once: the
+            exact gradient, summed over parts where one plan does not fit into memory.
         epochs: the number of the last epoch; each sees all samples once.
         verbose: 0 nothing, 1 a bar, 2 one line an epoch, "auto".
         callbacks: a list of `callbacks.Callback`.
@@ -356,7 +362,8 @@ class Trainer(Steps):
         data = feed(x, y, sample_weight, batch_size, shuffle, seed)
         fit = Fit(
             self, Epochs(data, steps_per_epoch), validation, class_weight,
-        validation_freq )  # fmt: skip
+            validation_freq, batch_size == "all",
+        )  # fmt: skip
         return fit.run(initial_epoch, epochs, verbose, callbacks or [])
 
     def fit_generator(self, generator: Any, *args: Any, **kwargs: Any) -> History:
