@@ -10,7 +10,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastconv import initializers
+from fastconv import initializers, mixed_precision
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.graph.function import Function
 from fastconv.graph.ir import Tensor, dtype_name
@@ -87,7 +87,8 @@ class Layer:
     ----------
     name: unique in a model; default the class name in lower case with a number.
     trainable: whether training changes its weights.
-    dtype: of the weights and the computation; default "float32".
+    dtype: of the weights and the computation, or the name of a dtype policy, or a
+        `fastconv.mixed_precision.DTypePolicy`; default the global policy, "float32".
     learning_rate_multiplier: see the attribute of this name; default 1.
 
     >>> import fastconv as fc
@@ -111,7 +112,7 @@ class Layer:
         *,
         name: str | None = None,
         trainable: bool = True,
-        dtype: Any = "float32",
+        dtype: Any = None,
         learning_rate_multiplier: float = 1.0,
         **unknown: Any,
     ) -> None:
@@ -133,7 +134,9 @@ class Layer:
             )
         self._trainable = bool(trainable)
         self._rate_multiplier = float(learning_rate_multiplier)
-        self.dtype = dtype_name(dtype or "float32")
+        policy, dtype = mixed_precision.resolve(dtype)
+        self.dtype = dtype_name(dtype)
+        self.dtype_policy = policy or self.dtype
         self.built = False
 
     # Making weights -------------------------------------------------------------------
@@ -458,6 +461,8 @@ class Layer:
             config["learning_rate_multiplier"] = self._rate_multiplier
         if self.dtype != "float32":
             config["dtype"] = self.dtype
+        elif str(self.dtype_policy) != "float32":
+            config["dtype"] = str(self.dtype_policy)
         return {**config, **constructor_arguments(self, Layer)}
 
     @classmethod
