@@ -8,10 +8,11 @@ The function that is traced tells its optimisers of each run (`Trace.involve`).
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -147,6 +148,11 @@ class Optimizer:
     def learning_rate(self, value: float | Schedule) -> None:
         self._follow("learning_rate", value)
 
+    @property
+    def rate_source(self) -> float | Schedule:
+        """What was assigned as learning rate: a number, or a function of the step."""
+        return self._schedules.get("learning_rate", self.learning_rate)
+
     def _follow(self, what: str, value: Any) -> None:
         """Keeps a number, or the function of the step that gives it."""
         self._schedules.pop(what, None)
@@ -207,6 +213,26 @@ class Optimizer:
     def after_run(self) -> None:
         """Counts the step; traced functions call it after a step."""
         self.calls += 1
+
+    @contextlib.contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """After the with block slots, scalars, schedules and step are as before it.
+
+        A slot that is made inside has its first values then.
+        """
+        made = [v for known in self._slots.values() for v in known.values()]
+        values = {v: v.numpy() for v in made}
+        steps = self.calls
+        schedules, numbers = dict(self._schedules), dict(self._numbers)
+        try:
+            yield
+        finally:
+            self.calls = steps
+            self._schedules, self._numbers = schedules, numbers
+            for name, known in self._slots.items():
+                start = self.slot_start if name in self.slots else 0.0
+                for slot in known.values():
+                    slot.value[...] = values.get(slot, start)
 
     # The update -----------------------------------------------------------------------
 
@@ -401,10 +427,12 @@ class Optimizer:
 
     def _saved(self, what: str) -> Any:
         """A number or the config of its schedule."""
-        schedule = self._schedules.get(what)
+        schedule = own_schedule(self._schedules.get(what))
         if isinstance(schedule, schedules.LearningRateSchedule):
             return schedules.serialize(schedule)
-        return getattr(self, what)
+        if schedule is None or callable(schedule):
+            return getattr(self, what)
+        return schedule
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Optimizer:
@@ -416,6 +444,11 @@ class Optimizer:
 
 
 OLD = ("lr", "decay")  # arguments of Keras 1
+
+
+def own_schedule(schedule: Any) -> Any:
+    """What the user gave, if ``schedule`` drives the rate for a while by its source."""
+    return getattr(schedule, "source", schedule)
 
 
 def check_number(
