@@ -148,7 +148,9 @@ def test_ten_kills_at_random_moments(tmp_path, whole):
             said = lines.read().split()
         assert child.wait() == -signal.SIGKILL
         assert all(line == "step" for line in said)
-    numbers = [int(p.stem.split("-")[1]) for p in (tmp_path / "run").glob("*.safetensors")]
+    numbers = [
+        int(p.stem.split("-")[1]) for p in (tmp_path / "run").glob("*.safetensors")
+    ]
     assert max(numbers) > 4, "the kills came before the training"
     done = subprocess.run(
         [sys.executable, "-c", CHILD, here, str(tmp_path), "0"],

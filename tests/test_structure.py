@@ -131,7 +131,16 @@ def test_graph_is_small():
 
 RANKS = (
     {"_core", "errors", "config", "operators", "tree"},
-    {"machine", "random", "plot", "data", "datasets", "custom_objects", "io"},
+    {
+        "machine",
+        "random",
+        "plot",
+        "data",
+        "datasets",
+        "custom_objects",
+        "io",
+        "mixed_precision",
+    },
     {"graph"},
     {"eager"},
     {"ops", "reference"},

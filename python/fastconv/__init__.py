@@ -20,8 +20,8 @@ from typing import Any
 
 _MODULES = (
     "activations", "callbacks", "custom_objects", "datasets", "errors", "initializers",
-    "layers", "losses", "metrics", "models", "ops", "optimizers", "random",
-    "training", "utils",
+    "layers", "losses", "metrics", "mixed_precision", "models", "ops", "optimizers",
+    "random", "training", "utils",
 )  # fmt: skip
 _NAMES = {
     "Function": "graph.function",

@@ -32,6 +32,11 @@ class SwapEMAWeights(Callback):
 
     kept = ("swapped",)
 
+    def restore(self, state: Logs) -> None:
+        """The weights of a checkpoint are as they were: perhaps the averages."""
+        super().restore(state)
+        self.model.optimizer.averaged = self.swapped
+
     def __init__(self, swap_on_epoch: bool = False) -> None:
         self.swap_on_epoch = swap_on_epoch
         self.swapped = False
@@ -69,19 +74,7 @@ class SwapEMAWeights(Callback):
         """Back to the weights."""
         self._swap(False)
 
-    def on_train_end(self, logs: Logs | None = None) -> None:
-        """The averages that the model ends with are averages from now on, too."""
-        if self.swapped:
-            for weight, average in self.model.optimizer.variables()["ema"].items():
-                average.assign(weight.value)
-            self.swapped = False
-
     def _swap(self, averaged: bool) -> None:
         """Makes the model's weights the averages, or what they were before."""
-        if self.swapped == averaged:
-            return
-        for weight, average in self.model.optimizer.variables()["ema"].items():
-            before = weight.value.copy()
-            weight.assign(average.value)
-            average.assign(before)
+        self.model.optimizer.swap_averages(averaged)
         self.swapped = averaged

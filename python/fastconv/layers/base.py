@@ -10,12 +10,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastconv import initializers
+from fastconv import initializers, mixed_precision
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.graph.function import Function
 from fastconv.graph.ir import Tensor, dtype_name
 from fastconv.graph.scope import current_trace, scope, tracing
-from fastconv.graph.trace import Trace
+from fastconv.graph.trace import Trace, as_tensor
 from fastconv.graph.variable import Variable
 from fastconv.layers import budget, context, registry
 from fastconv.layers.arguments import constructor_arguments
@@ -87,7 +87,9 @@ class Layer:
     ----------
     name: unique in a model; default the class name in lower case with a number.
     trainable: whether training changes its weights.
-    dtype: of the weights and the computation; default "float32".
+    dtype: of the weights and the computation, or the name of a dtype policy, or a
+        `fastconv.mixed_precision.DTypePolicy`; default the global policy, "float32".
+    learning_rate_multiplier: see the attribute of this name; default 1.
 
     >>> import fastconv as fc
     >>> class Scale(fc.layers.Layer):
@@ -110,7 +112,8 @@ class Layer:
         *,
         name: str | None = None,
         trainable: bool = True,
-        dtype: Any = "float32",
+        dtype: Any = None,
+        learning_rate_multiplier: float = 1.0,
         **unknown: Any,
     ) -> None:
         self._listed: list[Layer] = []  # of a model that is a list or graph of layers
@@ -130,7 +133,10 @@ class Layer:
                 f"{', '.join(list(inspect.signature(type(self)).parameters))}"
             )
         self._trainable = bool(trainable)
-        self.dtype = dtype_name(dtype or "float32")
+        self._rate_multiplier = float(learning_rate_multiplier)
+        policy, dtype = mixed_precision.resolve(dtype)
+        self.dtype = dtype_name(dtype)
+        self.dtype_policy = policy or self.dtype
         self.built = False
 
     # Making weights -------------------------------------------------------------------
@@ -166,8 +172,39 @@ class Layer:
         value = initializers.get(initializer)(shape)
         label = f"{self.name}/{name or 'weight'}"
         weight = Variable(value, label, trainable, dtype=dtype)
+        weight.learning_rate_multiplier = self._rate_multiplier
         self._made.append(weight)
         return weight
+
+    def add_loss(self, loss: Any) -> None:
+        """Adds a scalar, or a list of them, to the loss that training minimises.
+
+        For use in ``call`` and ``train_step``. `Model.compute_loss` adds all of them;
+        a loop of one's own finds them in `losses`.
+
+        >>> import fastconv as fc
+        >>> class Sparse(fc.layers.Layer):
+        ...     def call(self, x):
+        ...         self.add_loss(0.01 * fc.ops.sum(fc.ops.abs(x)))
+        ...         return x
+        >>> layer = Sparse()
+        >>> fc.function(lambda x: (layer(x), layer.losses[0])[1])([[1.0, -2.0]])
+        array(0.03, dtype=float32)
+        """
+        for value in loss if isinstance(loss, list | tuple) else [loss]:
+            tensor = as_tensor(value)
+            if tensor.shape:
+                raise ShapeError(
+                    f"layer {self.name!r}: add_loss expected a scalar, received shape "
+                    f"{tensor.shape}; take fastconv.ops.sum or mean of it"
+                )
+            context.add_loss(self, tensor)
+
+    @property
+    def losses(self) -> list[Tensor]:
+        """What `add_loss` was given in the function that is traced, also inside."""
+        inside = set(self._walk())
+        return [value for layer, value in context.losses() if layer in inside]
 
     def _held(self, kind: type) -> list[Any]:
         """Layers or variables in attributes, also in lists, tuples and dicts."""
@@ -209,6 +246,36 @@ class Layer:
         _thaws += 1
         for layer in self._walk():
             layer._trainable = bool(value)
+
+    @property
+    def learning_rate_multiplier(self) -> float:
+        """What optimisers multiply the learning rate with, for the layer's weights.
+
+        Default 1; 0 leaves them as they are. Setting it reaches layers inside, takes
+        effect at the next step, and is saved with the model: for fine-tuning, layers
+        near the input take 0.1, say, and a new head 1.
+
+        >>> import fastconv as fc
+        >>> model = fc.Sequential(
+        ...     [fc.Input((2,)), fc.layers.Dense(3), fc.layers.Dense(1, name="head")])
+        >>> model.layers[0].learning_rate_multiplier = 0.1
+        >>> [w.learning_rate_multiplier for w in model.weights]
+        [0.1, 0.1, 1.0, 1.0]
+        """
+        return self._rate_multiplier
+
+    @learning_rate_multiplier.setter
+    def learning_rate_multiplier(self, value: float) -> None:
+        factor = float(value)
+        if not 0.0 <= factor < float("inf"):
+            raise ArgumentError(
+                f"layer {self.name!r}: expected a learning_rate_multiplier >= 0, "
+                f"received {value!r}"
+            )
+        for layer in self._walk():
+            layer._rate_multiplier = factor
+            for weight in layer._weights:
+                weight.learning_rate_multiplier = factor
 
     @property
     def weights(self) -> list[Variable]:
@@ -390,8 +457,12 @@ class Layer:
         config: dict[str, Any] = {"name": self.name}
         if not self._trainable:
             config["trainable"] = False
+        if self._rate_multiplier != 1.0:
+            config["learning_rate_multiplier"] = self._rate_multiplier
         if self.dtype != "float32":
             config["dtype"] = self.dtype
+        elif str(self.dtype_policy) != "float32":
+            config["dtype"] = str(self.dtype_policy)
         return {**config, **constructor_arguments(self, Layer)}
 
     @classmethod

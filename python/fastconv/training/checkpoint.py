@@ -90,7 +90,7 @@ def _compile_config(model: Any) -> dict[str, Any] | None:
         **objective,
         **model.scores.get_config(),
         "optimizer": optimizers.serialize(model.optimizer),
-        "iterations": model.optimizer.iterations,
+        "iterations": model.optimizer.calls,
     }
 
 
@@ -208,7 +208,7 @@ def _compile(model: Any, config: Any, source: str) -> None:
             metrics=config.get("metrics"),
             weighted_metrics=config.get("weighted_metrics"),
         )
-        model.optimizer.iterations = int(config["iterations"])
+        model.optimizer.calls = int(config["iterations"])
     except (FastconvError, TypeError, KeyError, ValueError, AttributeError) as error:
         raise FormatError(
             f"{source}: its optimizer, loss or metrics cannot be made: {error}; pass "

@@ -34,6 +34,7 @@ class Fit:
         validation_freq: Any = 1,
         check: bool | None = None,
         time_limit: Any = None,
+        whole: bool = False,
     ) -> None:
         self.model = model
         self.data = data
@@ -41,6 +42,7 @@ class Fit:
         self.validation_freq = _frequency(validation_freq)
         self.class_weight = class_weight
         self.weigh = class_weights(class_weight)
+        self.whole = whole
         self.check = config.sanity() if check is None else check
         steps = 0 if validation is None else validation.length or 0
         self.limit = None if time_limit is None else TimeLimit(time_limit, steps)
@@ -90,10 +92,13 @@ class Fit:
         self.model.stop_training = False
         self.model.warn_of_frozen()
         self.data.begin(max(first, self.model.epochs_seen))
+        begun = first
         first, step = self._begin(first, last, backup)
         driving = self.limit.driving(self.model.optimizer) if self.limit else None
         with self.interrupt, driving or contextlib.nullcontext():
             logs = self._epochs(first, step, epochs, verbose, history)
+        if last > begun:
+            self.model.optimizer.finalize_variable_values(self.model.trainable_weights)
         history.interrupted = self.interrupt.requested
         self.hooks.call("on_train_end", logs)
         if self.keeper is not None:
@@ -125,7 +130,8 @@ class Fit:
         """Says what looks wrong, before the first epoch of a fresh model."""
         model = self.model
         fresh = first == model.epochs_seen == model.optimizer.iterations == 0
-        if self.check and fresh and last > 0:
+        known = model.has_call and model.objective is not None
+        if self.check and fresh and known and last > 0:
             model.history.findings = sanity.check(model, self.data, self.validation)
             sanity.report(model.history.findings)
 
@@ -193,7 +199,7 @@ class Fit:
     ) -> tuple[dict[str, Any], int]:
         """One epoch from ``step``; gives its logs and the number of steps done."""
         model, hooks, interrupt = self.model, self.hooks, self.interrupt
-        keeper, scores = self.keeper, model.scores
+        keeper, scores = self.keeper, model.counted
         if not step:
             scores.reset()
         begins, ends = (hooks.listens(f"on_train_batch_{e}") for e in ("begin", "end"))
@@ -201,7 +207,7 @@ class Fit:
             for x, y, w in self.data:
                 if begins:
                     hooks.call("on_train_batch_begin", step)
-                model.train_step(x, y, w, self.weigh)
+                model.train_batch(x, y, w, self.weigh, self.whole)
                 step += 1
                 if ends:
                     hooks.call("on_train_batch_end", step - 1, scores.logs())

@@ -45,7 +45,8 @@ def plan(model: Any, batch_size: int, training: bool) -> Executable:
         shape = spec.shape[:-1] if loss is not None and loss.sparse else spec.shape
         dtype = "int64" if loss is not None and loss.sparse else "float32"
         targets.append(None if loss is None else _zeros(shape, dtype, batch_size))
-    return plans.executable("train", x, targets, [None] * len(targets))
+    y = targets if len(targets) > 1 else targets[0]
+    return plans.executable("train", x, y, None)
 
 
 def memory(model: Any, batch_size: int, training: bool) -> dict[str, int]:

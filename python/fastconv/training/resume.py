@@ -132,9 +132,9 @@ class Keeper:
             "steps": self._steps,
             "epochs_seen": model.epochs_seen,
             "stop_training": model.stop_training,
-            "iterations": optimizer.iterations,
+            "iterations": optimizer.calls,
             "numbers": optimizer.numbers(),
-            "scores": model.scores.state() if step else None,
+            "scores": model.counted.state() if step else None,
         }
 
     # Back -----------------------------------------------------------------------------
@@ -165,9 +165,9 @@ class Keeper:
         assign(model.random_state, arrays[RANDOM_STATE], source, RANDOM_STATE)
         model.epochs_seen = state["epochs_seen"]
         model.stop_training = state["stop_training"]
-        model.optimizer.iterations = state["iterations"]
+        model.optimizer.calls = state["iterations"]
         model.optimizer.set_numbers(state["numbers"])
-        model.scores.restore(state["scores"])
+        model.counted.restore(state["scores"])
         self._steps, self._saved = state["steps"], (state["epoch"], state["step"])
         logger.info(
             "training goes on from %s, in epoch %d after step %d",

@@ -19,18 +19,18 @@ from fastconv.layers import context
 from fastconv.layers.base import KerasTensor
 from fastconv.layers.compat import deprecated, renamed
 from fastconv.training import auto_batch, plan_report, summary
-from fastconv.training.call_graph import align
 from fastconv.training.feeding import Epochs, class_weights, feed, narrow
 from fastconv.training.fitting import Fit
 from fastconv.training.objectives import Objective, Scores
 from fastconv.training.progress import Progress, resolve
 from fastconv.training.step_plans import Plans
+from fastconv.training.steps import Counted, Steps
 from fastconv.tree import flatten, map_structure
 
 logger = logging.getLogger("fastconv")
 
 
-class Trainer:
+class Trainer(Steps):
     """The part of `Model` that trains, evaluates and predicts."""
 
     if TYPE_CHECKING:  # what the other parts of Model bring
@@ -40,6 +40,10 @@ class Trainer:
         build_for: Any
         gather: Any
         dtype: str
+
+        @property
+        def has_call(self) -> bool:
+            """Whether there is more than a `train_step`."""
 
         @property
         def described(self) -> bool:
@@ -108,7 +112,11 @@ class Trainer:
         self.optimizer = optimizers.get(optimizer)
         self.objective = None if loss is None else Objective(loss, loss_weights)
         self.scores = Scores(self.objective, metrics, weighted_metrics)
-        self._test_scores = Scores(self.objective, metrics, weighted_metrics)
+        tested = Scores(self.objective, metrics, weighted_metrics)
+        self.counted, self._test_counted = (
+            Counted(self, self.scores),
+            Counted(self, tested),
+        )
         self._plans = Plans(self, device)
         self._prepared = False
         if self.described and self.objective is not None:
@@ -164,7 +172,7 @@ class Trainer:
             self._plans.clear()
         if self.scores is not None:
             self.scores.unbind()
-            self._test_scores.unbind()
+            self._test_counted.scores.unbind()
 
     # Data -----------------------------------------------------------------------------
 
@@ -173,7 +181,7 @@ class Trainer:
         if self._prepared:
             assert self._plans is not None
             return self._plans
-        if not self.described:
+        if not self.described and self.has_call:
             self.build_for(tree.tree_map(self._spec, x, "x"))
         if self._plans is None:
             self._plans = Plans(self, "auto")
@@ -185,57 +193,52 @@ class Trainer:
         return KerasTensor((None, *array.shape[1:]), self.dtype, name)
 
     def pack(self, x: Any, y: Any, w: Any) -> tuple[Any, list[Any], list[Any]]:
-        """One batch as plans take it: lists in the order of inputs and outputs."""
-        names = self.output_names
+        """One batch with targets and weights in the order of the outputs."""
         if y is None:
             raise ArgumentError(f"model {self.name!r}: expected targets y beside x")
-        if len(names) == 1 and isinstance(y, np.ndarray):
-            targets, weights = [y], [w]
-        else:
-            targets = align(y, names, "y")
-            given = w if isinstance(w, list | tuple | dict) else [w] * len(names)
-            weights = align(given, names, "sample_weight")
-        return x, targets, weights
+        return x, *self.aligned(y, w)
 
     def forward(self, x: Any) -> Any:
         """The outputs for tensors, inside a traced function; without a label."""
         call = self.call
-        if self._graph is None:
-            x = map_structure(x, _is_tensor, self._cast)
         if "training" in inspect.signature(call).parameters:
             return call(x, training=context.is_training())
         return call(x)
+
+    def ready(self, x: Any) -> Any:
+        """The tensors of data in the dtype that a class of the user expects."""
+        return x if self._graph else map_structure(x, _is_tensor, self._cast)
 
     def _cast(self, tensor: Tensor) -> Tensor:
         return tensor if tensor.dtype == self.dtype else ops.cast(tensor, self.dtype)
 
     def _need_loss(self) -> None:
-        if self.objective is None:
+        if self.optimizer is None:
             raise ArgumentError(
                 f"model {self.name!r} has no loss yet: call compile(optimizer, loss) "
                 "first"
             )
 
-    def train_step(self, x: Any, y: Any, w: Any, weigh: Any = None) -> None:
-        """One step: the weights change, and the scores take in its results.
+    def train_batch(
+        self, x: Any, y: Any, w: Any, weigh: Any = None, whole: bool = False
+    ) -> None:
+        """One step: the weights change, and its results are counted.
 
-        ``weigh`` is what `feeding.class_weights` gives.
+        weigh: what `feeding.class_weights` gives; whole: the step may be done in parts,
+        if it does not fit into memory.
         """
         plans = self.prepare(x)
         if weigh is not None and y is not None:
             own = weigh(y, len(self.output_names))
             w = own if w is None else own * w
-        packed = self.pack(x, y, w)
-        result = plans.train(*packed)
-        assert self.scores is not None
-        self.scores.update(self.output_names, result, *packed[1:])
+        steps = plans.train_all if whole else plans.train_one
+        for result, *data in steps(x, y, w):
+            self.counted.update(result, *data)
 
-    def test_step(self, x: Any, y: Any, w: Any) -> None:
-        """The test scores take in the results of one batch; nothing else changes."""
+    def test_batch(self, x: Any, y: Any, w: Any) -> None:
+        """The results of one batch are counted; nothing else changes."""
         plans = self.prepare(x)
-        packed = self.pack(x, y, w)
-        result = plans.test(*packed)
-        self._test_scores.update(self.output_names, result, *packed[1:])
+        self._test_counted.update(plans.test(x, y, w), x, y, w)
 
     def warn_of_frozen(self) -> None:
         """Says, once, that ``trainable`` was changed since `compile`."""
@@ -261,11 +264,10 @@ class Trainer:
         """
         self._need_loss()
         x, y, w = _on_batch(x, y, sample_weight)
-        assert self.scores is not None
         self.warn_of_frozen()
-        self.scores.reset()
-        self.train_step(x, y, w, class_weights(class_weight))
-        return _flat(self.scores.logs(), return_dict)
+        self.counted.reset()
+        self.train_batch(x, y, w, class_weights(class_weight))
+        return _flat(self.counted.logs(), return_dict)
 
     def test_on_batch(
         self,
@@ -277,9 +279,9 @@ class Trainer:
         """Loss and metrics of one batch; as `train_on_batch`, but nothing changes."""
         self._need_loss()
         x, y, w = _on_batch(x, y, sample_weight)
-        self._test_scores.reset()
-        self.test_step(x, y, w)
-        return _flat(self._test_scores.logs(), return_dict)
+        self._test_counted.reset()
+        self.test_batch(x, y, w)
+        return _flat(self._test_counted.logs(), return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch, as arrays."""
@@ -320,7 +322,8 @@ class Trainer:
         x: an array (samples, ...), a list or dict of them, or any iterable of batches
             (x, y) or (x, y, sample_weight).
         y: targets, for arrays.
-        batch_size: samples in a step; None is 32, "all" takes all samples at once,
+        batch_size: samples in a step; None is 32, "all" takes all samples at once (the
+            exact gradient, summed over parts where one plan does not fit into memory),
             "auto" as many as throughput needs and memory allows, a power of two up to
             1024, which the log tells at level INFO (`training.auto_batch.choose`).
         epochs: the number of the last epoch; each sees all samples once.
@@ -389,9 +392,10 @@ class Trainer:
             validation = Epochs(_validation(validation_data, size), validation_steps)
         seed = int(self.random_state.value[0])
         data = feed(x, y, sample_weight, batch_size, shuffle, seed)
+        whole = isinstance(batch_size, str) and batch_size == "all"
         fit = Fit(
             self, Epochs(data, steps_per_epoch), validation, class_weight,
-            validation_freq, sanity, time_limit,
+            validation_freq, sanity, time_limit, whole,
         )  # fmt: skip
         if fast_dev_run:
             return fit.dev_run(initial_epoch, fast_dev_run, verbose, callbacks or [])
@@ -437,13 +441,13 @@ class Trainer:
         self, data: Epochs, hooks: CallbackList, verbose: Any
     ) -> dict[str, float]:
         """Loss and metrics over the batches of one epoch."""
-        scores = self._test_scores
+        scores = self._test_counted
         scores.reset()
         progress = Progress(verbose, "Evaluate", data.length)
         hooks.call("on_test_begin")
         for step, batch in enumerate(data):
             hooks.call("on_test_batch_begin", step)
-            self.test_step(*batch)
+            self.test_batch(*batch)
             if hooks.listens("on_test_batch_end"):
                 hooks.call("on_test_batch_end", step, scores.logs())
             progress.step(scores.logs)

@@ -160,9 +160,9 @@ class Probe:
 class _Unassigned(Function):
     """A function whose assignments to variables are left out."""
 
-    def _trace(self, spec: Any, arrays: list[np.ndarray]) -> tuple[Graph, Any]:
-        graph, structure = super()._trace(spec, arrays)
-        return replace(graph, updates=()), structure
+    def _trace(self, spec: Any, arrays: list[np.ndarray]) -> tuple[Graph, Any, Any]:
+        graph, structure, _ = super()._trace(spec, arrays)
+        return replace(graph, updates=()), structure, {}
 
 
 def _nodes(tensors: Iterable[Tensor]) -> list[Node]:
