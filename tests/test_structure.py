@@ -131,11 +131,11 @@ def test_graph_is_small():
 
 RANKS = (
     {"_core", "errors", "config", "operators", "tree"},
-    {"machine", "random", "plot", "data", "datasets", "custom_objects", "io"},
+    {"machine", "seeds", "plot", "data", "datasets", "custom_objects", "io"},
     {"graph"},
     {"eager"},
     {"ops", "reference"},
-    {"initializers", "regularizers", "activations"},
+    {"initializers", "regularizers", "constraints", "activations", "random"},
     {"layers"},
     {
         "training",

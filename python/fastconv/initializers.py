@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import custom_objects, random
+from fastconv import custom_objects, seeds
 from fastconv.errors import ArgumentError, unknown_name
 
 __all__ = [
@@ -114,9 +114,9 @@ class _Random(Initializer):
     def __call__(self, shape: Sequence[int], dtype: Any = "float32") -> np.ndarray:
         """An array of this shape."""
         if self.seed is None:
-            generator = random.next_generator()
+            generator = seeds.next_generator()
         else:
-            generator = random.generator(self.seed)
+            generator = seeds.generator(self.seed)
         return self.draw(generator, tuple(shape)).astype(dtype)
 
     def draw(
