@@ -54,9 +54,9 @@ class SeedGenerator:
     def next(self) -> Any:
         """Seed and step, int64[2]; the state goes on by one step."""
         if current_trace() is None:
-            state = self.state.numpy()
+            now = self.state.numpy()
             self.state.value[1] += 1
-            return state
+            return now
         state = as_tensor(self.state)
         self.state.assign(state + constant(np.array([0, 1])))
         return state

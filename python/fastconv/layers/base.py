@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections import Counter
@@ -10,15 +11,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastconv import initializers
+from fastconv import constraints, initializers, regularizers
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.graph.function import Function
 from fastconv.graph.ir import Tensor, dtype_name
 from fastconv.graph.scope import current_trace, scope, tracing
 from fastconv.graph.trace import Trace
 from fastconv.graph.variable import Variable
-from fastconv.layers import budget, context, registry
-from fastconv.layers.arguments import constructor_arguments
+from fastconv.layers import budget, context, penalties, registry
+from fastconv.layers.arguments import constructor_arguments, plain
 from fastconv.operators import Operators
 from fastconv.tree import flatten, map_structure
 
@@ -88,6 +89,8 @@ class Layer:
     name: unique in a model; default the class name in lower case with a number.
     trainable: whether training changes its weights.
     dtype: of the weights and the computation; default "float32".
+    activity_regularizer: penalty on the output, divided by the size of the batch; a
+        name, a `fastconv.regularizers.Regularizer` or a function; default none.
 
     >>> import fastconv as fc
     >>> class Scale(fc.layers.Layer):
@@ -100,9 +103,15 @@ class Layer:
     """
 
     rank: ClassVar[int | None] = None  # axes of the input, where only that many will do
+    activity_regularizer: Any
+    ruled: ClassVar[
+        tuple[str, ...]
+    ] = ()  # weights with ..._regularizer, ..._constraint
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "build" in vars(cls):
+            cls.build = _marks_built(cls.build)  # type: ignore[method-assign]
         registry.register(cls)
 
     def __init__(
@@ -123,11 +132,13 @@ class Layer:
         if "input_dim" in unknown:
             input_shape = (unknown.pop("input_dim"),)
         self.input_shape_hint = None if input_shape is None else tuple(input_shape)
+        penalties.take_rules(self, unknown)
         if unknown:
+            signature = inspect.signature(type(self)).parameters
             raise ArgumentError(
                 f"layer {self.name!r} ({type(self).__name__}): unknown argument "
                 f"{', '.join(map(repr, unknown))}; it takes "
-                f"{', '.join(list(inspect.signature(type(self)).parameters))}"
+                f"{', '.join([*signature, *penalties.rule_names(self)])}"
             )
         self._trainable = bool(trainable)
         self.dtype = dtype_name(dtype or "float32")
@@ -146,6 +157,8 @@ class Layer:
         trainable: bool = True,
         *,
         name: str | None = None,
+        regularizer: Any = None,
+        constraint: Any = None,
     ) -> Variable:
         """Makes a weight of this layer, filled by an initializer.
 
@@ -153,6 +166,7 @@ class Layer:
         initializer: default "glorot_uniform", "zeros" for integers.
         dtype: default the layer's.
         name: the weight's in files and messages; default "weight".
+        regularizer, constraint: see `fastconv.regularizers`, `fastconv.constraints`.
         """
         if isinstance(shape, str):
             raise ArgumentError(
@@ -166,8 +180,28 @@ class Layer:
         value = initializers.get(initializer)(shape)
         label = f"{self.name}/{name or 'weight'}"
         weight = Variable(value, label, trainable, dtype=dtype)
+        weight.regularizer = regularizers.get(regularizer)
+        weight.constraint = constraints.get(constraint)
         self._made.append(weight)
         return weight
+
+    def rules(self, what: str) -> dict[str, Any]:
+        """The arguments of `add_weight` from ``what``_regularizer and _constraint."""
+        kinds = ("regularizer", "constraint")
+        return {kind: getattr(self, f"{what}_{kind}") for kind in kinds}
+
+    def add_loss(self, loss: Any) -> None:
+        """Inside `call`: adds a number to the loss that training minimises."""
+        penalties.add(self, loss)
+
+    @property
+    def losses(self) -> list[Any]:
+        """What the layer, and those inside, add to the loss.
+
+        The penalties on weights that are trained and, inside a traced function, what
+        was added there by `add_loss` and ``activity_regularizer``.
+        """
+        return penalties.losses(self)
 
     def _held(self, kind: type) -> list[Any]:
         """Layers or variables in attributes, also in lists, tuples and dicts."""
@@ -282,7 +316,10 @@ class Layer:
         with scope(self.name), context.training(training):
             if "training" in _parameters(type(self).call):
                 kwargs["training"] = context.is_training()
-            return self.call(*args, **kwargs)
+            outputs = self.call(*args, **kwargs)
+            if self.activity_regularizer is not None:
+                penalties.add_activity(self, outputs)
+            return outputs
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Shape of the output for an input of shape (None, ...)."""
@@ -392,7 +429,9 @@ class Layer:
             config["trainable"] = False
         if self.dtype != "float32":
             config["dtype"] = self.dtype
-        return {**config, **constructor_arguments(self, Layer)}
+        rules = {name: getattr(self, name) for name in penalties.rule_names(self)}
+        given = {k: plain(v, k) for k, v in rules.items() if v is not None}
+        return {**config, **constructor_arguments(self, Layer), **given}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Layer:
@@ -405,6 +444,17 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
+
+
+def _marks_built(build: Callable[..., None]) -> Callable[..., None]:
+    """A layer's ``build``, after which the layer counts as built."""
+
+    @functools.wraps(build)
+    def call(self: Layer, *args: Any, **kwargs: Any) -> None:
+        build(self, *args, **kwargs)
+        self.built = self.built or not hasattr(self, "_graph")  # a model knows itself
+
+    return call
 
 
 def unique_name(class_name: str) -> str:

@@ -172,6 +172,8 @@ class Optimizer:
     def apply(self, grads_and_vars: Pairs) -> None:
         """Assigns new values to variables, inside a traced function.
 
+        Their constraints hold afterwards.
+
         Parameters
         ----------
         grads_and_vars: pairs (gradient, variable), the gradient of the variable's
@@ -205,6 +207,9 @@ class Optimizer:
         if self.weight_decay is not None and not self.fused_decay:
             value = weights * (1.0 - self._rate() * self.weight_decay)
         new, states = self.update(value, gradient, **flat)
+        if group[0].constraint is not None:  # its group is the weight alone
+            allowed = group[0].constraint(ops.reshape(new, group[0].shape))
+            new = ops.reshape(allowed, weights.shape)
         weights.assign(new)
         for slot, state in states.items():
             flat[slot].assign(state)
@@ -213,13 +218,19 @@ class Optimizer:
         return ops.get_item(self.hyper, 0)
 
     def _groups(self, variables: list[Variable]) -> list[list[Variable]]:
-        """Variables whose values, and whose slots, are neighbours."""
+        """Variables whose values, and whose slots, are neighbours.
+
+        A weight with a constraint is alone.
+        """
         groups: list[list[Variable]] = []
         for run in runs(variables):
             groups.append(run[:1])
             for before, v in itertools.pairwise(run):
                 slots = self._slots.values()
-                if all(len(runs([known[before], known[v]])) == 1 for known in slots):
+                free = before.constraint is None and v.constraint is None
+                if free and all(
+                    len(runs([known[before], known[v]])) == 1 for known in slots
+                ):
                     groups[-1].append(v)
                 else:
                     groups.append([v])

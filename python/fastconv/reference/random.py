@@ -72,7 +72,7 @@ def quantile(p: np.ndarray) -> np.ndarray:
 
 
 def _polynomial(x: np.ndarray, *coefficients: float) -> np.ndarray:
-    y = _F(coefficients[-1])
+    y = np.full_like(x, coefficients[-1])
     for c in coefficients[-2::-1]:
         y = y * x + _F(c)
     return y
@@ -86,7 +86,7 @@ def _log(x: np.ndarray) -> np.ndarray:
     t = m - _F(1)
     s = t / (t + _F(2))
     z = s * s
-    series = (_F(2) / _F(d) for d in (3, 5, 7, 9))
+    series = (2 / d for d in (3, 5, 7, 9))
     return n * _F(0.693147181) + (s * _F(2) + s * (z * _polynomial(z, *series)))
 
 

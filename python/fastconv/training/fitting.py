@@ -59,6 +59,7 @@ class Fit:
     def _epochs(self, first: int, last: int, verbose: Any, history: History) -> Any:
         logs: dict[str, Any] = {}
         for epoch in range(first, last):
+            self.model.set_epoch(max(epoch, self.model.epochs_seen))
             self.hooks.call("on_epoch_begin", epoch)
             progress = Progress(verbose, f"Epoch {epoch + 1}/{last}", self.data.length)
             try:

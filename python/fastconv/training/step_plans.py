@@ -83,6 +83,7 @@ class Plans:
             with scope("loss"):
                 names = model.output_names
                 total, parts = model.objective.total(names, y, predictions, w)
+                total = _with_penalties(total, model)
             variables = model.trainable_weights
             gradients = grad(total, variables)
             with scope("optimizer"):
@@ -96,6 +97,7 @@ class Plans:
             with scope("loss"):
                 names = model.output_names
                 total, parts = model.objective.total(names, y, predictions, w)
+                total = _with_penalties(total, model)
         return total, parts, predictions
 
     def _predict(self, x: Any) -> Any:
@@ -133,6 +135,13 @@ class Plans:
             low, high = (middle, high) if plan.arena_bytes <= limit else (low, middle)
         self._functions[mode].clear()
         return low
+
+
+def _with_penalties(total: Tensor, model: Any) -> Tensor:
+    """The loss and what the layers add to it."""
+    for loss in model.losses:
+        total = total + loss
+    return total
 
 
 def _arrays(value: Any) -> list[np.ndarray]:

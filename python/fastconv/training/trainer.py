@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastconv import ops, optimizers
+from fastconv import ops, optimizers, regularizers
 from fastconv.callbacks import CallbackList, History
 from fastconv.data import tree
 from fastconv.data.split import split_validation
 from fastconv.errors import ArgumentError, DataError
 from fastconv.graph.ir import Tensor
 from fastconv.graph.variable import Variable
-from fastconv.layers import context
+from fastconv.layers import context, penalties
 from fastconv.layers.base import KerasTensor
 from fastconv.layers.compat import deprecated, renamed
 from fastconv.training import plan_report, summary
@@ -55,6 +55,7 @@ class Trainer:
     _output_structure: Any = None
     _names: list[str] | None = None
     _prepared = False
+    _epoch = 0  # whose regularizers are in force
     history: History | None = None
 
     # Set up ---------------------------------------------------------------------------
@@ -179,6 +180,7 @@ class Trainer:
             self._plans = Plans(self, "auto")
         self.gather()
         self._prepared = True
+        self.set_epoch(self._epoch)  # also for what was just built
         return self._plans
 
     def _spec(self, array: Any, name: str) -> KerasTensor:
@@ -237,6 +239,16 @@ class Trainer:
         result = plans.test(*packed)
         self._test_scores.update(self.output_names, result, *packed[1:])
 
+    def set_epoch(self, epoch: int) -> None:
+        """Switches on the regularizers whose ``start_epoch`` has come."""
+        self._epoch = epoch
+        regularizers.set_epoch(penalties.regularizers_of(self), epoch)
+
+    @property
+    def _last_epoch(self) -> int:
+        """The epoch that was trained last, whose penalties an evaluation counts."""
+        return max(self.epochs_seen - 1, 0)
+
     def warn_of_frozen(self) -> None:
         """Says, once, that ``trainable`` was changed since `compile`."""
         if self._plans is not None:
@@ -263,6 +275,7 @@ class Trainer:
         x, y, w = _on_batch(x, y, sample_weight)
         assert self.scores is not None
         self.warn_of_frozen()
+        self.set_epoch(self.epochs_seen)
         self.scores.reset()
         self.train_step(x, y, w, class_weights(class_weight))
         return _flat(self.scores.logs(), return_dict)
@@ -278,6 +291,7 @@ class Trainer:
         self._need_loss()
         x, y, w = _on_batch(x, y, sample_weight)
         self._test_scores.reset()
+        self.set_epoch(self._last_epoch)
         self.test_step(x, y, w)
         return _flat(self._test_scores.logs(), return_dict)
 
@@ -408,6 +422,7 @@ class Trainer:
         self, data: Epochs, hooks: CallbackList, verbose: Any
     ) -> dict[str, float]:
         """Loss and metrics over the batches of one epoch."""
+        self.set_epoch(self._last_epoch)
         scores = self._test_scores
         scores.reset()
         progress = Progress(verbose, "Evaluate", data.length)
