@@ -318,3 +318,9 @@ def test_bad_arguments():
             make()
     with pytest.raises(ShapeError, match="2 axes"):
         regularizers.OrthogonalRegularizer()(np.ones((2, 2, 2)))
+
+
+def test_names_of_keras_1():
+    with pytest.warns(DeprecationWarning, match="kernel_regularizer"):
+        dense = layers.Dense(2, W_regularizer="l2")
+    assert dense.kernel_regularizer.l2 == 0.01

@@ -338,7 +338,8 @@ class Orthogonal(_Random):
     McClelland, Ganguli, "Exact solutions to the nonlinear dynamics of learning", ICLR
     2014.
 
-    gain: factor of all values; default 1.
+    gain: factor of all values; default 1. The decomposition is NumPy's in float64, so
+        that another LAPACK may change the last bit.
 
     Raises
     ------

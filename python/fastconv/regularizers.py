@@ -184,7 +184,7 @@ class OrthogonalRegularizer(Regularizer):
         norm = ops.maximum(ops.sum(ops.square(rows), axis=1, keepdims=True), 1e-12)
         unit = ops.multiply(rows, ops.rsqrt(norm))
         between = ops.matmul(unit, ops.transpose(unit))
-        apart = (1 - np.eye(size)).astype(between.dtype)
+        apart = ops.cast(1 - np.eye(size), between.dtype)
         others = ops.multiply(ops.abs(between), apart)
         pairs = max(size * (size - 1), 1)
         return ops.multiply(ops.sum(others), self.factor / pairs)

@@ -68,7 +68,8 @@ def losses(layer: Any) -> list[Any]:
     return found
 
 
-def regularizers_of(layer: Any) -> Iterable[Any]:
-    """All regularizers of the layer and those inside."""
+def starting_late(layer: Any) -> Iterable[Any]:
+    """The regularizers of the layer and those inside that start late."""
     attributes = (r for x in layer._walk() for r in x._held(regularizers.Regularizer))
-    return {*attributes, *(w.regularizer for w in layer.weights)} - {None}
+    found = dict.fromkeys((*attributes, *(w.regularizer for w in layer.weights)))
+    return [r for r in found if getattr(r, "start_epoch", 0)]

@@ -56,6 +56,7 @@ class Trainer:
     _names: list[str] | None = None
     _prepared = False
     _epoch = 0  # whose regularizers are in force
+    _penalties: Any = ()
     history: History | None = None
 
     # Set up ---------------------------------------------------------------------------
@@ -180,7 +181,8 @@ class Trainer:
             self._plans = Plans(self, "auto")
         self.gather()
         self._prepared = True
-        self.set_epoch(self._epoch)  # also for what was just built
+        self._penalties = penalties.starting_late(self)
+        self.set_epoch(self._epoch)
         return self._plans
 
     def _spec(self, array: Any, name: str) -> KerasTensor:
@@ -242,7 +244,8 @@ class Trainer:
     def set_epoch(self, epoch: int) -> None:
         """Switches on the regularizers whose ``start_epoch`` has come."""
         self._epoch = epoch
-        regularizers.set_epoch(penalties.regularizers_of(self), epoch)
+        if self._prepared:  # else `prepare` does it
+            regularizers.set_epoch(self._penalties, epoch)
 
     @property
     def _last_epoch(self) -> int:
