@@ -105,7 +105,8 @@ def random(attrs: Any, state: np.ndarray) -> tuple[np.ndarray, ...]:
     word = words(prod(attrs.shape), state, native.stream)
     if native.distribution == Distribution.uniform:
         fraction = (word >> np.uint64(8)).astype(_F) * ((b - a) * _F(2**-24))
-        return (np.minimum(fraction + a, np.nextafter(b, a)),)
+        x, most = fraction + a, b if a == b else np.nextafter(b, a)
+        return (np.where(x < most, x, most),)
     if native.distribution == Distribution.bernoulli:
         return (below(word, native.a).astype(_F),)
     cut = native.distribution == Distribution.truncated_normal
