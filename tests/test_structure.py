@@ -133,7 +133,7 @@ RANKS = (
     {"_core", "errors", "config", "operators", "tree"},
     {
         "machine",
-        "random",
+        "seeds",
         "plot",
         "data",
         "datasets",
@@ -144,7 +144,7 @@ RANKS = (
     {"graph"},
     {"eager"},
     {"ops", "reference"},
-    {"initializers", "regularizers", "activations"},
+    {"initializers", "regularizers", "constraints", "activations", "random"},
     {"layers"},
     {
         "training",

@@ -115,18 +115,18 @@ class Clock:
 
     def __init__(self, monkeypatch, model, step=1.0, test=0.25):
         self.now = 100.0
-        train, check = model.train_step, model.test_step
+        train, check = model.train_batch, model.test_batch
 
-        def train_step(*given):
-            train(*given)
+        def train_batch(*given, **options):
+            train(*given, **options)
             self.now += step
 
-        def test_step(*given):
+        def test_batch(*given):
             check(*given)
             self.now += test
 
-        monkeypatch.setattr(model, "train_step", train_step)
-        monkeypatch.setattr(model, "test_step", test_step)
+        monkeypatch.setattr(model, "train_batch", train_batch)
+        monkeypatch.setattr(model, "test_batch", test_batch)
         monkeypatch.setattr(
             fitting, "TimeLimit", lambda *given: TimeLimit(*given, lambda: self.now)
         )

@@ -9,8 +9,10 @@ import numpy as np
 from fastconv import random
 from fastconv.data.folder import image_dataset_from_directory
 from fastconv.data.labels import to_categorical
+from fastconv.training.activation_report import activation_report
 
 __all__ = [
+    "activation_report",
     "clear_session",
     "image_dataset_from_directory",
     "set_random_seed",

@@ -62,6 +62,8 @@ class Variable(Operators):
             dtype = "float32"
         self.name = name
         self.trainable = trainable
+        self.regularizer: Any = None  # what layers and optimisers do with it
+        self.constraint: Any = None
         self.dtype = dtype_name(dtype or array.dtype)
         self.shape: Shape = array.shape
         self.block = Block(prod(array.shape), self.dtype)

@@ -71,10 +71,17 @@ from fastconv.layers.merge import (
     multiply,
     subtract,
 )
+from fastconv.layers.noise import (
+    AlphaDropout,
+    GaussianDropout,
+    GaussianNoise,
+)
 from fastconv.layers.norm import (
     BatchNormalization,
+    GroupNormalization,
     LayerNormalization,
     LocalResponseNormalization,
+    UnitNormalization,
 )
 from fastconv.layers.operation import (
     OpLayer,
@@ -111,17 +118,21 @@ from fastconv.layers.preprocessing import (
     Rescaling,
 )
 from fastconv.layers.regularization import (
+    ActivityRegularization,
     Dropout,
     SpatialDropout1D,
     SpatialDropout2D,
     SpatialDropout3D,
+    StochasticDepth,
 )
 
 __all__ = [
     "ELU",
     "RBF",
     "Activation",
+    "ActivityRegularization",
     "Add",
+    "AlphaDropout",
     "Average",
     "AveragePooling1D",
     "AveragePooling2D",
@@ -145,6 +156,8 @@ __all__ = [
     "DepthwiseConv2D",
     "Dropout",
     "Flatten",
+    "GaussianDropout",
+    "GaussianNoise",
     "GlobalAveragePooling1D",
     "GlobalAveragePooling2D",
     "GlobalAveragePooling3D",
@@ -154,6 +167,7 @@ __all__ = [
     "GlobalMaxPooling1D",
     "GlobalMaxPooling2D",
     "GlobalMaxPooling3D",
+    "GroupNormalization",
     "Input",
     "InputLayer",
     "KerasTensor",
@@ -184,8 +198,10 @@ __all__ = [
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
+    "StochasticDepth",
     "Subsampling2D",
     "Subtract",
+    "UnitNormalization",
     "ZeroPadding1D",
     "ZeroPadding2D",
     "ZeroPadding3D",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections import Counter
@@ -10,15 +11,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastconv import initializers, mixed_precision
+from fastconv import constraints, initializers, mixed_precision, regularizers
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.graph.function import Function
 from fastconv.graph.ir import Tensor, dtype_name
 from fastconv.graph.scope import current_trace, scope, tracing
-from fastconv.graph.trace import Trace, as_tensor
+from fastconv.graph.trace import Trace
 from fastconv.graph.variable import Variable
-from fastconv.layers import budget, context, registry
-from fastconv.layers.arguments import constructor_arguments
+from fastconv.layers import budget, context, penalties, registry
+from fastconv.layers.arguments import constructor_arguments, plain
 from fastconv.operators import Operators
 from fastconv.tree import flatten, map_structure
 
@@ -90,6 +91,8 @@ class Layer:
     dtype: of the weights and the computation, or the name of a dtype policy, or a
         `fastconv.mixed_precision.DTypePolicy`; default the global policy, "float32".
     learning_rate_multiplier: see the attribute of this name; default 1.
+    activity_regularizer: penalty on the output, divided by the size of the batch; a
+        name, a `fastconv.regularizers.Regularizer` or a function; default none.
 
     >>> import fastconv as fc
     >>> class Scale(fc.layers.Layer):
@@ -102,9 +105,15 @@ class Layer:
     """
 
     rank: ClassVar[int | None] = None  # axes of the input, where only that many will do
+    activity_regularizer: Any
+    ruled: ClassVar[
+        tuple[str, ...]
+    ] = ()  # weights with ..._regularizer, ..._constraint
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "build" in vars(cls):
+            cls.build = _marks_built(cls.build)  # type: ignore[method-assign]
         registry.register(cls)
 
     def __init__(
@@ -126,11 +135,13 @@ class Layer:
         if "input_dim" in unknown:
             input_shape = (unknown.pop("input_dim"),)
         self.input_shape_hint = None if input_shape is None else tuple(input_shape)
+        penalties.take_rules(self, unknown)
         if unknown:
+            signature = inspect.signature(type(self)).parameters
             raise ArgumentError(
                 f"layer {self.name!r} ({type(self).__name__}): unknown argument "
                 f"{', '.join(map(repr, unknown))}; it takes "
-                f"{', '.join(list(inspect.signature(type(self)).parameters))}"
+                f"{', '.join([*signature, *penalties.rule_names(self)])}"
             )
         self._trainable = bool(trainable)
         self._rate_multiplier = float(learning_rate_multiplier)
@@ -152,6 +163,8 @@ class Layer:
         trainable: bool = True,
         *,
         name: str | None = None,
+        regularizer: Any = None,
+        constraint: Any = None,
     ) -> Variable:
         """Makes a weight of this layer, filled by an initializer.
 
@@ -159,6 +172,7 @@ class Layer:
         initializer: default "glorot_uniform", "zeros" for integers.
         dtype: default the layer's.
         name: the weight's in files and messages; default "weight".
+        regularizer, constraint: see `fastconv.regularizers`, `fastconv.constraints`.
         """
         if isinstance(shape, str):
             raise ArgumentError(
@@ -173,8 +187,15 @@ class Layer:
         label = f"{self.name}/{name or 'weight'}"
         weight = Variable(value, label, trainable, dtype=dtype)
         weight.learning_rate_multiplier = self._rate_multiplier
+        weight.regularizer = regularizers.get(regularizer)
+        weight.constraint = constraints.get(constraint)
         self._made.append(weight)
         return weight
+
+    def rules(self, what: str) -> dict[str, Any]:
+        """The arguments of `add_weight` from ``what``_regularizer and _constraint."""
+        kinds = ("regularizer", "constraint")
+        return {kind: getattr(self, f"{what}_{kind}") for kind in kinds}
 
     def add_loss(self, loss: Any) -> None:
         """Adds a scalar, or a list of them, to the loss that training minimises.
@@ -192,19 +213,16 @@ class Layer:
         array(0.03, dtype=float32)
         """
         for value in loss if isinstance(loss, list | tuple) else [loss]:
-            tensor = as_tensor(value)
-            if tensor.shape:
-                raise ShapeError(
-                    f"layer {self.name!r}: add_loss expected a scalar, received shape "
-                    f"{tensor.shape}; take fastconv.ops.sum or mean of it"
-                )
-            context.add_loss(self, tensor)
+            penalties.add(self, value)
 
     @property
-    def losses(self) -> list[Tensor]:
-        """What `add_loss` was given in the function that is traced, also inside."""
-        inside = set(self._walk())
-        return [value for layer, value in context.losses() if layer in inside]
+    def losses(self) -> list[Any]:
+        """What the layer, and those inside, add to the loss.
+
+        The penalties on weights that are trained and, inside a traced function, what
+        was added there by `add_loss` and ``activity_regularizer``.
+        """
+        return penalties.losses(self)
 
     def _held(self, kind: type) -> list[Any]:
         """Layers or variables in attributes, also in lists, tuples and dicts."""
@@ -349,7 +367,10 @@ class Layer:
         with scope(self.name), context.training(training):
             if "training" in _parameters(type(self).call):
                 kwargs["training"] = context.is_training()
-            return self.call(*args, **kwargs)
+            outputs = self.call(*args, **kwargs)
+            if self.activity_regularizer is not None:
+                penalties.add_activity(self, outputs)
+            return outputs
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Shape of the output for an input of shape (None, ...)."""
@@ -463,7 +484,9 @@ class Layer:
             config["dtype"] = self.dtype
         elif str(self.dtype_policy) != "float32":
             config["dtype"] = str(self.dtype_policy)
-        return {**config, **constructor_arguments(self, Layer)}
+        rules = {name: getattr(self, name) for name in penalties.rule_names(self)}
+        given = {k: plain(v, k) for k, v in rules.items() if v is not None}
+        return {**config, **constructor_arguments(self, Layer), **given}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Layer:
@@ -476,6 +499,17 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
+
+
+def _marks_built(build: Callable[..., None]) -> Callable[..., None]:
+    """A layer's ``build``, after which the layer counts as built."""
+
+    @functools.wraps(build)
+    def call(self: Layer, *args: Any, **kwargs: Any) -> None:
+        build(self, *args, **kwargs)
+        self.built = self.built or not hasattr(self, "_graph")  # a model knows itself
+
+    return call
 
 
 def unique_name(class_name: str) -> str:

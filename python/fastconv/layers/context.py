@@ -4,21 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import threading
-import weakref
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
-from fastconv import random
+from fastconv import seeds
 from fastconv.graph.ir import Tensor
-from fastconv.graph.scope import current_trace
-from fastconv.graph.trace import Trace, as_tensor
+from fastconv.graph.trace import as_tensor
 from fastconv.graph.variable import Variable
 
 _local = threading.local()
-_added: weakref.WeakKeyDictionary[Trace, list[tuple[Any, Tensor]]]
-_added = weakref.WeakKeyDictionary()  # what add_loss was given, with the layer
 
 
 def is_training() -> bool:
@@ -39,7 +34,7 @@ def training(value: bool | None) -> Iterator[None]:
 
 def random_state(seed: int | None = None) -> Variable:
     """A new state for dropout: seed and step, int64[2]."""
-    value = np.array([random.get_seed() if seed is None else seed, 0], np.int64)
+    value = np.array([seeds.get_seed() if seed is None else seed, 0], np.int64)
     return Variable(value, "random_state", trainable=False)
 
 
@@ -67,16 +62,3 @@ def advance() -> None:
     state = getattr(_local, "state", None)
     if state is not None:
         state.value[1] += 1
-
-
-def add_loss(layer: Any, value: Tensor) -> None:
-    """Keeps a loss of the function that is traced; without one there is no use."""
-    trace = current_trace()
-    if trace is not None:
-        _added.setdefault(trace, []).append((layer, value))
-
-
-def losses() -> list[tuple[Any, Tensor]]:
-    """What was added so far in the function that is traced, with the layer."""
-    trace = current_trace()
-    return [] if trace is None else _added.get(trace, [])

@@ -108,6 +108,12 @@ from fastconv.ops.pool import (
     lp_pool,
     max_pool,
 )
+from fastconv.ops.random import (
+    random_bernoulli,
+    random_normal,
+    random_truncated_normal,
+    random_uniform,
+)
 from fastconv.ops.reduce import (
     max,  # noqa: A004
     mean,
@@ -208,6 +214,10 @@ __all__ = [
     "pad",
     "permute",
     "power",
+    "random_bernoulli",
+    "random_normal",
+    "random_truncated_normal",
+    "random_uniform",
     "reciprocal",
     "relu",
     "relu6",

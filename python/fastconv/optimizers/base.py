@@ -260,6 +260,8 @@ class Optimizer:
         It belongs into a traced function, `fastconv.function`, whose runs are then the
         steps; on arrays it does a step at once.
 
+        Their constraints hold afterwards.
+
         Parameters
         ----------
         grads: the gradient of each variable, of its shape; or pairs (gradient,
@@ -317,7 +319,6 @@ class Optimizer:
                 sums.assign(sums + self._joined(group, gradients))
         else:
             self._update(trained, gradients)
-        # Constraints of the weights, which project the new values, belong here.
         for group in groups if self.use_ema else ():
             self._average(group)
 
@@ -339,6 +340,9 @@ class Optimizer:
         if self.weight_decay is not None and not self.fused_decay:
             value = weights * (1.0 - ops.get_item(hyper, 0) * self.weight_decay)
         new, states = self.update(value, gradient, hyper, **slots)
+        if group[0].constraint is not None:  # its group is the weight alone
+            allowed = group[0].constraint(ops.reshape(new, group[0].shape))
+            new = ops.reshape(allowed, weights.shape)
         weights.assign(new)
         for slot, state in states.items():
             slots[slot].assign(state)
@@ -392,12 +396,16 @@ class Optimizer:
         return self._hypers[factor]
 
     def _groups(self, variables: list[Variable]) -> list[list[Variable]]:
-        """Variables of one rate whose values, and whose slots, are neighbours."""
+        """Variables of one rate whose values, and whose slots, are neighbours.
+
+        A weight with a constraint is alone.
+        """
         groups: list[list[Variable]] = []
         for run in runs(variables):
             groups.append(run[:1])
             for before, v in itertools.pairwise(run):
-                if not self.layerwise and self._adjacent(before, v):
+                free = before.constraint is None and v.constraint is None
+                if free and not self.layerwise and self._adjacent(before, v):
                     groups[-1].append(v)
                 else:
                     groups.append([v])

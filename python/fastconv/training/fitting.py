@@ -164,6 +164,7 @@ class Fit:
         """From ``step`` of epoch ``first`` to the end; gives the last logs."""
         keeper, model = self.keeper, self.model
         for epoch in itertools.count(first) if last is None else range(first, last):
+            self.model.set_epoch(max(epoch, self.model.epochs_seen))
             if model.stop_training:
                 break
             if not step:

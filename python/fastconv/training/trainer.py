@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastconv import ops, optimizers
+from fastconv import ops, optimizers, regularizers
 from fastconv.callbacks import CallbackList, History
 from fastconv.data import tree
 from fastconv.data.split import split_validation
 from fastconv.errors import ArgumentError, DataError
 from fastconv.graph.ir import Tensor
 from fastconv.graph.variable import Variable
-from fastconv.layers import context
+from fastconv.layers import context, penalties
 from fastconv.layers.base import KerasTensor
 from fastconv.layers.compat import deprecated, renamed
 from fastconv.training import auto_batch, plan_report, summary
@@ -59,6 +59,8 @@ class Trainer(Steps):
     _output_structure: Any = None
     _names: list[str] | None = None
     _prepared = False
+    _epoch = 0  # whose regularizers are in force
+    _penalties: Any = ()
     history: History | None = None
 
     # Set up ---------------------------------------------------------------------------
@@ -187,6 +189,8 @@ class Trainer(Steps):
             self._plans = Plans(self, "auto")
         self.gather()
         self._prepared = True
+        self._penalties = penalties.starting_late(self)
+        self.set_epoch(self._epoch)
         return self._plans
 
     def _spec(self, array: Any, name: str) -> KerasTensor:
@@ -240,6 +244,17 @@ class Trainer(Steps):
         plans = self.prepare(x)
         self._test_counted.update(plans.test(x, y, w), x, y, w)
 
+    def set_epoch(self, epoch: int) -> None:
+        """Switches on the regularizers whose ``start_epoch`` has come."""
+        self._epoch = epoch
+        if self._prepared:  # else `prepare` does it
+            regularizers.set_epoch(self._penalties, epoch)
+
+    @property
+    def _last_epoch(self) -> int:
+        """The epoch that was trained last, whose penalties an evaluation counts."""
+        return max(self.epochs_seen - 1, 0)
+
     def warn_of_frozen(self) -> None:
         """Says, once, that ``trainable`` was changed since `compile`."""
         if self._plans is not None:
@@ -265,6 +280,7 @@ class Trainer(Steps):
         self._need_loss()
         x, y, w = _on_batch(x, y, sample_weight)
         self.warn_of_frozen()
+        self.set_epoch(self.epochs_seen)
         self.counted.reset()
         self.train_batch(x, y, w, class_weights(class_weight))
         return _flat(self.counted.logs(), return_dict)
@@ -279,6 +295,7 @@ class Trainer(Steps):
         """Loss and metrics of one batch; as `train_on_batch`, but nothing changes."""
         self._need_loss()
         x, y, w = _on_batch(x, y, sample_weight)
+        self.set_epoch(self._last_epoch)
         self._test_counted.reset()
         self.test_batch(x, y, w)
         return _flat(self._test_counted.logs(), return_dict)
@@ -441,6 +458,7 @@ class Trainer(Steps):
         self, data: Epochs, hooks: CallbackList, verbose: Any
     ) -> dict[str, float]:
         """Loss and metrics over the batches of one epoch."""
+        self.set_epoch(self._last_epoch)
         scores = self._test_counted
         scores.reset()
         progress = Progress(verbose, "Evaluate", data.length)
