@@ -4,6 +4,10 @@ Call a layer on arrays and it computes at once; call it on an `Input` and it bec
 part of a model. A layer of your own is a subclass of `Layer`.
 """
 
+from fastconv.config import (
+    image_data_format,
+    set_image_data_format,
+)
 from fastconv.layers.activation import (
     ELU,
     LeakyReLU,
@@ -45,10 +49,6 @@ from fastconv.layers.core import (
 )
 from fastconv.layers.dense import (
     Dense,
-)
-from fastconv.layers.layout import (
-    image_data_format,
-    set_image_data_format,
 )
 from fastconv.layers.lecun import (
     RBF,

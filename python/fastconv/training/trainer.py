@@ -17,7 +17,7 @@ from fastconv.graph.ir import Tensor
 from fastconv.graph.variable import Variable
 from fastconv.layers import context
 from fastconv.layers.base import KerasTensor
-from fastconv.layers.compat import deprecated, renamed
+from fastconv.layers.compat import renamed
 from fastconv.training import plan_report, summary
 from fastconv.training.call_graph import align
 from fastconv.training.feeding import Epochs, class_weights, feed, narrow
@@ -288,7 +288,7 @@ class Trainer:
 
     # Many batches ---------------------------------------------------------------------
 
-    @renamed(nb_epoch="epochs", samples_per_epoch="steps_per_epoch")
+    @renamed(nb_epoch="epochs")
     def fit(
         self,
         x: Any = None,
@@ -367,12 +367,6 @@ class Trainer:
             self, Epochs(data, steps_per_epoch), validation, class_weight,
         validation_freq )  # fmt: skip
         return fit.run(initial_epoch, epochs, verbose, callbacks or [])
-
-    def fit_generator(self, generator: Any, *args: Any, **kwargs: Any) -> History:
-        """Keras 1's name of `fit` for iterables of batches."""
-        deprecated("Model: fit_generator is now fit")
-        given = dict(zip(("steps_per_epoch", "epochs"), args, strict=False))
-        return self.fit(generator, **given, **kwargs)
 
     def evaluate(
         self,
