@@ -49,13 +49,11 @@ class PyDataset:
         self.use_multiprocessing = use_multiprocessing
         self.max_queue_size = max_queue_size
 
-    @property
-    def num_batches(self) -> int:
-        """Batches in an epoch."""
-        raise NotImplementedError(f"{type(self).__name__} needs __len__")
-
     def __len__(self) -> int:
-        return self.num_batches
+        count = getattr(self, "num_batches", None)
+        if count is None:
+            raise NotImplementedError(f"{type(self).__name__} needs __len__")
+        return int(count)
 
     def __getitem__(self, index: int) -> Any:
         """The batch of a number."""
