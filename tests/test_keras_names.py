@@ -53,6 +53,15 @@ def test_from_import(module, name):
     assert hasattr(importlib.import_module(f"fastconv.{module}"), name)
 
 
+def test_second_names():
+    assert layers.MaxPool2D is layers.MaxPooling2D
+    assert layers.GlobalAvgPool1D is layers.GlobalAveragePooling1D
+    assert isinstance(fc.initializers.glorot_uniform(), fc.initializers.GlorotUniform)
+    assert fc.initializers.zeros is fc.initializers.Zeros
+    with pytest.raises(AttributeError):
+        fc.initializers.no_such  # noqa: B018
+
+
 def test_one_network_under_two_names():
     from fastconv.applications import inception_v3
     from fastconv.models.inception_v3 import InceptionV3

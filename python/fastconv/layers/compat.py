@@ -12,6 +12,7 @@ from fastconv.errors import ArgumentError, FastconvWarning
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 # Names of Keras 1 that several layers share.
 KERNEL = {"init": "kernel_initializer", "bias": "use_bias"}
@@ -47,7 +48,17 @@ def renamed(**new_names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             translated = _translate(type(args[0]).__name__, kwargs, new_names)
             return method(*args, **translated)
 
-        return accept
+        return old_names(*new_names)(accept)
+
+    return decorate
+
+
+def old_names(*names: str) -> Callable[[T], T]:
+    """Notes the old names that a function takes, for `fastconv check`."""
+
+    def decorate(function: T) -> T:
+        function.old_names = names  # type: ignore[attr-defined]
+        return function
 
     return decorate
 

@@ -11,6 +11,7 @@ from fastconv.layers.compat import (
     KERNEL,
     ORDER_NAMES,
     WINDOW,
+    old_names,
     one_kernel_size,
     renamed,
     warn_of_order,
@@ -189,6 +190,7 @@ class Convolution1D(Conv1D):
     (3,)
     """
 
+    @old_names("filter_length")
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         names = ("filter_length",)
         super().__init__(**one_kernel_size(type(self).__name__, names, args, kwargs))
@@ -206,6 +208,7 @@ class Convolution2D(Conv2D):
     (3, 3)
     """
 
+    @old_names("nb_row", "nb_col")
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         names = ("nb_row", "nb_col")
         super().__init__(**one_kernel_size(type(self).__name__, names, args, kwargs))
@@ -228,6 +231,7 @@ class Convolution3D(Conv3D):
     (3, 3, 3)
     """
 
+    @old_names("kernel_dim1", "kernel_dim2", "kernel_dim3")
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         names = ("kernel_dim1", "kernel_dim2", "kernel_dim3")
         super().__init__(**one_kernel_size(type(self).__name__, names, args, kwargs))

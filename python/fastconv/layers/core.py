@@ -14,8 +14,8 @@ from fastconv.layers.base import KerasTensor, Layer, unique_name
 from fastconv.layers.compat import renamed
 
 __all__ = [
-    "Activation", "Flatten", "Input", "InputLayer", "Lambda", "Permute", "RepeatVector",
-    "Reshape",
+    "Activation", "Flatten", "Identity", "Input", "InputLayer", "Lambda", "Permute",
+    "RepeatVector", "Reshape",
 ]  # fmt: skip
 
 
@@ -86,6 +86,19 @@ class InputLayer(Layer):
 
     def call(self, x: Any) -> Any:
         """The input itself."""
+        return x
+
+
+class Identity(Layer):
+    """The input itself.
+
+    >>> import fastconv as fc
+    >>> fc.layers.Identity()([1.0])
+    array([1.], dtype=float32)
+    """
+
+    def call(self, x: Any) -> Any:
+        """The input."""
         return x
 
 
