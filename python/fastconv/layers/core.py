@@ -250,6 +250,8 @@ class Lambda(Layer):
     ----------
     function: takes the input (and ``arguments``), computes with `fastconv.ops`; or the
         name of one given by `custom_object_scope`.
+    output_shape: as in Keras, and without effect: the shape follows from tracing.
+    mask: only None; there are no masks.
     arguments: further arguments by name; default none.
 
     >>> import fastconv as fc
@@ -260,6 +262,8 @@ class Lambda(Layer):
     def __init__(
         self,
         function: Callable[..., Any] | str,
+        output_shape: Any = None,
+        mask: Any = None,
         arguments: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -269,6 +273,10 @@ class Lambda(Layer):
         if not callable(function):
             raise ArgumentError(
                 f"{check.who(self)}: expected a function, received {function!r}"
+            )
+        if mask is not None:
+            raise ArgumentError(
+                f"{check.who(self)}: expected mask=None, received {mask!r:.80}"
             )
         self.function: Callable[..., Any] = function
         self.arguments = dict(arguments or {})
