@@ -13,6 +13,7 @@ __all__ = [
     "floatx",
     "image_data_format",
     "offline",
+    "sanity",
     "set_epsilon",
     "set_floatx",
     "set_image_data_format",
@@ -69,6 +70,15 @@ def offline() -> bool:
     True
     """
     return setting("offline").lower() not in ("", "0", "false", "no")
+
+
+def sanity() -> bool:
+    """Whether ``fit`` checks data and model first; ``FASTCONV_SANITY=0`` forbids it.
+
+    >>> sanity() in (True, False)
+    True
+    """
+    return setting("sanity", "1").lower() not in ("0", "false", "no")
 
 
 def backend() -> str:
