@@ -153,8 +153,9 @@ RANKS = (
         "losses",
         "metrics",
         "callbacks",
-        "utils",
     },
+    {"applications", "saving", "utils"},
+    {"backend", "preprocessing"},
     {"cli"},
 )
 RANK = {module: rank for rank, modules in enumerate(RANKS) for module in modules}

@@ -185,13 +185,13 @@ def test_a_validation_longer_than_the_limit_is_the_last(monkeypatch):
 def test_slow_steps_still_end_at_zero(monkeypatch):
     model = classifier()
     clock = Clock(monkeypatch, model)
-    train = model.train_step
+    train = model.train_batch
 
-    def slower(*given):
-        train(*given)
+    def slower(*given, **options):
+        train(*given, **options)
         clock.now += model.optimizer.iterations * 0.2
 
-    monkeypatch.setattr(model, "train_step", slower)
+    monkeypatch.setattr(model, "train_batch", slower)
     history = model.fit(X, Y, time_limit=100, verbose=0)
     assert clock.now <= 200
     assert history.time_limit.rates[-1] < 0.1 * 0.05

@@ -240,13 +240,13 @@ class Layer:
         """The layer's own weights, without those of the layers inside."""
         return self._held(Variable)
 
-    def _walk(self, trained: bool = False) -> Iterator[Layer]:
-        """The layer and all inside, each once; ``trained``: not what is frozen."""
+    def _walk(self) -> Iterator[Layer]:
+        """The layer and all inside, each once."""
         seen: set[Layer] = set()
         stack: list[Layer] = [self]
         while stack:
             layer = stack.pop()
-            if layer not in seen and (layer._trainable or not trained):
+            if layer not in seen:
                 seen.add(layer)
                 yield layer
                 stack.extend(reversed(layer._sublayers))
@@ -306,8 +306,12 @@ class Layer:
 
     @property
     def trainable_weights(self) -> list[Variable]:
-        """The weights that training changes."""
-        layers = self._walk(trained=True)
+        """The weights that training changes: none of a frozen layer.
+
+        A layer inside may be unfrozen after the one that holds it was frozen; the
+        model around both then trains it, as Keras does.
+        """
+        layers = [v for v in self._walk() if v._trainable] if self._trainable else []
         found = (w for layer in layers for w in layer._weights if w.trainable)
         return list(dict.fromkeys(found))
 

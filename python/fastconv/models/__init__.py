@@ -1,4 +1,4 @@
-"""Ready-made networks, by name for the command line."""
+"""Ready-made networks, by name for the command line; and Keras's ``keras.models``."""
 
 from __future__ import annotations
 
@@ -11,8 +11,14 @@ from fastconv.errors import unknown_name
 # Name for the command line -> module and constructor.
 _MODELS = {"lenet": ("lenet", "LeNet5")}
 _ALIASES = {"lenet5": "lenet"}
+_NETWORKS = {"InceptionV3": "inception_v3"}  # with arguments of their own
+_TRAINING = (
+    "Model", "Sequential", "clone_model", "load_model", "model_from_json", "save_model",
+)  # fmt: skip
 
-__all__ = ["LeNet5", "get", "names"]
+__all__ = [  # noqa: PLE0604
+    "InceptionV3", "LeNet5", *_TRAINING, "get", "names",
+]  # fmt: skip
 
 
 def names() -> list[str]:
@@ -45,6 +51,11 @@ def get(name: str) -> Callable[..., Any]:
 
 
 def __getattr__(name: str) -> Any:
+    if name in _TRAINING:
+        return getattr(importlib.import_module("fastconv.training"), name)
+    if name in _NETWORKS:
+        place = f"fastconv.models.{_NETWORKS[name]}"
+        return getattr(importlib.import_module(place), name)
     for module, constructor in _MODELS.values():
         if name in (module, constructor):
             found = importlib.import_module(f"fastconv.models.{module}")

@@ -85,10 +85,12 @@ def _compile_config(model: Any) -> dict[str, Any] | None:
     if model.optimizer is None:
         return None
     _warn_of_schedule(model.optimizer)
-    objective = model.objective.get_config() if model.objective else {"loss": None}
+    objective = (
+        model.compiled_loss.get_config() if model.compiled_loss else {"loss": None}
+    )
     return {
         **objective,
-        **model.scores.get_config(),
+        **model.compiled_metrics.get_config(),
         "optimizer": optimizers.serialize(model.optimizer),
         "iterations": model.optimizer.calls,
     }
@@ -123,8 +125,8 @@ def own_objects(model: Any) -> dict[str, Any]:
     visit(model)
     if not type(model.optimizer).__module__.startswith(("fastconv.", "builtins")):
         found[type(model.optimizer).__name__] = type(model.optimizer)
-    given = [model.objective and model.objective.given]
-    given += list(model.scores.given) if model.scores else []
+    given = [model.compiled_loss and model.compiled_loss.given]
+    given += list(model.compiled_metrics.given) if model.compiled_metrics else []
     for value in _leaves(given):
         if isinstance(value, FunctionLoss | FunctionMetric):
             found[getattr(value.function, "__name__", value.name)] = value.function

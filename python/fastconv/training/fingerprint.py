@@ -26,13 +26,13 @@ def of_model(model: Any) -> dict[str, Any]:
         name: [weight.dtype, *weight.shape]
         for name, weight in weight_names(model).items()
     }
-    objective = model.objective.get_config() if model.objective else None
+    objective = model.compiled_loss.get_config() if model.compiled_loss else None
     return plain(
         {
             "weights": weights,
             "architecture": _architecture(model),
             "loss": objective,
-            "metrics": model.scores.get_config(),
+            "metrics": model.compiled_metrics.get_config(),
         }
     )
 

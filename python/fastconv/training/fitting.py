@@ -130,7 +130,7 @@ class Fit:
         """Says what looks wrong, before the first epoch of a fresh model."""
         model = self.model
         fresh = first == model.epochs_seen == model.optimizer.iterations == 0
-        known = model.has_call and model.objective is not None
+        known = model.has_call and model.compiled_loss is not None
         if self.check and fresh and known and last > 0:
             model.history.findings = sanity.check(model, self.data, self.validation)
             sanity.report(model.history.findings)
@@ -200,7 +200,7 @@ class Fit:
     ) -> tuple[dict[str, Any], int]:
         """One epoch from ``step``; gives its logs and the number of steps done."""
         model, hooks, interrupt = self.model, self.hooks, self.interrupt
-        keeper, scores = self.keeper, model.counted
+        keeper, scores = self.keeper, model._counted
         if not step:
             scores.reset()
         begins, ends = (hooks.listens(f"on_train_batch_{e}") for e in ("begin", "end"))

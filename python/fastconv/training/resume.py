@@ -134,7 +134,7 @@ class Keeper:
             "stop_training": model.stop_training,
             "iterations": optimizer.calls,
             "numbers": optimizer.numbers(),
-            "scores": model.counted.state() if step else None,
+            "scores": model._counted.state() if step else None,
         }
 
     # Back -----------------------------------------------------------------------------
@@ -167,7 +167,7 @@ class Keeper:
         model.stop_training = state["stop_training"]
         model.optimizer.calls = state["iterations"]
         model.optimizer.set_numbers(state["numbers"])
-        model.counted.restore(state["scores"])
+        model._counted.restore(state["scores"])
         self._steps, self._saved = state["steps"], (state["epoch"], state["step"])
         logger.info(
             "training goes on from %s, in epoch %d after step %d",

@@ -59,8 +59,8 @@ class Steps:
         name: str
         optimizer: Any
         trainable_weights: Any
-        objective: Objective | None
-        scores: Scores | None
+        compiled_loss: Objective | None
+        compiled_metrics: Scores | None
         losses: list[Tensor]
         forward: Any
         _held: Any
@@ -119,13 +119,13 @@ class Steps:
         record, added = Record.current(), self.losses
         total: Tensor | None = None
         parts: list[Tensor] = []
-        if self.objective is not None:
+        if self.compiled_loss is not None:
             if y is None:
                 raise ArgumentError(f"model {self.name!r}: expected targets y beside x")
             names, predictions = self.output_names, flatten(y_pred, Tensor)
             targets, weights = self.aligned(y, sample_weight)
             with scope("loss"):
-                total, parts = self.objective.total(
+                total, parts = self.compiled_loss.total(
                     names, targets, predictions, weights, record.shares
                 )
         elif not added:
@@ -181,7 +181,9 @@ class Steps:
 
         "accuracy" is among them from the first step on, which shows its kind.
         """
-        compiled = [] if self.scores is None else self.scores.metrics
+        compiled = (
+            [] if self.compiled_metrics is None else self.compiled_metrics.metrics
+        )
         return [*self._held(Metric), *compiled]
 
     def reset_metrics(self) -> None:

@@ -17,7 +17,7 @@ from fastconv.graph.ir import Tensor
 from fastconv.graph.variable import Variable
 from fastconv.layers import context, penalties
 from fastconv.layers.base import KerasTensor
-from fastconv.layers.compat import deprecated, renamed
+from fastconv.layers.compat import renamed
 from fastconv.training import auto_batch, plan_report, summary
 from fastconv.training.feeding import Epochs, class_weights, feed, narrow
 from fastconv.training.fitting import Fit
@@ -50,8 +50,8 @@ class Trainer(Steps):
             """Whether inputs and outputs are known."""
 
     epochs_seen = 0  # epochs of training that were done; each is shuffled differently
-    objective: Objective | None = None
-    scores: Scores | None = None
+    compiled_loss: Objective | None = None
+    compiled_metrics: Scores | None = None
     stop_training = False
     _optimizer: Any = None
     _plans: Plans | None = None
@@ -112,17 +112,17 @@ class Trainer(Steps):
         if ignored != (False, 1, "auto", True):
             logger.debug("compile: run_eagerly, jit_compile ... have no effect")
         self.optimizer = optimizers.get(optimizer)
-        self.objective = None if loss is None else Objective(loss, loss_weights)
-        self.scores = Scores(self.objective, metrics, weighted_metrics)
-        tested = Scores(self.objective, metrics, weighted_metrics)
-        self.counted, self._test_counted = (
-            Counted(self, self.scores),
+        self.compiled_loss = None if loss is None else Objective(loss, loss_weights)
+        self.compiled_metrics = Scores(self.compiled_loss, metrics, weighted_metrics)
+        tested = Scores(self.compiled_loss, metrics, weighted_metrics)
+        self._counted, self._test_counted = (
+            Counted(self, self.compiled_metrics),
             Counted(self, tested),
         )
         self._plans = Plans(self, device)
         self._prepared = False
-        if self.described and self.objective is not None:
-            self.objective.of(self.output_names)
+        if self.described and self.compiled_loss is not None:
+            self.compiled_loss.of(self.output_names)
 
     @property
     def optimizer(self) -> Any:
@@ -172,8 +172,8 @@ class Trainer(Steps):
         self._names, self._prepared = None, False
         if self._plans is not None:
             self._plans.clear()
-        if self.scores is not None:
-            self.scores.unbind()
+        if self.compiled_metrics is not None:
+            self.compiled_metrics.unbind()
             self._test_counted.scores.unbind()
 
     # Data -----------------------------------------------------------------------------
@@ -237,7 +237,7 @@ class Trainer(Steps):
             w = own if w is None else own * w
         steps = plans.train_all if whole else plans.train_one
         for result, *data in steps(x, y, w):
-            self.counted.update(result, *data)
+            self._counted.update(result, *data)
 
     def test_batch(self, x: Any, y: Any, w: Any) -> None:
         """The results of one batch are counted; nothing else changes."""
@@ -281,9 +281,9 @@ class Trainer(Steps):
         x, y, w = _on_batch(x, y, sample_weight)
         self.warn_of_frozen()
         self.set_epoch(self.epochs_seen)
-        self.counted.reset()
+        self._counted.reset()
         self.train_batch(x, y, w, class_weights(class_weight))
-        return _flat(self.counted.logs(), return_dict)
+        return _flat(self._counted.logs(), return_dict)
 
     def test_on_batch(
         self,
@@ -307,7 +307,7 @@ class Trainer(Steps):
 
     # Many batches ---------------------------------------------------------------------
 
-    @renamed(nb_epoch="epochs", samples_per_epoch="steps_per_epoch")
+    @renamed(nb_epoch="epochs")
     def fit(
         self,
         x: Any = None,
@@ -417,12 +417,6 @@ class Trainer(Steps):
         if fast_dev_run:
             return fit.dev_run(initial_epoch, fast_dev_run, verbose, callbacks or [])
         return fit.run(initial_epoch, epochs, verbose, callbacks or [], resume)
-
-    def fit_generator(self, generator: Any, *args: Any, **kwargs: Any) -> History:
-        """Keras 1's name of `fit` for iterables of batches."""
-        deprecated("Model: fit_generator is now fit")
-        given = dict(zip(("steps_per_epoch", "epochs"), args, strict=False))
-        return self.fit(generator, **given, **kwargs)
 
     def evaluate(
         self,

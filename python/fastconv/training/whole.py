@@ -107,7 +107,7 @@ class Whole:
                 )
 
     def _losses(self) -> list[Loss | None]:
-        objective, names = self.model.objective, self.model.output_names
+        objective, names = self.model.compiled_loss, self.model.output_names
         return [None] * len(names) if objective is None else objective.of(names)[0]
 
     def _counts(self, y: Any, w: Any, samples: int) -> np.ndarray:
