@@ -32,6 +32,7 @@ __all__: list[str] = [
     "Port",
     "ReduceAttrs",
     "ReduceOp",
+    "ResizeAttrs",
     "RmspropAttrs",
     "SgdAttrs",
     "SliceAttrs",
@@ -88,10 +89,10 @@ class Dtype(enum.IntEnum):
 class OpKind(enum.IntEnum):
     activation = 10
     activation_backward = 11
-    adadelta = 43
-    adagrad = 42
-    adam = 44
-    adamax = 45
+    adadelta = 44
+    adagrad = 43
+    adam = 45
+    adamax = 46
     average_pool = 5
     average_pool_backward = 6
     batch_norm = 21
@@ -99,22 +100,22 @@ class OpKind(enum.IntEnum):
     batch_norm_inference = 23
     binary = 15
     broadcast = 35
-    callback = 47
+    callback = 48
     cast = 17
     concat = 30
     conv = 0
     conv_backward_data = 1
     conv_backward_weights = 2
     copy = 19
-    cross_entropy = 38
-    cross_entropy_backward = 39
+    cross_entropy = 39
+    cross_entropy_backward = 40
     dropout = 28
     dropout_backward = 29
     fill = 18
     gemm = 9
     layer_norm = 24
     layer_norm_backward = 25
-    lion = 46
+    lion = 47
     local_response_norm = 26
     local_response_norm_backward = 27
     lp_pool = 7
@@ -124,14 +125,15 @@ class OpKind(enum.IntEnum):
     pad = 32
     reduce = 20
     reshape = 33
-    rmsprop = 41
+    resize = 36
+    rmsprop = 42
     select = 16
-    sgd = 40
+    sgd = 41
     slice = 31
     softmax = 12
     softmax_backward = 13
-    softmax_cross_entropy = 36
-    softmax_cross_entropy_backward = 37
+    softmax_cross_entropy = 37
+    softmax_cross_entropy_backward = 38
     transpose = 34
     unary = 14
     @classmethod
@@ -614,6 +616,18 @@ class TransposeAttrs:
             "FixedSize(8)",
         ],
     ) -> None: ...
+
+class ResizeAttrs:
+    def __eq__(self, arg0: typing.Any) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __init__(self, **kwargs) -> None: ...
+    def __repr__(self) -> str: ...
+    def replace(self, **kwargs) -> ResizeAttrs: ...
+    def to_bytes(self) -> bytes: ...
+    @property
+    def axis(self) -> int: ...
+    @axis.setter
+    def axis(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
 
 class CrossEntropyAttrs:
     def __eq__(self, arg0: typing.Any) -> bool: ...

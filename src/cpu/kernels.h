@@ -46,6 +46,7 @@ KernelList loss_kernels(OpKind kind);
 KernelList norm_kernels(OpKind kind);
 KernelList pool_kernels(OpKind kind);
 KernelList reduce_kernels(OpKind kind);
+KernelList resize_kernels(OpKind kind);
 KernelList sgd_kernels(OpKind kind);
 KernelList shape_kernels(OpKind kind);
 

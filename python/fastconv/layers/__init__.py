@@ -108,13 +108,21 @@ from fastconv.layers.pool import (
     MaxPooling3D,
 )
 from fastconv.layers.preprocessing import (
+    CenterCrop,
+    Normalization,
     Rescaling,
+    Resizing,
 )
 from fastconv.layers.regularization import (
     Dropout,
     SpatialDropout1D,
     SpatialDropout2D,
     SpatialDropout3D,
+)
+from fastconv.layers.upsampling import (
+    UpSampling1D,
+    UpSampling2D,
+    UpSampling3D,
 )
 
 __all__ = [
@@ -127,6 +135,7 @@ __all__ = [
     "AveragePooling2D",
     "AveragePooling3D",
     "BatchNormalization",
+    "CenterCrop",
     "Concatenate",
     "Conv1D",
     "Conv1DTranspose",
@@ -171,6 +180,7 @@ __all__ = [
     "Maximum",
     "Minimum",
     "Multiply",
+    "Normalization",
     "OpLayer",
     "PartialConv2D",
     "Permute",
@@ -178,6 +188,7 @@ __all__ = [
     "RepeatVector",
     "Rescaling",
     "Reshape",
+    "Resizing",
     "SeparableConv1D",
     "SeparableConv2D",
     "Softmax",
@@ -186,6 +197,9 @@ __all__ = [
     "SpatialDropout3D",
     "Subsampling2D",
     "Subtract",
+    "UpSampling1D",
+    "UpSampling2D",
+    "UpSampling3D",
     "ZeroPadding1D",
     "ZeroPadding2D",
     "ZeroPadding3D",

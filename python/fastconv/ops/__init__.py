@@ -115,6 +115,9 @@ from fastconv.ops.reduce import (
     sum,  # noqa: A004
     variance,
 )
+from fastconv.ops.resize import (
+    resize,
+)
 from fastconv.ops.sgd import (
     sgd,
 )
@@ -212,6 +215,7 @@ __all__ = [
     "relu",
     "relu6",
     "reshape",
+    "resize",
     "rmsprop",
     "round",
     "rsqrt",

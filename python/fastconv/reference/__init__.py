@@ -23,6 +23,7 @@ from fastconv.reference import (  # noqa: F401  (they fill the table)
     norm,
     pool,
     reduce,
+    resize,
     sgd,
     shape,
 )
