@@ -13,8 +13,8 @@ from fastconv.graph.function import Function, resolve_device
 from fastconv.graph.ir import Tensor
 from fastconv.graph.lower import Executable
 from fastconv.graph.scope import scope
+from fastconv.io.available import available_bytes
 from fastconv.layers import context
-from fastconv.training.available import available_bytes
 from fastconv.training.trained import Trained
 from fastconv.tree import flatten
 
