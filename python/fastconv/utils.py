@@ -9,10 +9,15 @@ import numpy as np
 from fastconv import random
 from fastconv.data.folder import image_dataset_from_directory
 from fastconv.data.labels import to_categorical
+from fastconv.data.pictures import array_to_img, img_to_array, load_img, save_img
 
 __all__ = [
+    "array_to_img",
     "clear_session",
     "image_dataset_from_directory",
+    "img_to_array",
+    "load_img",
+    "save_img",
     "set_random_seed",
     "to_categorical",
 ]
