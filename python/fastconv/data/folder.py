@@ -31,6 +31,15 @@ class ImageBatches:
     ``skipped`` lists the damaged files that were passed over so far.
 
     While images are still to be decoded, threads do it, and a batch or two ahead.
+
+    >>> import tempfile
+    >>> import fastconv as fc
+    >>> folder = tempfile.mkdtemp()
+    >>> os.mkdir(f"{folder}/cat")
+    >>> fc.utils.save_img(f"{folder}/cat/1.png", np.zeros((4, 4, 3)))
+    >>> [(x, y)] = image_dataset_from_directory(folder, image_size=(2, 2))
+    >>> x.shape, y
+    ((1, 2, 2, 3), array([0]))
     """
 
     def __init__(
