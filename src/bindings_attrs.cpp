@@ -200,6 +200,7 @@ void bind_structs(py::module_& m) {
       .field("interior", &PadAttrs::interior)
       .field("value", &PadAttrs::value);
   Struct<TransposeAttrs>(m, "TransposeAttrs").field("permutation", &TransposeAttrs::permutation);
+  Struct<ResizeAttrs>(m, "ResizeAttrs").field("axis", &ResizeAttrs::axis);
   Struct<CrossEntropyAttrs>(m, "CrossEntropyAttrs").field("sparse", &CrossEntropyAttrs::sparse);
   Struct<SgdAttrs>(m, "SgdAttrs").field("nesterov", &SgdAttrs::nesterov);
   Struct<RmspropAttrs>(m, "RmspropAttrs").field("centered", &RmspropAttrs::centered);

@@ -98,6 +98,7 @@ constexpr Row kTable[] = {
     op<>(OpKind::reshape, "reshape", 1, 1, checks::reshape).in_place(0, 0),
     op<TransposeAttrs>(OpKind::transpose, "transpose", 1, 1, checks::transpose),
     op<>(OpKind::broadcast, "broadcast", 1, 1, checks::broadcasting),
+    op<ResizeAttrs>(OpKind::resize, "resize", 3, 1, checks::resize),
     op<CrossEntropyAttrs>(OpKind::softmax_cross_entropy, "softmax_cross_entropy", 2, 2,
                           checks::cross_entropy)
         .optional(1),

@@ -329,6 +329,23 @@ void checks::transpose(const Operands& o) {
   expect(o, seen == (1u << src.rank) - 1, "an axis twice");
 }
 
+// That the ranges stay inside the source is data, and checked by the kernel.
+void checks::resize(const Operands& o) {
+  const int axis = o.attrs<ResizeAttrs>().axis;
+  const Tensor &src = o.in(0), &dst = o.out(0);
+  expect(o, axis >= 0 && axis < src.rank, "an axis that is not there");
+  expect(o, dst.rank == src.rank, "operands of different ranks");
+  Dims expected = dims(src);
+  expected[axis] = dst.dims[axis];
+  expect_dims(o, dst, expected, "dst");
+  expect_dtype(o, dst, src.dtype, "dst");
+  expect_dtype(o, o.in(1), Dtype::int32, "ranges");
+  expect_dims(o, o.in(1), {dst.dims[axis], 2}, "ranges");
+  expect_dtype(o, o.in(2), src.dtype, "weights");
+  expect(o, o.in(2).rank == 2 && o.in(2).dims[0] == dst.dims[axis],
+         "expected a row of weights for each element along the axis");
+}
+
 static void check_labels(const Operands& o, const Tensor& labels, const Tensor& probabilities) {
   expect(o, probabilities.rank == 2, "expected rows and classes");
   if (o.attrs<CrossEntropyAttrs>().sparse)

@@ -55,6 +55,7 @@ void pool_backward(const Operands& o);
 void random(const Operands& o);
 void reduce(const Operands& o);
 void reshape(const Operands& o);
+void resize(const Operands& o);
 void rmsprop(const Operands& o);
 void same_shape(const Operands& o);
 void sgd(const Operands& o);

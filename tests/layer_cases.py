@@ -86,6 +86,16 @@ SPATIAL = [  # layers with a data_format
     case("Cropping1D", (5, 3), (2, 3), cropping=(1, 2)),
     case("Cropping2D", (5, 3, 2), (2, 2, 2), cropping=((1, 2), (0, 1))),
     case("Cropping2D", (5, 3, 2), (5, 3, 2)),
+    case("UpSampling1D", (5, 3), (10, 3)),
+    case("UpSampling2D", (5, 3, 2), (10, 9, 2), size=(2, 3), interpolation="bilinear"),
+    case("UpSampling3D", (2, 3, 2, 1), (4, 3, 6, 1), size=(2, 1, 3)),
+    case("Resizing", (5, 3, 2), (4, 7, 2), height=4, width=7),
+    case("Resizing", (5, 9, 2), (4, 4, 2), height=4, width=4, antialias=True,
+         crop_to_aspect_ratio=True, interpolation="bicubic"),
+    case("Resizing", (5, 9, 2), (4, 4, 2), height=4, width=4, fill_value=0.5,
+         pad_to_aspect_ratio=True),
+    case("CenterCrop", (5, 6, 2), (4, 3, 2), height=4, width=3),
+    case("CenterCrop", (5, 6, 2), (7, 3, 2), height=7, width=3),
     case("Cropping3D", (5, 3, 2, 1), (3, 3, 2, 1), cropping=(1, 0, 0)),
 ]  # fmt: skip
 
@@ -120,6 +130,9 @@ OTHERS = [
     case("GroupNormalization", (6, 5), (6, 5), groups=-1, axis=1, scale=False),
     case("UnitNormalization", (5, 3), (5, 3), axis=(1, 2)),
     case("Rescaling", (4, 5, 3), (4, 5, 3), scale=1 / 255, offset=[-1, 0.5, 0]),
+    case("Normalization", (4, 3), (4, 3)),
+    case("Normalization", (4, 3), (4, 3), axis=(1, 2), invert=True),
+    case("Normalization", (4, 3), (4, 3), mean=[1, 2, 3], variance=4.0),
     case("RBF", (2,), (3,), codes=[[1, 1], [1, -1], [-1, 1]]),
 ]
 

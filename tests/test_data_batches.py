@@ -13,9 +13,11 @@ from fastconv.data import (
     IterableBatches,
     as_batches,
     check_nan,
+    k_fold,
     permutation,
     split_validation,
     stratified_split,
+    train_test_split,
 )
 from fastconv.errors import ArgumentError, DataError, ShapeError
 
@@ -336,3 +338,86 @@ def test_bad_starts(start):
     for data in (ArrayBatches(np.arange(3)), IterableBatches([np.arange(3)])):
         with pytest.raises(ArgumentError, match="start: expected"):
             next(data.batches(start=start))
+
+
+# Folds
+
+
+@given(st.integers(2, 60), st.integers(2, 9), st.integers(0, 5), st.booleans())
+def test_folds_share_out_all_samples(n, k, seed, stratified):
+    labels = np.random.default_rng(seed).integers(0, 4, n)
+    if k > n:
+        with pytest.raises(ArgumentError, match="k: expected at most"):
+            k_fold(labels, k, seed)
+        return
+    folds = k_fold(labels, k, seed, stratified)
+    assert len(folds) == k
+    held = np.concatenate([validation for _, validation in folds])
+    assert sorted(held.tolist()) == list(range(n))
+    for training, validation in folds:
+        assert sorted([*training, *validation]) == list(range(n))
+    assert np.ptp([len(validation) for _, validation in folds]) <= 1
+    if stratified:
+        counts = [np.bincount(labels[v], minlength=4) for _, v in folds]
+        assert (np.ptp(counts, axis=0) <= 1).all()
+
+
+def test_folds_follow_from_the_seed():
+    first, again, other = (k_fold(30, 3, seed)[0][1].tolist() for seed in (1, 1, 2))
+    assert first == again != other
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [((10, 1), "k: expected 2"), ((10, 2, -1), "seed"), ((10, 2, 0, True), "labels")],
+)
+def test_bad_folds(arguments, words):
+    with pytest.raises(ArgumentError, match=words):
+        k_fold(*arguments)
+
+
+def test_training_and_test_parts():
+    x, y = np.arange(40).reshape(20, 2), np.array([0] * 15 + [1] * 5)
+    parts = train_test_split(x, y, {"n": np.arange(20)}, test_size=0.4, stratify=y)
+    x_train, x_test, y_train, y_test, n_train, n_test = parts
+    assert (x_train[:, 0] == 2 * n_train["n"]).all()
+    assert np.bincount(y_train).tolist() == [9, 3]
+    assert np.bincount(y_test).tolist() == [6, 2]
+    assert sorted([*n_train["n"], *n_test["n"]]) == list(range(20))
+    assert x_test.shape == (8, 2)
+
+
+def test_bad_parts():
+    with pytest.raises(ArgumentError, match="an array or more"):
+        train_test_split()
+    with pytest.raises(ArgumentError, match="fraction"):
+        train_test_split(np.arange(4), test_size=1.5)
+    with pytest.raises(ShapeError, match="4"):
+        train_test_split(np.arange(4), np.arange(5))
+    with pytest.raises(DataError, match="leaves"):
+        train_test_split(np.arange(2), test_size=0.1)
+
+
+# Memory
+
+
+def test_training_reads_arrays_where_they_are(monkeypatch):
+    """Unshuffled float32 batches reach the plan at their address in the array."""
+    import fastconv as fc
+    from fastconv.graph.lower import Executable
+
+    x = np.random.default_rng(0).random((12, 5), np.float32)
+    y = np.random.default_rng(1).random((12, 2), np.float32)
+    seen = []
+    run = Executable.__call__
+
+    def watch(self, arrays):
+        seen.extend(a.ctypes.data for a in arrays)
+        return run(self, arrays)
+
+    monkeypatch.setattr(Executable, "__call__", watch)
+    model = fc.Sequential([fc.layers.Input((5,)), fc.layers.Dense(2)])
+    model.compile("sgd", "mse")
+    model.fit(x, y, batch_size=4, shuffle=False, verbose=0)
+    for array in (x, y):
+        assert {array[i].ctypes.data for i in (0, 4, 8)} <= set(seen)

@@ -57,6 +57,8 @@ enum class OpKind : int32_t {
   reshape,    // src -> dst (same memory)
   transpose,  // src -> dst, TransposeAttrs
   broadcast,  // src -> dst, NumPy's broadcasting
+  // Interpolation, ResizeAttrs. ranges are int32 [M 2], weights [M taps].
+  resize,  // src ranges weights -> dst
   // Losses, one value a row. Labels are int64 indices [rows] or float32 distributions [rows C].
   softmax_cross_entropy,           // logits labels -> loss probabilities, CrossEntropyAttrs
   softmax_cross_entropy_backward,  // dloss probabilities labels -> dlogits
@@ -221,6 +223,11 @@ struct PadAttrs {  // `interior` elements go between neighbours
 };
 struct TransposeAttrs {  // dst axis i is src axis permutation[i]
   int32_t permutation[kMaxRank];
+};
+// Along `axis`, dst[i] = sum over t < count of weights[i, t] * src[first + t], where ranges[i] is
+// (first, count).
+struct ResizeAttrs {
+  int32_t axis;
 };
 struct CrossEntropyAttrs {
   int32_t sparse;  // 1: labels are indices

@@ -22,7 +22,7 @@ from typing import Any
 
 _MODULES = (
     "activations", "applications", "backend", "callbacks", "config", "constraints",
-    "custom_objects", "datasets", "errors", "initializers", "layers", "losses",
+    "custom_objects", "data", "datasets", "errors", "initializers", "layers", "losses",
     "metrics", "mixed_precision", "models", "ops", "optimizers", "preprocessing",
     "random", "regularizers", "saving", "training", "utils",
 )  # fmt: skip

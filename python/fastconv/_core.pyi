@@ -34,6 +34,7 @@ __all__: list[str] = [
     "RandomAttrs",
     "ReduceAttrs",
     "ReduceOp",
+    "ResizeAttrs",
     "RmspropAttrs",
     "SgdAttrs",
     "SliceAttrs",
@@ -90,10 +91,10 @@ class Dtype(enum.IntEnum):
 class OpKind(enum.IntEnum):
     activation = 10
     activation_backward = 11
-    adadelta = 44
-    adagrad = 43
-    adam = 45
-    adamax = 46
+    adadelta = 45
+    adagrad = 44
+    adam = 46
+    adamax = 47
     average_pool = 5
     average_pool_backward = 6
     batch_norm = 21
@@ -101,22 +102,22 @@ class OpKind(enum.IntEnum):
     batch_norm_inference = 23
     binary = 15
     broadcast = 36
-    callback = 48
+    callback = 49
     cast = 17
     concat = 31
     conv = 0
     conv_backward_data = 1
     conv_backward_weights = 2
     copy = 19
-    cross_entropy = 39
-    cross_entropy_backward = 40
+    cross_entropy = 40
+    cross_entropy_backward = 41
     dropout = 28
     dropout_backward = 29
     fill = 18
     gemm = 9
     layer_norm = 24
     layer_norm_backward = 25
-    lion = 47
+    lion = 48
     local_response_norm = 26
     local_response_norm_backward = 27
     lp_pool = 7
@@ -127,14 +128,15 @@ class OpKind(enum.IntEnum):
     random = 30
     reduce = 20
     reshape = 34
-    rmsprop = 42
+    resize = 37
+    rmsprop = 43
     select = 16
-    sgd = 41
+    sgd = 42
     slice = 32
     softmax = 12
     softmax_backward = 13
-    softmax_cross_entropy = 37
-    softmax_cross_entropy_backward = 38
+    softmax_cross_entropy = 38
+    softmax_cross_entropy_backward = 39
     transpose = 35
     unary = 14
     @classmethod
@@ -647,6 +649,18 @@ class TransposeAttrs:
             "FixedSize(8)",
         ],
     ) -> None: ...
+
+class ResizeAttrs:
+    def __eq__(self, arg0: typing.Any) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __init__(self, **kwargs) -> None: ...
+    def __repr__(self) -> str: ...
+    def replace(self, **kwargs) -> ResizeAttrs: ...
+    def to_bytes(self) -> bytes: ...
+    @property
+    def axis(self) -> int: ...
+    @axis.setter
+    def axis(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
 
 class CrossEntropyAttrs:
     def __eq__(self, arg0: typing.Any) -> bool: ...

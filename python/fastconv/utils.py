@@ -11,6 +11,7 @@ from fastconv import random
 from fastconv.data.folder import image_dataset_from_directory
 from fastconv.data.iterables import PyDataset
 from fastconv.data.labels import normalize, to_categorical
+from fastconv.data.pictures import array_to_img, img_to_array, load_img, save_img
 from fastconv.layers.base import KerasTensor, reset_names
 from fastconv.saving import (
     CustomObjectScope,
@@ -30,6 +31,7 @@ __all__ = [
     "PyDataset",
     "Sequence",
     "activation_report",
+    "array_to_img",
     "clear_session",
     "custom_object_scope",
     "deserialize_keras_object",
@@ -38,10 +40,13 @@ __all__ = [
     "get_registered_object",
     "get_source_inputs",
     "image_dataset_from_directory",
+    "img_to_array",
     "is_keras_tensor",
+    "load_img",
     "normalize",
     "pack_x_y_sample_weight",
     "register_keras_serializable",
+    "save_img",
     "serialize_keras_object",
     "set_random_seed",
     "to_categorical",

@@ -41,6 +41,7 @@ KernelList kernels(OpKind kind) {
     case OpKind::pad:
     case OpKind::transpose:
     case OpKind::broadcast: return shape_kernels(kind);
+    case OpKind::resize: return resize_kernels(kind);
     case OpKind::softmax_cross_entropy:
     case OpKind::softmax_cross_entropy_backward:
     case OpKind::cross_entropy:

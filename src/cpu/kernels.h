@@ -47,6 +47,7 @@ KernelList norm_kernels(OpKind kind);
 KernelList pool_kernels(OpKind kind);
 KernelList random_kernels(OpKind kind);
 KernelList reduce_kernels(OpKind kind);
+KernelList resize_kernels(OpKind kind);
 KernelList sgd_kernels(OpKind kind);
 KernelList shape_kernels(OpKind kind);
 

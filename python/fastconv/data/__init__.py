@@ -7,7 +7,14 @@ from fastconv.data.folder import ImageBatches, image_dataset_from_directory
 from fastconv.data.idx import read_idx
 from fastconv.data.iterables import IterableBatches
 from fastconv.data.labels import to_categorical
-from fastconv.data.split import permutation, split_validation, stratified_split
+from fastconv.data.prefetch import prefetch
+from fastconv.data.split import (
+    k_fold,
+    permutation,
+    split_validation,
+    stratified_split,
+    train_test_split,
+)
 
 __all__ = [
     "ArrayBatches",
@@ -18,10 +25,13 @@ __all__ = [
     "check_arrays",
     "check_nan",
     "image_dataset_from_directory",
+    "k_fold",
     "load_arrays",
     "permutation",
+    "prefetch",
     "read_idx",
     "split_validation",
     "stratified_split",
     "to_categorical",
+    "train_test_split",
 ]

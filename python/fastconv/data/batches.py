@@ -21,6 +21,10 @@ class Batches(Protocol):
     """What ``fit``, ``evaluate`` and ``predict`` read.
 
     ``num_samples`` and ``num_batches`` are None where they are not known beforehand.
+
+    >>> import numpy as np
+    >>> isinstance(ArrayBatches(np.zeros((4, 2))), Batches)
+    True
     """
 
     @property

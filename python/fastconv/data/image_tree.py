@@ -50,23 +50,34 @@ def tar_members(
         raise FormatError(f"{path}: damaged or truncated archive: {error}") from error
 
 
-def list_images(source: str | os.PathLike[str]) -> list[ImageFile]:
+def list_images(
+    source: str | os.PathLike[str], classed: bool = True
+) -> list[ImageFile]:
     """The image files of a folder CLASS/..., or of a tar file with such folders.
 
+    Args:
+        source: the folder or tar file.
+        classed: whether only images inside class folders count.
+
     Returns:
-        (class, name, path or content), sorted by class and name.
+        (class, name, path or content), sorted by class and name; the class of an image
+        beside the class folders is "".
 
     Raises:
         DataError: there is no such folder or file, or no image in it.
         FormatError: a link leads out of the folder, or the archive is damaged.
     """
     root = Path(source)
+
+    def wanted(name: PurePosixPath) -> bool:
+        return name.suffix.lower() in SUFFIXES and bool(name.parent.name or not classed)
+
     if root.is_dir():
-        found = _walk(root)
+        found = _walk(root, classed)
     elif root.is_file():
         found = [
             (name.parent.name, name.name, content)
-            for name, content in tar_members(root, _is_classed_image)
+            for name, content in tar_members(root, wanted)
         ]
     else:
         raise DataError(f"{root}: no such folder or archive")
@@ -77,23 +88,20 @@ def list_images(source: str | os.PathLike[str]) -> list[ImageFile]:
     return sorted(found, key=lambda item: item[:2])
 
 
-def _is_classed_image(name: PurePosixPath) -> bool:
-    return name.suffix.lower() in SUFFIXES and bool(name.parent.name)
-
-
-def _walk(root: Path) -> list[ImageFile]:
+def _walk(root: Path, classed: bool) -> list[ImageFile]:
     real_root = root.resolve()
     found: list[ImageFile] = []
     for folder, folders, files in os.walk(root):
         for name in (*folders, *files):
             _refuse_outside(Path(folder, name), real_root)
         inside = Path(folder).relative_to(root)
-        if not inside.parts:
+        if classed and not inside.parts:
             continue
         for name in files:
             if Path(name).suffix.lower() in SUFFIXES:
                 below = str(PurePosixPath(*inside.parts[1:], name))
-                found.append((inside.parts[0], below, Path(folder, name)))
+                top = inside.parts[0] if inside.parts else ""
+                found.append((top, below, Path(folder, name)))
     return found
 
 

@@ -7,9 +7,12 @@ from typing import Any
 import numpy as np
 
 from fastconv.data import tree
+from fastconv.data.checks import count
 from fastconv.errors import ArgumentError, DataError
 
-__all__ = ["permutation", "split_validation", "stratified_split"]
+__all__ = [
+    "k_fold", "permutation", "split_validation", "stratified_split", "train_test_split",
+]  # fmt: skip
 
 
 def permutation(n: int, seed: int, epoch: int = 0) -> np.ndarray:
@@ -83,6 +86,79 @@ def stratified_split(
     rank[by_class] = np.arange(len(order)) - np.repeat(starts, counts)
     held = rank < _quotas(counts, fraction)[classes]
     return order[~held], order[held]
+
+
+def k_fold(
+    data: Any, k: int = 5, seed: int = 0, stratified: bool = False
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Indices (training, validation) of ``k`` folds; each sample is validated once.
+
+    Samples are dealt out in random order, with ``stratified`` class by class: sizes of
+    folds, and of each class in them, differ by 1 at most. Kohavi, "A study of
+    cross-validation and bootstrap", IJCAI 1995.
+
+    Args:
+        data: the number of samples, or the labels (N,).
+        k: folds, 2 to N.
+        seed: of the Philox generator.
+        stratified: whether every fold has the classes of ``data`` in their proportion.
+
+    Raises:
+        ArgumentError: ``k`` or ``seed`` out of range, or ``stratified`` without labels.
+
+    >>> y = np.array([0] * 6 + [1] * 3)
+    >>> [np.bincount(y[held]).tolist() for _, held in k_fold(y, 3, stratified=True)]
+    [[2, 1], [2, 1], [2, 1]]
+    """
+    alone = hasattr(data, "__index__") and np.ndim(data) == 0
+    n = index(data) if alone else len(data)
+    k = count("k", k, least=2)
+    if k > n:
+        raise ArgumentError(f"k: expected at most {n}, the number of samples, got {k}")
+    order = permutation(n, seed)
+    if stratified:
+        labels = None if alone else np.asarray(data)
+        if labels is None or labels.ndim != 1:
+            raise ArgumentError("k_fold: expected labels (N,) when stratified")
+        # All of a class in a row, and dealt out in turn.
+        order = order[np.argsort(labels[order], kind="stable")]
+    fold = np.empty(n, dtype=np.int64)
+    fold[order] = np.arange(n) % k
+    return [(np.flatnonzero(fold != i), np.flatnonzero(fold == i)) for i in range(k)]
+
+
+def train_test_split(
+    *arrays: Any, test_size: float = 0.25, seed: int = 0, stratify: Any = None
+) -> list[Any]:
+    """Each array in two random parts: ``[a_train, a_test, b_train, b_test, ...]``.
+
+    Args:
+        arrays: of the same length.
+        test_size: the share of the second part, in (0, 1).
+        seed: of the Philox generator.
+        stratify: labels (N,) whose proportions both parts keep; None does not look.
+
+    Raises:
+        ArgumentError: no arrays, or ``test_size`` or ``seed`` out of range.
+        DataError: a part would be empty.
+        ShapeError: arrays of different lengths.
+
+    >>> x, x_test, y, y_test = train_test_split(np.arange(8), np.arange(8) * 2)
+    >>> len(x), len(x_test), bool((y == 2 * x).all())
+    (6, 2, True)
+    """
+    if not arrays:
+        raise ArgumentError("train_test_split: expected an array or more")
+    given = [tree.to_arrays(a, f"array {i}") for i, a in enumerate(arrays)]
+    n = tree.common_length((given, stratify, None), "train_test_split")
+    labels = np.zeros(n, np.int64) if stratify is None else np.asarray(stratify)
+    kept, held = stratified_split(labels, test_size, seed)
+    if not (len(kept) and len(held)):
+        raise DataError(
+            f"test_size={test_size} of {n} samples leaves {len(kept)} and {len(held)}: "
+            "give more data"
+        )
+    return [tree.slice_rows(a, rows) for a in given for rows in (kept, held)]
 
 
 def split_validation(

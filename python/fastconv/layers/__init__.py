@@ -116,7 +116,10 @@ from fastconv.layers.pool import (
     MaxPooling3D,
 )
 from fastconv.layers.preprocessing import (
+    CenterCrop,
+    Normalization,
     Rescaling,
+    Resizing,
 )
 from fastconv.layers.regularization import (
     ActivityRegularization,
@@ -125,6 +128,11 @@ from fastconv.layers.regularization import (
     SpatialDropout2D,
     SpatialDropout3D,
     StochasticDepth,
+)
+from fastconv.layers.upsampling import (
+    UpSampling1D,
+    UpSampling2D,
+    UpSampling3D,
 )
 
 # Keras's second names.
@@ -161,6 +169,7 @@ __all__ = [
     "AvgPool2D",
     "AvgPool3D",
     "BatchNormalization",
+    "CenterCrop",
     "Concatenate",
     "Conv1D",
     "Conv1DTranspose",
@@ -221,6 +230,7 @@ __all__ = [
     "Maximum",
     "Minimum",
     "Multiply",
+    "Normalization",
     "OpLayer",
     "PartialConv2D",
     "Permute",
@@ -228,6 +238,7 @@ __all__ = [
     "RepeatVector",
     "Rescaling",
     "Reshape",
+    "Resizing",
     "SeparableConv1D",
     "SeparableConv2D",
     "SeparableConvolution1D",
@@ -240,6 +251,9 @@ __all__ = [
     "Subsampling2D",
     "Subtract",
     "UnitNormalization",
+    "UpSampling1D",
+    "UpSampling2D",
+    "UpSampling3D",
     "ZeroPadding1D",
     "ZeroPadding2D",
     "ZeroPadding3D",

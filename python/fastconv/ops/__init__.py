@@ -139,6 +139,9 @@ from fastconv.ops.reduce_index import (
     logsumexp,
     std,
 )
+from fastconv.ops.resize import (
+    resize,
+)
 from fastconv.ops.sgd import (
     sgd,
 )
@@ -269,6 +272,7 @@ __all__ = [
     "relu6",
     "repeat",
     "reshape",
+    "resize",
     "rmsprop",
     "round",
     "rsqrt",

@@ -1,5 +1,17 @@
 """Images as arrays, under Keras's old module name."""
 
-from fastconv.utils import image_dataset_from_directory
+from fastconv.utils import (
+    array_to_img,
+    image_dataset_from_directory,
+    img_to_array,
+    load_img,
+    save_img,
+)
 
-__all__ = ["image_dataset_from_directory"]
+__all__ = [
+    "array_to_img",
+    "image_dataset_from_directory",
+    "img_to_array",
+    "load_img",
+    "save_img",
+]

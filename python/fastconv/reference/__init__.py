@@ -24,6 +24,7 @@ from fastconv.reference import (  # noqa: F401  (they fill the table)
     pool,
     random,
     reduce,
+    resize,
     sgd,
     shape,
 )

@@ -11,8 +11,8 @@ from fastconv import _core
 from fastconv.errors import OutOfMemoryError
 from fastconv.graph.function import Function, resolve_device
 from fastconv.graph.lower import Executable
+from fastconv.io.available import available_bytes
 from fastconv.layers import context
-from fastconv.training.available import available_bytes
 from fastconv.training.steps import Record, packed
 from fastconv.training.trained import Trained
 from fastconv.training.whole import Whole

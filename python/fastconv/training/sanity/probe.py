@@ -16,8 +16,8 @@ from fastconv.graph.autodiff import grad
 from fastconv.graph.function import Function, has_plans
 from fastconv.graph.ir import RULES, Graph, Leaf, Node, Tensor, ancestors
 from fastconv.graph.variable import Variable
+from fastconv.io.available import available_bytes
 from fastconv.layers import context
-from fastconv.training.available import available_bytes
 from fastconv.training.sanity import judge
 from fastconv.training.sanity.finding import Finding
 from fastconv.training.sanity.targets import Output
