@@ -19,7 +19,7 @@ import importlib
 from typing import Any
 
 _MODULES = (
-    "activations", "callbacks", "custom_objects", "datasets", "errors", "initializers",
+    "activations", "callbacks", "custom_objects", "data", "datasets", "errors", "initializers",
     "layers", "losses", "metrics", "models", "ops", "optimizers", "random",
     "training", "utils",
 )  # fmt: skip

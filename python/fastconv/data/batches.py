@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from operator import index
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
 from fastconv.data import tree
 from fastconv.data.checks import check_arrays
 from fastconv.data.iterables import IterableBatches
@@ -82,10 +84,16 @@ class ArrayBatches:
         """Batches in one epoch."""
         return len(self)
 
+    def order(self, epoch: int = 0, shuffle: bool | None = None) -> np.ndarray:
+        """The numbers of the samples, in the order of an epoch."""
+        if self.shuffle if shuffle is None else shuffle:
+            return permutation(self.num_samples, self.seed, epoch)
+        return np.arange(self.num_samples)
+
     def batches(self, epoch: int = 0, shuffle: bool | None = None) -> Iterator[Batch]:
         """The batches of an epoch: views without shuffling, copies with it."""
-        shuffle = self.shuffle if shuffle is None else shuffle
-        order = permutation(self.num_samples, self.seed, epoch) if shuffle else None
+        shuffled = self.shuffle if shuffle is None else shuffle
+        order = self.order(epoch, True) if shuffled else None
         for start in range(0, self.num_samples, self.batch_size):
             rows = slice(start, min(start + self.batch_size, self.num_samples))
             x, y, w = (

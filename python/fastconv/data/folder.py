@@ -58,15 +58,19 @@ class ImageBatches:
         """Batches in one epoch."""
         return len(self)
 
+    def order(self, epoch: int = 0, shuffle: bool | None = None) -> np.ndarray:
+        """The numbers of the files, in the order of an epoch."""
+        if self.shuffle if shuffle is None else shuffle:
+            # Epoch 0 of the same seed ordered the files before they were split.
+            return permutation(self.num_samples, self.seed, epoch + 1)
+        return np.arange(self.num_samples)
+
     def batches(
         self, epoch: int = 0, shuffle: bool | None = None
     ) -> Iterator[tuple[Any, Any, Any]]:
         """The batches (x, y, None) of an epoch; y is None without labels."""
-        n = self.num_samples
-        mixed = self.shuffle if shuffle is None else shuffle
-        # Epoch 0 of the same seed ordered the files before they were split.
-        order = permutation(n, self.seed, epoch + 1) if mixed else np.arange(n)
-        for start in range(0, n, self.batch_size):
+        order = self.order(epoch, shuffle)
+        for start in range(0, self.num_samples, self.batch_size):
             files = [self.files[i] for i in order[start : start + self.batch_size]]
             yield self._decode(files), self._labels(files), None
 

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import ops
+from fastconv._core import AugmentKind, AugmentStep
 from fastconv.errors import ArgumentError
 from fastconv.layers import check
 from fastconv.layers.base import Layer
@@ -43,6 +44,12 @@ class Rescaling(Layer):
     def call(self, x: Any) -> Any:
         """The input, scaled and moved."""
         return ops.cast(x, self.dtype) * self.scale + self.offset
+
+    def augment_steps(self, training: bool = True) -> list[AugmentStep]:
+        """The step for `fastconv.data.augment`; the same in training and else."""
+        step = AugmentStep(AugmentKind.rescale)
+        step.scale, step.offset = (np.ravel(v) for v in (self.scale, self.offset))
+        return [step]
 
     def _numbers(self, what: str, value: Any) -> Any:
         """A number as it is, several as an array."""

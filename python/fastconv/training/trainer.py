@@ -11,6 +11,7 @@ import numpy as np
 from fastconv import ops, optimizers
 from fastconv.callbacks import CallbackList, History
 from fastconv.data import tree
+from fastconv.data.augmented import for_fit
 from fastconv.data.split import split_validation
 from fastconv.errors import ArgumentError, DataError
 from fastconv.graph.ir import Tensor
@@ -307,6 +308,8 @@ class Trainer:
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: Any = 1,
+        *,
+        augment: Any = None,
     ) -> History:
         """Trains the model.
 
@@ -329,6 +332,8 @@ class Trainer:
         steps_per_epoch: steps of an epoch; default all batches.
         validation_steps, validation_batch_size: the same for validation.
         validation_freq: validate every so many epochs, or a list of epochs (from 1).
+        augment: random changes of the training images: layers as for
+            `fastconv.data.augment`, such as ``[layers.RandomFlip("horizontal")]``.
 
         Returns
         -------
@@ -363,6 +368,8 @@ class Trainer:
             )
         seed = int(self.random_state.value[0])
         data = feed(x, y, sample_weight, batch_size, shuffle, seed)
+        if augment is not None:
+            data = for_fit(data, augment, seed)
         fit = Fit(
             self, Epochs(data, steps_per_epoch), validation, class_weight,
         validation_freq )  # fmt: skip
