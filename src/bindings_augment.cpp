@@ -1,4 +1,5 @@
 // The part of fastconv._core that changes images; see augment/augment.h.
+#include <pybind11/native_enum.h>
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
@@ -46,7 +47,7 @@ void mix_images(const py::array& src, py::array& dst, const Numbers& partner, co
 }
 
 void bind_enums(py::module_& m) {
-  py::enum_<Kind> kind(m, "AugmentKind");
+  py::native_enum<Kind> kind(m, "AugmentKind", "enum.IntEnum");
   const char* names[] = {"identity",  "choose",   "rescale",    "flip",         "crop",
                          "translate", "rotate",   "zoom",       "shear",        "brightness",
                          "multiply",  "contrast", "saturation", "hue",          "color",
@@ -54,11 +55,13 @@ void bind_enums(py::module_& m) {
                          "sharpness", "blur",     "noise",      "erase"};
   static_assert(std::size(names) == static_cast<size_t>(Kind::erase) + 1);
   for (size_t i = 0; i < std::size(names); ++i) kind.value(names[i], static_cast<Kind>(i));
-  py::enum_<Fill>(m, "AugmentFill")
+  kind.finalize();
+  py::native_enum<Fill>(m, "AugmentFill", "enum.IntEnum")
       .value("constant", Fill::constant)
       .value("nearest", Fill::nearest)
       .value("reflect", Fill::reflect)
-      .value("wrap", Fill::wrap);
+      .value("wrap", Fill::wrap)
+      .finalize();
 }
 
 }  // namespace

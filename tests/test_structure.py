@@ -144,6 +144,7 @@ RANKS = (
         "losses",
         "metrics",
         "callbacks",
+        "preprocessing",
         "utils",
     },
     {"cli"},

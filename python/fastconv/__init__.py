@@ -19,9 +19,9 @@ import importlib
 from typing import Any
 
 _MODULES = (
-    "activations", "callbacks", "custom_objects", "data", "datasets", "errors", "initializers",
-    "layers", "losses", "metrics", "models", "ops", "optimizers", "random",
-    "training", "utils",
+    "activations", "callbacks", "custom_objects", "data", "datasets", "errors",
+    "initializers", "layers", "losses", "metrics", "models", "ops", "optimizers",
+    "preprocessing", "random", "training", "utils",
 )  # fmt: skip
 _NAMES = {
     "Function": "graph.function",

@@ -669,60 +669,7 @@ class CallbackAttrs:
     @index.setter
     def index(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
 
-class AugmentKind:
-    """
-    Members:
-
-      identity
-
-      choose
-
-      rescale
-
-      flip
-
-      crop
-
-      translate
-
-      rotate
-
-      zoom
-
-      shear
-
-      brightness
-
-      multiply
-
-      contrast
-
-      saturation
-
-      hue
-
-      color
-
-      invert
-
-      solarize
-
-      posterize
-
-      autocontrast
-
-      equalize
-
-      sharpness
-
-      blur
-
-      noise
-
-      erase
-    """
-
-    __members__: typing.ClassVar[dict[str, AugmentKind]]
+class AugmentKind(enum.IntEnum):
     autocontrast = 18
     blur = 21
     brightness = 9
@@ -747,69 +694,18 @@ class AugmentKind:
     solarize = 16
     translate = 5
     zoom = 7
-    @typing.overload
-    def __eq__(self, other: AugmentKind) -> bool: ...
-    @typing.overload
-    def __eq__(self, other: typing.Any) -> bool: ...
-    def __getstate__(self) -> int: ...
-    def __hash__(self) -> int: ...
-    def __index__(self) -> int: ...
-    def __init__(self, value: typing.SupportsInt | typing.SupportsIndex) -> None: ...
-    def __int__(self) -> int: ...
-    @typing.overload
-    def __ne__(self, other: AugmentKind) -> bool: ...
-    @typing.overload
-    def __ne__(self, other: typing.Any) -> bool: ...
-    def __repr__(self) -> str: ...
-    def __setstate__(
-        self, state: typing.SupportsInt | typing.SupportsIndex
-    ) -> None: ...
-    def __str__(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def value(self) -> int: ...
+    @classmethod
+    def __new__(cls, value): ...
+    def __format__(self, format_spec): ...
 
-class AugmentFill:
-    """
-    Members:
-
-      constant
-
-      nearest
-
-      reflect
-
-      wrap
-    """
-
-    __members__: typing.ClassVar[dict[str, AugmentFill]]
+class AugmentFill(enum.IntEnum):
     constant = 0
     nearest = 1
     reflect = 2
     wrap = 3
-    @typing.overload
-    def __eq__(self, other: AugmentFill) -> bool: ...
-    @typing.overload
-    def __eq__(self, other: typing.Any) -> bool: ...
-    def __getstate__(self) -> int: ...
-    def __hash__(self) -> int: ...
-    def __index__(self) -> int: ...
-    def __init__(self, value: typing.SupportsInt | typing.SupportsIndex) -> None: ...
-    def __int__(self) -> int: ...
-    @typing.overload
-    def __ne__(self, other: AugmentFill) -> bool: ...
-    @typing.overload
-    def __ne__(self, other: typing.Any) -> bool: ...
-    def __repr__(self) -> str: ...
-    def __setstate__(
-        self, state: typing.SupportsInt | typing.SupportsIndex
-    ) -> None: ...
-    def __str__(self) -> str: ...
-    @property
-    def name(self) -> str: ...
-    @property
-    def value(self) -> int: ...
+    @classmethod
+    def __new__(cls, value): ...
+    def __format__(self, format_spec): ...
 
 class AugmentStep:
     bilinear: bool

@@ -10,7 +10,6 @@ import numpy as np
 
 from fastconv import random
 from fastconv._core import AugmentKind, AugmentStep, augment_images
-from fastconv.data import tree
 from fastconv.data.batches import Batch, Batches, as_batches
 from fastconv.errors import ArgumentError, DtypeError, ShapeError
 
@@ -158,6 +157,10 @@ class AugmentedBatches:
 
     What `fastconv.Model.fit` takes. The images are the whole of x; the labels change
     where images are mixed.
+
+    >>> import fastconv as fc
+    >>> len(augment(np.zeros((5, 4, 4, 1)), fc.layers.RandomFlip(), batch_size=2))
+    3
     """
 
     def __init__(self, data: Batches, pipeline: Pipeline, seed: int = 0) -> None:
@@ -272,11 +275,12 @@ def augment(
         )
     pipeline = Pipeline(steps, training)
     parts = data if isinstance(data, tuple) else (data,)
-    if isinstance(parts[0], Batches) or not 1 <= len(parts) <= 3:
-        parts = (data,)
-    elif hasattr(parts[0], "__array__") or isinstance(parts[0], list):
-        parts = tuple(tree.to_arrays(p, n) for p, n in zip(parts, "xyw", strict=False))
-    batches = as_batches(
-        *parts, batch_size=batch_size, shuffle=shuffle and training, seed=int(chosen)
-    )
+    if not 1 <= len(parts) <= 3:
+        raise ArgumentError(
+            "augment: expected x, (x, y), (x, y, sample_weight) or batches, received a "
+            f"tuple of {len(parts)}"
+        )
+    x, y, w = (*parts, None, None)[:3]
+    order = shuffle and training
+    batches = as_batches(x, y, w, batch_size, order, int(chosen))
     return AugmentedBatches(batches, pipeline, int(chosen))

@@ -22,6 +22,9 @@ class Batches(Protocol):
     """What ``fit``, ``evaluate`` and ``predict`` read.
 
     ``num_samples`` and ``num_batches`` are None where they are not known beforehand.
+
+    >>> isinstance(ArrayBatches([[1.0], [2.0]]), Batches)
+    True
     """
 
     @property

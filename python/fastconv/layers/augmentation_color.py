@@ -260,8 +260,8 @@ class RandomGrayscale(_Colored):
 
     def steps(self) -> list[AugmentStep]:
         """A blend with grey, all of it."""
-        share = {"probability": self.factor, "range": self.value_range}
-        return [drawn("color", (-1, -1), **share)]
+        return [drawn("color", (-1, -1), probability=self.factor,
+                      range=self.value_range)]  # fmt: skip
 
 
 class RandomInvert(_Colored):

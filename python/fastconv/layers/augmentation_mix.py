@@ -84,7 +84,7 @@ class RandAugment(Augmentation):
         return most * low, most * high
 
     def _fetched(self) -> list[AugmentStep]:
-        fields = {
+        fields: dict[str, Any] = {
             "mirrored": True,
             "fill": AugmentFill.constant,
             "fill_value": sum(self.value_range) / 2,

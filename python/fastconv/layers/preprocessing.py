@@ -48,7 +48,8 @@ class Rescaling(Layer):
     def augment_steps(self, training: bool = True) -> list[AugmentStep]:
         """The step for `fastconv.data.augment`; the same in training and else."""
         step = AugmentStep(AugmentKind.rescale)
-        step.scale, step.offset = (np.ravel(v) for v in (self.scale, self.offset))
+        step.scale = np.ravel(self.scale).tolist()
+        step.offset = np.ravel(self.offset).tolist()
         return [step]
 
     def _numbers(self, what: str, value: Any) -> Any:
