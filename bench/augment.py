@@ -1,4 +1,4 @@
-"""Images a second of the CIFAR recipe: pad-crop by 4, flip, uint8 to normalised float32.
+"""Images a second of the CIFAR recipe: pad-crop by 4, flip, uint8 to scaled float32.
 
 `python bench/augment.py --threads 1` prints one JSON line; with torchvision installed
 its transforms of version 2 are measured on the same batches: one draw for the whole
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
 import time
 from collections.abc import Callable
 from typing import Any
@@ -51,7 +52,8 @@ def torchvision_run(x: np.ndarray, threads: int) -> Callable[[], Any] | None:
     try:
         import torch
         from torchvision.transforms import v2
-    except ImportError:
+    except (ImportError, RuntimeError) as error:  # absent, or for another torch
+        print(f"without torchvision: {error}", file=sys.stderr)
         return None
     torch.set_num_threads(threads)
     tensor = torch.from_numpy(np.ascontiguousarray(x.transpose(0, 3, 1, 2)))

@@ -116,25 +116,38 @@ void copy_rows(const T* src, const Size& size, const View& view, const Sink& sin
 // Coordinates this far out are all the same to the fill modes that could tell, and fit an int64.
 double bounded(double x) { return std::clamp(x, -1e9, 1e9); }
 
-template <class T>
+// Without the library's floor, which is a call where the CPU may be an old one.
+int64_t floored(double x) {
+  const int64_t i = static_cast<int64_t>(x);
+  return i - (x < static_cast<double>(i));
+}
+
+// Fetches pixels of C channels (0: of as many as the image has).
+template <int C, class T>
 class Sampler {
  public:
   Sampler(const T* src, const Size& size, const View& view)
-      : src_(src), size_(size), view_(view), c_(size.channels) {}
+      : src_(src), size_(size), view_(view), c_(C ? C : size.channels) {}
 
   void nearest(double x, double y, float* dst) const {
-    const T* p =
-        pixel(static_cast<int64_t>(std::floor(x + 0.5)), static_cast<int64_t>(std::floor(y + 0.5)));
+    const T* p = pixel(floored(x + 0.5), floored(y + 0.5));
     for (int64_t k = 0; k < c_; ++k) dst[k] = p ? static_cast<float>(p[k]) : view_.fill_value;
   }
 
   void bilinear(double x, double y, float* dst) const {
-    const double left = std::floor(x), top = std::floor(y);
-    const int64_t i = static_cast<int64_t>(left), j = static_cast<int64_t>(top);
-    const float u = static_cast<float>(x - left), v = static_cast<float>(y - top);
-    const T* p[4] = {pixel(i, j), pixel(i + 1, j), pixel(i, j + 1), pixel(i + 1, j + 1)};
+    const int64_t c = C ? C : c_, i = floored(x), j = floored(y);
+    const float u = static_cast<float>(x - static_cast<double>(i));
+    const float v = static_cast<float>(y - static_cast<double>(j));
     const float weight[4] = {(1 - u) * (1 - v), u * (1 - v), (1 - u) * v, u * v};
-    for (int64_t k = 0; k < c_; ++k) {
+    if (i >= 0 && i + 1 < size_.width && j >= 0 && j + 1 < size_.height) {
+      const T *a = src_ + (j * size_.width + i) * c, *b = a + size_.width * c;
+      for (int64_t k = 0; k < c; ++k)
+        dst[k] = weight[0] * static_cast<float>(a[k]) + weight[1] * static_cast<float>(a[k + c]) +
+                 weight[2] * static_cast<float>(b[k]) + weight[3] * static_cast<float>(b[k + c]);
+      return;
+    }
+    const T* p[4] = {pixel(i, j), pixel(i + 1, j), pixel(i, j + 1), pixel(i + 1, j + 1)};
+    for (int64_t k = 0; k < c; ++k) {
       float sum = 0;
       for (int t = 0; t < 4; ++t)
         sum += weight[t] * (p[t] ? static_cast<float>(p[t][k]) : view_.fill_value);
@@ -150,22 +163,23 @@ class Sampler {
   }
 
   const T* src_;
-  const Size& size_;
-  const View& view_;
-  int64_t c_;
+  const Size size_;
+  const View view_;
+  const int64_t c_;
 };
 
-template <class T>
+template <int C, class T>
 void sample_rows(const T* src, const Size& size, const View& view, const Sink& sink,
                  std::vector<float>& buffer) {
   const Map& m = view.map;
-  const Sampler<T> sampler(src, size, view);
+  const Sampler<C, T> sampler(src, size, view);
   buffer.resize(static_cast<size_t>(view.size.row()));
   for (int64_t y = 0; y < view.size.height; ++y) {
-    for (int64_t x = 0; x < view.size.width; ++x) {
-      const double sx = bounded(m.xx * x + m.xy * y + m.x0);
-      const double sy = bounded(m.yx * x + m.yy * y + m.y0);
-      float* dst = &buffer[x * size.channels];
+    const double row = static_cast<double>(y), x0 = m.xy * row + m.x0, y0 = m.yy * row + m.y0;
+    float* dst = buffer.data();
+    for (int64_t x = 0; x < view.size.width; ++x, dst += size.channels) {
+      const double column = static_cast<double>(x);
+      const double sx = bounded(m.xx * column + x0), sy = bounded(m.yx * column + y0);
       if (view.bilinear)
         sampler.bilinear(sx, sy, dst);
       else
@@ -173,6 +187,17 @@ void sample_rows(const T* src, const Size& size, const View& view, const Sink& s
     }
     store_row(sink, y, buffer.data(), view.size.row());
   }
+}
+
+template <class T>
+void sample_image(const T* src, const Size& size, const View& view, const Sink& sink,
+                  std::vector<float>& buffer) {
+  if (size.channels == 1)
+    sample_rows<1>(src, size, view, sink, buffer);
+  else if (size.channels == 3)
+    sample_rows<3>(src, size, view, sink, buffer);
+  else
+    sample_rows<0>(src, size, view, sink, buffer);
 }
 
 }  // namespace
@@ -196,7 +221,7 @@ void resample(const uint8_t* src, const Size& size, const View& view, const Sink
   if (view.map.exact())
     copy_rows(src, size, view, sink, rows.bytes);
   else
-    sample_rows(src, size, view, sink, rows.floats);
+    sample_image(src, size, view, sink, rows.floats);
 }
 
 void resample(const float* src, const Size& size, const View& view, const Sink& sink,
@@ -204,7 +229,7 @@ void resample(const float* src, const Size& size, const View& view, const Sink& 
   if (view.map.exact())
     copy_rows(src, size, view, sink, rows.floats);
   else
-    sample_rows(src, size, view, sink, rows.floats);
+    sample_image(src, size, view, sink, rows.floats);
 }
 
 }  // namespace fastconv::augment

@@ -23,7 +23,7 @@ class ImageBatches:
     Iterating gives ``x`` or ``(x, y)``; each time anew, in another order if shuffled.
     ``fit`` takes it as it is. ``class_names`` and ``file_paths`` are Keras's.
 
-    >>> ImageBatches([], ("cat",), "int", "rgb", 2, (8, 8), "area", False, 0).num_batches
+    >>> len(ImageBatches([], ("cat",), "int", "rgb", 2, (8, 8), "area", False, 0))
     0
     """
 
