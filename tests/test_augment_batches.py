@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -73,6 +74,16 @@ def test_any_number_of_threads(dtype):
         assert one.tobytes() == other.tobytes()
     for one, other in zip(results[0], results[2], strict=True):
         assert one.tobytes() == other.tobytes()
+
+
+def test_several_python_threads_at_once():
+    x = images(64, 8, 9, 3, dtype="uint8")
+    pipeline = Pipeline(everything())
+    expected = [pipeline(x, epoch=e) for e in range(8)]
+    with ThreadPoolExecutor(4) as pool:
+        found = list(pool.map(lambda e: pipeline(x, epoch=e), range(8)))
+    for one, other in zip(expected, found, strict=True):
+        np.testing.assert_array_equal(one, other)
 
 
 def test_large_numbers_are_told_apart():
