@@ -108,6 +108,7 @@ class ImageDataGenerator:
 
     def __init__(
         self,
+        *,
         featurewise_center: bool = False,
         featurewise_std_normalization: bool = False,
         rotation_range: float = 0,
