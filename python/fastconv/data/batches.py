@@ -75,8 +75,8 @@ class ArrayBatches:
         self.batch_size = _batch_size(batch_size)
         self.shuffle = shuffle
         self.seed = seed
-        self._parts = check_arrays(x, y, sample_weight, nan=nan)
-        self.num_samples = tree.common_length(self._parts, "data")
+        self.parts = check_arrays(x, y, sample_weight, nan=nan)
+        self.num_samples = tree.common_length(self.parts, "data")
 
     def __len__(self) -> int:
         """Batches in one epoch."""
@@ -101,9 +101,16 @@ class ArrayBatches:
             rows = slice(start, min(start + self.batch_size, self.num_samples))
             x, y, w = (
                 tree.slice_rows(part, rows if order is None else order[rows])
-                for part in self._parts
+                for part in self.parts
             )
             yield x, y, w
+
+    def spread(self, count: int) -> Batch:
+        """Up to ``count`` samples at equal distances, the first among them."""
+        count = min(count, self.num_samples)
+        rows = np.arange(count) * self.num_samples // count
+        x, y, w = (tree.slice_rows(part, rows) for part in self.parts)
+        return x, y, w
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of epoch 0."""
