@@ -262,6 +262,7 @@ PYBIND11_MODULE(_core, m) {
   py::register_exception_translator(&fastconv::translate_error);
   m.attr("__version__") = FASTCONV_VERSION;
   fastconv::bind_attrs(m);
+  fastconv::bind_augment(m);
   fastconv::bind_plan(m);
   fastconv::bind_machine(m);
 }

@@ -99,6 +99,31 @@ SPATIAL = [  # layers with a data_format
     case("Cropping3D", (5, 3, 2, 1), (3, 3, 2, 1), cropping=(1, 0, 0)),
 ]  # fmt: skip
 
+AUGMENTATION = [  # at inference the identity, but for the crop
+    case("RandomCrop", (9, 8, 3), (5, 6, 3), height=5, width=6, padding=2),
+    *(
+        case(name, (5, 6, 3), (5, 6, 3), **arguments)
+        for name, arguments in {
+            "RandomFlip": {"mode": "vertical"},
+            "RandomTranslation": {"height_factor": 0.1, "width_factor": (0.0, 0.2)},
+            "RandomRotation": {"factor": 0.1, "fill_mode": "wrap", "seed": 3},
+            "RandomZoom": {"height_factor": 0.5, "interpolation": "nearest"},
+            "RandomShear": {"x_factor": 0.1},
+            "RandomBrightness": {"factor": 0.1, "value_range": (0, 1)},
+            "RandomContrast": {"factor": 0.1},
+            "RandomSaturation": {"factor": (0.4, 0.6)},
+            "RandomHue": {"factor": 0.1},
+            "RandomColorJitter": {"brightness_factor": 0.1},
+            "RandomGrayscale": {"factor": 0.1},
+            "RandomInvert": {"factor": 0.1},
+            "RandomGaussianBlur": {"kernel_size": (3, 5)},
+            "RandomGaussianNoise": {"stddev": 0.1},
+            "RandomErasing": {"fill_value": 3.0},
+            "RandAugment": {"num_ops": 3, "factor": 0.3},
+        }.items()
+    ),
+]
+
 OTHERS = [
     case("Identity", (3, 4), (3, 4)),
     case("Dense", (5,), (7,), units=7, activation="gelu"),
@@ -136,7 +161,7 @@ OTHERS = [
     case("RBF", (2,), (3,), codes=[[1, 1], [1, -1], [-1, 1]]),
 ]
 
-CASES = [*SPATIAL, *OTHERS]
+CASES = [*SPATIAL, *AUGMENTATION, *OTHERS]
 
 
 def data(*shape: int, seed: int = 0) -> np.ndarray:

@@ -32,7 +32,7 @@ def test_empty_batch(case: Case):
 def test_config_makes_the_same_layer(case: Case):
     layer = case.make(trainable=False)
     x = data(2, *case.input)
-    expected = layer(x)
+    expected = layer(x, training=False)
     config = json.loads(json.dumps(layer.get_config()))
     copy = type(layer).from_config(config)
     assert copy.get_config() == config
@@ -40,7 +40,7 @@ def test_config_makes_the_same_layer(case: Case):
     assert not copy.trainable
     copy(x)
     copy.set_weights(layer.get_weights())
-    np.testing.assert_array_equal(copy(x), expected)
+    np.testing.assert_array_equal(copy(x, training=False), expected)
 
 
 @every([c for c in SPATIAL if c.arguments.get("padding") != "causal"])
@@ -60,9 +60,9 @@ def test_channels_first_is_the_same_transposed(case: Case):
 
 def test_every_layer_has_a_case():
     tested = {case.layer for case in CASES} | {
-        "InputLayer", "Lambda", "Layer", "OpLayer", "Add", "Average", "Concatenate",
-        "Maximum", "Minimum", "Multiply", "Subtract", "Convolution1D", "Convolution2D",
-        "Convolution3D",
+        "CutMix", "InputLayer", "Lambda", "Layer", "OpLayer", "Add", "Average",
+        "Concatenate", "Maximum", "Minimum", "MixUp", "Multiply", "Subtract",
+        "Convolution1D", "Convolution2D", "Convolution3D",
     }  # fmt: skip
     made = {
         name

@@ -153,6 +153,8 @@ RANKS = (
         "losses",
         "metrics",
         "callbacks",
+        "preprocessing",
+        "utils",
     },
     {"applications", "saving", "utils"},
     {"backend", "preprocessing"},

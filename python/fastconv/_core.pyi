@@ -2,12 +2,16 @@ from __future__ import annotations
 import collections.abc
 import enum
 import numpy
+import numpy.typing
 import typing
 
 __all__: list[str] = [
     "Activation",
     "ActivationAttrs",
     "Arena",
+    "AugmentFill",
+    "AugmentKind",
+    "AugmentStep",
     "Backend",
     "BatchNormAttrs",
     "BinaryAttrs",
@@ -46,10 +50,12 @@ __all__: list[str] = [
     "WindowGeometry",
     "activation_saves_output",
     "active_isa",
+    "augment_images",
     "backend",
     "choose_kernel",
     "isas",
     "measure_peak",
+    "mix_images",
     "op_info",
     "set_thread_count",
     "size_of",
@@ -710,6 +716,123 @@ class CallbackAttrs:
     @index.setter
     def index(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
 
+class AugmentKind(enum.IntEnum):
+    autocontrast = 18
+    blur = 21
+    brightness = 9
+    choose = 1
+    color = 14
+    contrast = 11
+    crop = 4
+    equalize = 19
+    erase = 23
+    flip = 3
+    hue = 13
+    identity = 0
+    invert = 15
+    multiply = 10
+    noise = 22
+    posterize = 17
+    rescale = 2
+    rotate = 6
+    saturation = 12
+    sharpness = 20
+    shear = 8
+    solarize = 16
+    translate = 5
+    zoom = 7
+    @classmethod
+    def __new__(cls, value): ...
+    def __format__(self, format_spec): ...
+
+class AugmentFill(enum.IntEnum):
+    constant = 0
+    nearest = 1
+    reflect = 2
+    wrap = 3
+    @classmethod
+    def __new__(cls, value): ...
+    def __format__(self, format_spec): ...
+
+class AugmentStep:
+    bilinear: bool
+    centred: bool
+    fill: AugmentFill
+    joined: bool
+    mirrored: bool
+    random_fill: bool
+    def __init__(self, kind: AugmentKind) -> None: ...
+    @property
+    def fill_value(self) -> float: ...
+    @fill_value.setter
+    def fill_value(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def high(self) -> typing.Annotated[list[float], "FixedSize(2)"]: ...
+    @high.setter
+    def high(
+        self,
+        arg0: typing.Annotated[
+            collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex],
+            "FixedSize(2)",
+        ],
+    ) -> None: ...
+    @property
+    def kind(self) -> AugmentKind: ...
+    @property
+    def low(self) -> typing.Annotated[list[float], "FixedSize(2)"]: ...
+    @low.setter
+    def low(
+        self,
+        arg0: typing.Annotated[
+            collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex],
+            "FixedSize(2)",
+        ],
+    ) -> None: ...
+    @property
+    def offset(self) -> list[float]: ...
+    @offset.setter
+    def offset(
+        self,
+        arg0: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex],
+    ) -> None: ...
+    @property
+    def padding(self) -> int: ...
+    @padding.setter
+    def padding(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+    @property
+    def probability(self) -> float: ...
+    @probability.setter
+    def probability(
+        self, arg0: typing.SupportsFloat | typing.SupportsIndex
+    ) -> None: ...
+    @property
+    def range(self) -> typing.Annotated[list[float], "FixedSize(2)"]: ...
+    @range.setter
+    def range(
+        self,
+        arg0: typing.Annotated[
+            collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex],
+            "FixedSize(2)",
+        ],
+    ) -> None: ...
+    @property
+    def scale(self) -> list[float]: ...
+    @scale.setter
+    def scale(
+        self,
+        arg0: collections.abc.Sequence[typing.SupportsFloat | typing.SupportsIndex],
+    ) -> None: ...
+    @property
+    def size(self) -> typing.Annotated[list[int], "FixedSize(2)"]: ...
+    @size.setter
+    def size(
+        self,
+        arg0: typing.Annotated[
+            collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+            "FixedSize(2)",
+        ],
+    ) -> None: ...
+
 class Slot:
     def __init__(
         self,
@@ -818,6 +941,15 @@ class Plan:
 
 def activation_saves_output(activation: Activation) -> bool: ...
 def active_isa() -> str: ...
+def augment_images(
+    src: numpy.ndarray,
+    dst: numpy.ndarray,
+    steps: collections.abc.Sequence[AugmentStep],
+    seed: typing.SupportsInt | typing.SupportsIndex,
+    epoch: typing.SupportsInt | typing.SupportsIndex,
+    stream: typing.SupportsInt | typing.SupportsIndex,
+    samples: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+) -> None: ...
 def backend(name: str) -> Backend: ...
 def choose_kernel(
     backend: Backend, step: Step, slots: collections.abc.Sequence[Slot]
@@ -826,6 +958,13 @@ def isas() -> list: ...
 def measure_peak(
     seconds: typing.SupportsFloat | typing.SupportsIndex = 1.0,
 ) -> dict: ...
+def mix_images(
+    src: numpy.ndarray,
+    dst: numpy.ndarray,
+    partner: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
+    weight: typing.Annotated[numpy.typing.ArrayLike, numpy.float32],
+    boxes: typing.Annotated[numpy.typing.ArrayLike, numpy.int32],
+) -> None: ...
 def op_info(kind: OpKind) -> OpInfo: ...
 def set_thread_count(threads: typing.SupportsInt | typing.SupportsIndex) -> None: ...
 def size_of(dtype: Dtype) -> int: ...

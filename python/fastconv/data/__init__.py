@@ -1,6 +1,7 @@
 """Data: sets, files, and the batches that training reads."""
 
 from fastconv.data.arrays import load_arrays
+from fastconv.data.augmented import AugmentedBatches, augment
 from fastconv.data.batches import ArrayBatches, Batches, as_batches
 from fastconv.data.checks import check_arrays, check_nan
 from fastconv.data.folder import ImageBatches, image_dataset_from_directory
@@ -18,10 +19,12 @@ from fastconv.data.split import (
 
 __all__ = [
     "ArrayBatches",
+    "AugmentedBatches",
     "Batches",
     "ImageBatches",
     "IterableBatches",
     "as_batches",
+    "augment",
     "check_arrays",
     "check_nan",
     "image_dataset_from_directory",

@@ -93,12 +93,18 @@ class ArrayBatches:
         """Batches in one epoch."""
         return len(self)
 
+    def order(self, epoch: int = 0, shuffle: bool | None = None) -> np.ndarray:
+        """The numbers of the samples, in the order of an epoch."""
+        if self.shuffle if shuffle is None else shuffle:
+            return permutation(self.num_samples, self.seed, epoch)
+        return np.arange(self.num_samples)
+
     def batches(
         self, epoch: int = 0, shuffle: bool | None = None, start: int = 0
     ) -> Iterator[Batch]:
         """The batches of an epoch: views without shuffling, copies with it."""
-        shuffle = self.shuffle if shuffle is None else shuffle
-        order = permutation(self.num_samples, self.seed, epoch) if shuffle else None
+        shuffled = self.shuffle if shuffle is None else shuffle
+        order = self.order(epoch, True) if shuffled else None
         begin = count("start", start, least=0) * self.batch_size
         for first in range(begin, self.num_samples, self.batch_size):
             rows = slice(first, min(first + self.batch_size, self.num_samples))

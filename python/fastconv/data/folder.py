@@ -75,18 +75,23 @@ class ImageBatches:
         """The damaged files that were passed over so far."""
         return [self.file_paths[i] for i in sorted(self.images.damaged)]
 
+    def order(self, epoch: int = 0, shuffle: bool | None = None) -> np.ndarray:
+        """The numbers of the files, in the order of an epoch."""
+        if self.shuffle if shuffle is None else shuffle:
+            # Epoch 0 of the same seed ordered the files before they were split.
+            return permutation(self.num_samples, self.seed, epoch + 1)
+        return np.arange(self.num_samples)
+
     def batches(
         self, epoch: int = 0, shuffle: bool | None = None, start: int = 0
     ) -> Iterator[Batch]:
         """The batches (x, y, None) of an epoch; y is None without labels."""
         start = count("start", start, least=0)
-        made = self._made(epoch, self.shuffle if shuffle is None else shuffle, start)
+        made = self._made(self.order(epoch, shuffle), start)
         return made if self.images.complete else prefetch(made)
 
-    def _made(self, epoch: int, shuffle: bool, start: int) -> Iterator[Batch]:
+    def _made(self, order: np.ndarray, start: int) -> Iterator[Batch]:
         n = self.num_samples
-        # Epoch 0 of the same seed ordered the files before they were split.
-        order = permutation(n, self.seed, epoch + 1) if shuffle else np.arange(n)
         for first in range(start * self.batch_size, n, self.batch_size):
             rows = order[first : first + self.batch_size]
             images, good = self.images.rows(rows)

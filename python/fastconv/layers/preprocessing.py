@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import ops
+from fastconv._core import AugmentKind, AugmentStep
 from fastconv.data.batches import as_batches
 from fastconv.errors import ArgumentError, DataError, ShapeError
 from fastconv.graph.variable import Variable
@@ -48,6 +49,13 @@ class Rescaling(Layer):
     def call(self, x: Any) -> Any:
         """The input, scaled and moved."""
         return ops.cast(x, self.dtype) * self.scale + self.offset
+
+    def augment_steps(self, training: bool = True) -> list[AugmentStep]:
+        """The step for `fastconv.data.augment`; the same in training and else."""
+        step = AugmentStep(AugmentKind.rescale)
+        step.scale = np.ravel(self.scale).tolist()
+        step.offset = np.ravel(self.offset).tolist()
+        return [step]
 
 
 def _numbers(layer: Layer, what: str, value: Any) -> Any:

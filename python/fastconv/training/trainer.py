@@ -11,6 +11,7 @@ import numpy as np
 from fastconv import ops, optimizers, regularizers
 from fastconv.callbacks import CallbackList, History
 from fastconv.data import tree
+from fastconv.data.augmented import for_fit
 from fastconv.data.split import split_validation
 from fastconv.errors import ArgumentError, DataError
 from fastconv.graph.ir import Tensor
@@ -327,6 +328,7 @@ class Trainer(Steps):
         validation_batch_size: int | None = None,
         validation_freq: Any = 1,
         *,
+        augment: Any = None,
         sanity: bool | None = None,
         time_limit: Any = None,
         fast_dev_run: bool | int = False,
@@ -356,6 +358,8 @@ class Trainer(Steps):
         steps_per_epoch: steps of an epoch; default all batches.
         validation_steps, validation_batch_size: the same for validation.
         validation_freq: validate every so many epochs, or a list of epochs (from 1).
+        augment: random changes of the training images: layers as for
+            `fastconv.data.augment`, such as ``[layers.RandomFlip("horizontal")]``.
         sanity: whether data, loss and model are checked before the first epoch of a
             fresh model (`training.sanity.check`), with warnings in the log; default
             yes, unless the environment says ``FASTCONV_SANITY=0``.
@@ -410,6 +414,8 @@ class Trainer(Steps):
         seed = int(self.random_state.value[0])
         data = feed(x, y, sample_weight, batch_size, shuffle, seed)
         whole = isinstance(batch_size, str) and batch_size == "all"
+        if augment is not None:
+            data = for_fit(data, augment, seed)
         fit = Fit(
             self, Epochs(data, steps_per_epoch), validation, class_weight,
             validation_freq, sanity, time_limit, whole,
