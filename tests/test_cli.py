@@ -24,7 +24,7 @@ from fastconv.training.run_directory import RunDirectory, to_toml
 
 FILES = {
     "model.safetensors", "log.csv", "chart.svg", "config.toml", "environment.txt",
-    "result.json",
+    "result.json", "confusion.svg", "worst.svg",
 }  # fmt: skip
 
 
@@ -55,7 +55,10 @@ def test_train_leaves_a_complete_run(trained):
         rows = list(csv.DictReader(file))
     assert len(rows) == 2
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= set(rows[0])
-    ET.parse(trained / "chart.svg")
+    for name in ("chart", "confusion", "worst"):
+        ET.parse(trained / f"{name}.svg")
+    confusion = ET.parse(trained / "confusion.svg").getroot().itertext()
+    assert sum(int(words) for words in confusion if words.isdigit()) >= 359
     config = tomllib.loads((trained / "config.toml").read_text())
     assert config["train"]["model"] == "lenet"
     assert config["inputs"]["input_shape"] == [32, 32, 1]

@@ -144,6 +144,8 @@ RANKS = (
         "losses",
         "metrics",
         "callbacks",
+        "explain",
+        "adversarial",
         "utils",
     },
     {"cli"},

@@ -19,9 +19,9 @@ import importlib
 from typing import Any
 
 _MODULES = (
-    "activations", "callbacks", "custom_objects", "datasets", "errors", "initializers",
-    "layers", "losses", "metrics", "models", "ops", "optimizers", "random",
-    "training", "utils",
+    "activations", "adversarial", "callbacks", "custom_objects", "datasets", "errors",
+    "explain", "initializers", "layers", "losses", "metrics", "models", "ops",
+    "optimizers", "plot", "random", "training", "utils",
 )  # fmt: skip
 _NAMES = {
     "Function": "graph.function",

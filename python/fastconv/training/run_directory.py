@@ -1,7 +1,8 @@
 """The folder of a training run: what was asked for, what came out, where it ran.
 
 ``config.toml`` (all arguments), ``environment.txt``, ``log.csv`` (a line an epoch),
-``chart.svg``, ``model.safetensors`` and ``result.json``.
+``chart.svg``, ``model.safetensors`` and ``result.json``; of the held-out part
+``confusion.svg`` and ``worst.svg``.
 """
 
 from __future__ import annotations
@@ -14,8 +15,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from fastconv import plot
 from fastconv.errors import ArgumentError, DataError, FormatError
-from fastconv.plot.chart import training_chart
+from fastconv.metrics import ConfusionMatrix
 
 __all__ = ["RunDirectory", "to_toml"]
 
@@ -30,6 +34,8 @@ class RunDirectory:
         self.model = path / "model.safetensors"
         self.log = path / "log.csv"
         self.chart = path / "chart.svg"
+        self.confusion = path / "confusion.svg"
+        self.worst = path / "worst.svg"
         self.config = path / "config.toml"
         self.environment = path / "environment.txt"
         self.result = path / "result.json"
@@ -105,7 +111,23 @@ class RunDirectory:
 
     def write_chart(self, history: Mapping[str, Sequence[float]], title: str) -> None:
         """Draws ``chart.svg``."""
-        self.chart.write_text(training_chart(history, title), encoding="utf-8")
+        plot.curves(history, title).save(self.chart)
+
+    def write_mistakes(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        probabilities: np.ndarray,
+        class_names: Sequence[str],
+    ) -> None:
+        """Draws ``confusion.svg`` and ``worst.svg``: which classes, which images."""
+        counts = ConfusionMatrix(len(class_names))(labels, probabilities)
+        title = "held-out images"
+        plot.confusion_matrix(counts, class_names, title).save(self.confusion)
+        title = "held-out images, smallest probability of the true class"
+        plot.worst_examples(images, labels, probabilities, class_names, title).save(
+            self.worst
+        )
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Writes ``result.json``."""
