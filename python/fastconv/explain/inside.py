@@ -41,7 +41,8 @@ def activations(model: Any, x: Any, layer: str, *, batch_size: int = 64) -> np.n
     >>> fc.explain.activations(fc.models.LeNet5(), x, "C3").shape
     (2, 10, 10, 16)
     """
-    graph = CallGraph(model.inputs, layer_output(model, layer), model.name)
+    output = layer_output(model, layer)
+    graph = CallGraph(model.inputs, output, model.name)
 
     @function
     def compute(x: Tensor) -> Tensor:

@@ -223,9 +223,7 @@ def worst_examples(
     names = range(p.shape[1]) if class_names is None else class_names
     order = np.argsort(p[np.arange(len(p)), labels], kind="stable")[:count]
     found = p.argmax(1)
-    captions = [
-        f"{names[labels[i]]}: {names[found[i]]} {p[i].max():.2f}" for i in order
-    ]
+    captions = [f"{names[labels[i]]}→{names[found[i]]} {p[i].max():.2f}" for i in order]
     return images([x[i] for i in order], captions, title, columns=8, size=72)
 
 

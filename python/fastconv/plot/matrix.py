@@ -78,7 +78,8 @@ def _cells(
             parts.append(cell.replace("/>", f"{opacity}/>"))
             if count:
                 place = (x + _CELL / 2, middle)
-                parts.append(text(*place, f"{count:.6g}", anchor="middle"))
+                kind = "on" if shares[i, j] > 0.35 else ""
+                parts.append(text(*place, f"{count:.6g}", kind, "middle"))
     return parts
 
 

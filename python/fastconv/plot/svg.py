@@ -29,6 +29,7 @@ _STYLE = """
     path { fill: none; stroke-linejoin: round; stroke-linecap: round }
     image { image-rendering: pixelated }
     .grid { stroke: #8b949e; stroke-opacity: 0.25 }
+    .on { fill: #ffffff }
     .axis { stroke: #8b949e; stroke-opacity: 0.8 }
     .box { fill: #8b949e; fill-opacity: 0.12; stroke: #8b949e }
 """
@@ -43,7 +44,7 @@ class Figure:
     >>> import fastconv as fc
     >>> figure = fc.plot.lines({"y": ([0, 1], [2, 3])})
     >>> figure
-    <Figure 460x330>
+    <Figure 460x340>
     >>> figure.svg.startswith("<svg")
     True
     """

@@ -14,7 +14,7 @@ from fastconv.plot.svg import Figure, box, document, rule, series_class, text
 __all__ = ["histograms", "lines", "scatter"]
 
 _WIDTH, _HEIGHT = 360, 240  # inside the axes
-_LEFT, _TOP, _RIGHT, _BELOW = 64, 44, 36, 46
+_LEFT, _TOP, _RIGHT, _BELOW = 64, 54, 36, 46
 _SMALL_W, _SMALL_H, _STEP_X, _STEP_Y = 190, 90, 236, 158  # a histogram, and its place
 
 
@@ -38,7 +38,7 @@ def lines(
 
     >>> import fastconv as fc
     >>> fc.plot.lines({"plain": ([0, 1], [1, 0]), "robust": ([0, 1], [0.9, 0.8])})
-    <Figure 546x330>
+    <Figure 546x340>
     """
     points = {name: _pairs(name, *xy) for name, xy in series.items()}
     x, y = _axes(list(points.values()))
@@ -77,7 +77,7 @@ def scatter(
 
     >>> import fastconv as fc
     >>> fc.plot.scatter([[0, 0], [1, 2], [2, 1]], labels=[0, 1, 1])
-    <Figure 508x330>
+    <Figure 508x340>
     """
     xy = np.asarray(points, np.float64)
     if xy.ndim != 2 or xy.shape[1] != 2:
