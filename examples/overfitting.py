@@ -29,7 +29,9 @@ METHODS = ("none", "early", "l2", "dropout")
 VALIDATION = 1000  # images, taken behind those of the training
 
 
-def network(shape: tuple[int, ...], classes: int, method: str) -> fc.Sequential:
+def network(
+    shape: tuple[int, ...], classes: int, method: str, width: int
+) -> fc.Sequential:
     """Two hidden layers, of more weights than there are pixels to learn from."""
     layers = fc.layers
     options: dict[str, Any] = {"activation": "relu"}
@@ -37,7 +39,7 @@ def network(shape: tuple[int, ...], classes: int, method: str) -> fc.Sequential:
         options["kernel_regularizer"] = fc.regularizers.L2(1e-3)
     body = [fc.Input(shape), layers.Flatten()]
     for _ in range(2):
-        body.append(layers.Dense(512, **options))
+        body.append(layers.Dense(width, **options))
         if method == "dropout":
             body.append(layers.Dropout(0.5))
     return fc.Sequential([*body, layers.Dense(classes, activation="softmax")])
@@ -55,7 +57,7 @@ def train(
     draw = fc.random.generator(seed, 2)
     wrong = draw.random(len(kept)) < args.wrong
     labels = (y[kept] + wrong * draw.integers(1, classes, len(kept))) % classes
-    model = network(x.shape[1:], classes, method)
+    model = network(x.shape[1:], classes, method, args.width)
     model.compile(
         fc.optimizers.Adam(0.001),
         "sparse_categorical_crossentropy",
@@ -83,6 +85,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, float]:
     parser.add_argument("--images", type=int, default=1000, help="to train on")
     parser.add_argument("--wrong", type=float, default=0.2, help="share of labels")
     parser.add_argument("--epochs", type=int, default=40)
+    parser.add_argument("--width", type=int, default=512, help="of hidden layers")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--methods", nargs="+", choices=METHODS, default=METHODS)
     parser.add_argument("--verbose", type=int, default=0)

@@ -37,7 +37,7 @@ def test_adversarial_training(tmp_path):
     argv = ["--epochs", "6", "--images", "150", "--attack-steps", "5"]
     found = run("adversarial_mnist", tmp_path, *argv, "--verbose", "0")
     assert {p.name for p in tmp_path.iterdir()} == {"accuracy.svg", "examples.svg"}
-    assert found["plain"][0] > 0.9
+    assert found["robust"][0] > 0.85
     assert found["robust"][4] > found["plain"][4] + 0.2  # epsilon 0.1
 
 
@@ -45,7 +45,18 @@ def test_overfitting(tmp_path):
     methods = ["none", "early", "dropout"]
     if hasattr(fc, "regularizers"):
         methods.append("l2")
-    argv = ["--images", "300", "--epochs", "20", "--seeds", "1", "--methods", *methods]
+    argv = [
+        "--images",
+        "300",
+        "--epochs",
+        "20",
+        "--width",
+        "128",
+        "--seeds",
+        "1",
+        "--methods",
+        *methods,
+    ]
     found = run("overfitting", tmp_path, *argv)
     assert {p.name for p in tmp_path.iterdir()} == {"overfitting.svg", "remedies.svg"}
     assert found.pop("none") < min(found.values())
