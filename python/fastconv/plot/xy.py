@@ -124,7 +124,7 @@ def histograms(
     >>> import fastconv as fc
     >>> import numpy as np
     >>> fc.plot.histograms({"w": np.linspace(-1, 1, 50)}, columns=1)
-    <Figure 276x202>
+    <Figure 276x212>
     """
     if not arrays:
         raise DataError("histograms: expected one array or more, received none")
