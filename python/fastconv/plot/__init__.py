@@ -6,7 +6,7 @@ elsewhere: `fastconv.explain` (activation maps, saliency, Grad-CAM ...),
 `fastconv.adversarial`, ``model.fit(...).history``, `fastconv.metrics`.
 """
 
-from fastconv.plot.chart import curves
+from fastconv.plot.chart import curves, sweep_chart
 from fastconv.plot.images import (
     feature_maps,
     filters,
@@ -31,6 +31,7 @@ __all__ = [
     "network",
     "overlays",
     "scatter",
+    "sweep_chart",
     "table",
     "worst_examples",
 ]

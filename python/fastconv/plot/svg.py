@@ -29,6 +29,7 @@ _STYLE = """
     path { fill: none; stroke-linejoin: round; stroke-linecap: round }
     image { image-rendering: pixelated }
     .grid { stroke: #8b949e; stroke-opacity: 0.25 }
+    .mark { stroke: #c93c37; stroke-width: 1.5; stroke-dasharray: 4 4 }
     .on { fill: #ffffff }
     .axis { stroke: #8b949e; stroke-opacity: 0.8 }
     .box { fill: #8b949e; fill-opacity: 0.12; stroke: #8b949e }

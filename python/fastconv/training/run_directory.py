@@ -20,6 +20,7 @@ import numpy as np
 from fastconv import plot
 from fastconv.errors import ArgumentError, DataError, FormatError
 from fastconv.metrics import ConfusionMatrix
+from fastconv.training import overfitting
 
 __all__ = ["RunDirectory", "to_toml"]
 
@@ -110,8 +111,10 @@ class RunDirectory:
             raise FormatError(f"{self.config}: expected TOML: {error}") from error
 
     def write_chart(self, history: Mapping[str, Sequence[float]], title: str) -> None:
-        """Draws ``chart.svg``."""
-        plot.curves(history, title).save(self.chart)
+        """Draws ``chart.svg``, with a mark where over-fitting begins."""
+        found = overfitting.find(history)
+        mark = None if found is None else found.since
+        plot.curves(history, title, mark).save(self.chart)
 
     def write_mistakes(
         self,
