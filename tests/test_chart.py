@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastconv.errors import DataError
-from fastconv.plot import training_chart
+from fastconv.plot import curves
 from fastconv.plot.axis import epoch_ticks, linear_axis, log_axis
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -20,49 +20,53 @@ HISTORY = {
 }
 
 
+def svg_of(*given) -> str:
+    return curves(*given).svg
+
+
 def texts(svg: str) -> list[str]:
     return [element.text or "" for element in ET.fromstring(svg).iter(f"{SVG}text")]
 
 
 def test_two_panels_with_two_lines_each():
-    root = ET.fromstring(training_chart(HISTORY, "lenet on <digits> & more"))
+    root = ET.fromstring(svg_of(HISTORY, "lenet on <digits> & more"))
     kinds = [path.get("class") for path in root.iter(f"{SVG}path")]
     # A line and its dash in the legend, in each of two panels.
-    assert kinds.count("train") == kinds.count("val") == 4
-    found = texts(training_chart(HISTORY, "lenet on <digits> & more"))
+    assert kinds.count("s0") == kinds.count("s1") == 4
+    found = texts(svg_of(HISTORY, "lenet on <digits> & more"))
     assert {"lenet on <digits> & more", "loss", "accuracy", "epoch"} <= set(found)
     assert "validation 0.98" in found
 
 
 def test_same_history_same_bytes():
-    assert training_chart(HISTORY) == training_chart(dict(HISTORY))
+    assert svg_of(HISTORY) == svg_of(dict(HISTORY))
 
 
 def test_one_epoch_without_metrics_or_validation():
-    root = ET.fromstring(training_chart({"loss": [0.7]}))
+    root = ET.fromstring(svg_of({"loss": [0.7]}))
     assert len(list(root.iter(f"{SVG}circle"))) == 1
 
 
 def test_the_loss_is_logarithmic_when_it_falls_far():
-    assert {"1", "0.1"} <= set(texts(training_chart(HISTORY)))
-    near = texts(training_chart({"loss": [2.0, 1.9, 1.8]}))
+    assert {"1", "0.1"} <= set(texts(svg_of(HISTORY)))
+    near = texts(svg_of({"loss": [2.0, 1.9, 1.8]}))
     assert "0" in near  # a linear axis starts at 0
 
 
 def test_nan_leaves_a_gap():
-    svg = training_chart({"loss": [1.0, math.nan, 0.5, math.inf, 0.2]})
+    svg = svg_of({"loss": [1.0, math.nan, 0.5, math.inf, 0.2]})
     assert "nan" not in svg
     assert "inf" not in svg
 
 
 def test_only_nan_is_drawn_without_a_line():
-    ET.fromstring(training_chart({"loss": [math.nan]}))
+    ET.fromstring(svg_of({"loss": [math.nan]}))
 
 
 @pytest.mark.parametrize("history", [{}, {"loss": []}, {"accuracy": [0.5]}])
 def test_a_history_without_loss_is_refused(history):
     with pytest.raises(DataError, match="loss"):
-        training_chart(history)
+        svg_of(history)
 
 
 @given(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6))

@@ -24,8 +24,10 @@ from fastconv.training.run_directory import RunDirectory, to_toml
 
 FILES = {
     "model.safetensors", "log.csv", "chart.svg", "config.toml", "environment.txt",
-    "result.json", "checkpoints",
+    "result.json", "checkpoints", "confusion.svg", "worst.svg",
 }  # fmt: skip
+
+HELD_OUT = {"confusion.svg", "worst.svg"}  # of a training that was not interrupted
 
 
 def call(capsys: pytest.CaptureFixture[str], *argv: str) -> dict:
@@ -55,7 +57,10 @@ def test_train_leaves_a_complete_run(trained):
         rows = list(csv.DictReader(file))
     assert len(rows) == 2
     assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= set(rows[0])
-    ET.parse(trained / "chart.svg")
+    for name in ("chart", "confusion", "worst"):
+        ET.parse(trained / f"{name}.svg")
+    confusion = ET.parse(trained / "confusion.svg").getroot().itertext()
+    assert sum(int(words) for words in confusion if words.isdigit()) >= 359
     config = tomllib.loads((trained / "config.toml").read_text())
     assert config["train"]["model"] == "lenet"
     assert config["inputs"]["input_shape"] == [32, 32, 1]
@@ -235,7 +240,7 @@ def test_ctrl_c_saves_and_exits_with_130(tmp_path):
         child.send_signal(signal.SIGINT)
         child.communicate(timeout=60)
     assert child.returncode == 130
-    assert {path.name for path in out.iterdir()} == FILES
+    assert {path.name for path in out.iterdir()} == FILES - HELD_OUT
     assert json.loads((out / "result.json").read_text())["interrupted"]
 
 

@@ -154,6 +154,8 @@ RANKS = (
         "metrics",
         "callbacks",
         "preprocessing",
+        "explain",
+        "adversarial",
         "utils",
     },
     {"applications", "saving", "utils"},

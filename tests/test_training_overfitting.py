@@ -5,7 +5,7 @@ import re
 import numpy as np
 
 import fastconv as fc
-from fastconv.plot import training_chart
+from fastconv.plot import curves
 from fastconv.training.overfitting import find
 from fastconv.training.run_directory import RunDirectory
 
@@ -94,8 +94,8 @@ def test_the_chart_marks_it(tmp_path):
     svg = run.chart.read_text()
     assert svg.count("over-fitting since 13") == svg.count('class="mark"') == 2
     marks = re.findall(r'class="mark" d="M([\d.]+) ', svg)
-    line = re.search(r'class="val" d="(M[^"]+L[^"]+)"', svg)[1]
+    line = re.search(r'class="s1" d="(M[^"]+L[^"]+)"', svg)[1]
     assert set(marks) == {re.split("[ML]", line)[13].split()[0]}
     run.write_chart({"loss": FALLS, "val_loss": FALLS}, "a run")
     assert 'class="mark"' not in run.chart.read_text()
-    assert "over-fitting" not in training_chart(history)
+    assert "over-fitting" not in curves(history).svg

@@ -21,10 +21,11 @@ import importlib
 from typing import Any
 
 _MODULES = (
-    "activations", "applications", "backend", "callbacks", "config", "constraints",
-    "custom_objects", "data", "datasets", "errors", "initializers", "layers", "losses",
-    "metrics", "mixed_precision", "models", "ops", "optimizers", "preprocessing",
-    "random", "regularizers", "saving", "training", "utils",
+    "activations", "adversarial", "applications", "backend", "callbacks", "config",
+    "constraints", "custom_objects", "data", "datasets", "errors", "explain",
+    "initializers", "layers", "losses", "metrics", "mixed_precision", "models", "ops",
+    "optimizers", "plot", "preprocessing", "random", "regularizers", "saving",
+    "training", "utils",
 )  # fmt: skip
 _NAMES = {
     "Function": "graph.function",

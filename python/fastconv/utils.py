@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random as python_random
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -26,6 +27,9 @@ from fastconv.saving import (
 from fastconv.training.activation_report import activation_report
 from fastconv.training.call_graph import sources
 
+if TYPE_CHECKING:
+    from fastconv.plot import Figure
+
 __all__ = [
     "CustomObjectScope",
     "PyDataset",
@@ -45,6 +49,7 @@ __all__ = [
     "load_img",
     "normalize",
     "pack_x_y_sample_weight",
+    "plot_model",
     "register_keras_serializable",
     "save_img",
     "serialize_keras_object",
@@ -128,3 +133,49 @@ def pack_x_y_sample_weight(x: Any, y: Any = None, sample_weight: Any = None) -> 
     if y is not None:
         return x, y
     return (x,) if isinstance(x, tuple | list) else x
+
+
+def plot_model(
+    model: Any,
+    to_file: str | os.PathLike[str] | None = "model.svg",
+    show_shapes: bool = False,
+    show_dtype: bool = False,
+    show_layer_names: bool = False,
+    show_layer_activations: bool = False,
+    show_trainable: bool = False,
+) -> Figure:
+    """Draws the graph of a model: a box for each call of a layer, arrows downwards.
+
+    Parameters
+    ----------
+    model: `Sequential` or functional, with known inputs. A model inside is one box.
+    to_file: name of an SVG file; None writes none. Keras draws PNG, with Graphviz.
+    show_shapes, show_dtype: add them to the boxes, of the layer's outputs.
+    show_layer_names: add the names of the layers.
+    show_layer_activations: add the names of the activations.
+    show_trainable: mark layers with weights as trainable or not.
+
+    Returns
+    -------
+    fastconv.plot.Figure, which notebooks show.
+
+    Raises
+    ------
+    ArgumentError: a model whose layers or inputs are not known; a name that does not
+    end in ``.svg``.
+
+    >>> import fastconv as fc
+    >>> fc.utils.plot_model(fc.models.LeNet5(), None, show_shapes=True)
+    <Figure 172x786>
+    """
+    from fastconv import plot
+    from fastconv.training.drawing import boxes_and_edges
+
+    boxes, edges = boxes_and_edges(
+        model, show_shapes, show_dtype, show_layer_names, show_layer_activations,
+        show_trainable,
+    )  # fmt: skip
+    figure = plot.network(boxes, edges, model.name)
+    if to_file is not None:
+        figure.save(to_file)
+    return figure

@@ -51,6 +51,9 @@ def run(args: Namespace) -> dict[str, Any]:
     }
     if not result["interrupted"]:
         result |= _test(model, data, inputs)
+        found = model.predict(inputs(data.x_test), batch_size=256, verbose=0)
+        names = data.class_names
+        directory.write_mistakes(data.x_test, data.y_test, found, names)
     directory.write_result(result)
     print(_closing(result, directory))
     return result

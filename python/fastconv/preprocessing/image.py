@@ -214,9 +214,9 @@ class ImageDataGenerator:
             )
         chosen = seeds.get_seed() if seed is None else seed
         data = image_dataset_from_directory(
-            directory, "inferred", _MODES[class_mode], classes, color_mode, batch_size, target_size,
-            shuffle, chosen, self.validation_split if subset else None, subset,
-            interpolation,
+            directory, "inferred", _MODES[class_mode], classes, color_mode,
+            batch_size, target_size, shuffle, chosen,
+            self.validation_split if subset else None, subset, interpolation,
         )  # fmt: skip
         return Flow(data, self._pipeline(), chosen)
 

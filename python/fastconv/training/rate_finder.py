@@ -58,7 +58,7 @@ class RateSweep:
         return sweep_chart(
             self.rates.tolist(), self.losses.tolist(), self.smoothed.tolist(),
             self.suggestion,
-        )  # fmt: skip
+        ).svg  # fmt: skip
 
 
 class RateFinder:

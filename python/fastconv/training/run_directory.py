@@ -2,7 +2,7 @@
 
 ``config.toml`` (all arguments), ``environment.txt``, ``log.csv`` (a line an epoch),
 ``chart.svg``, ``model.safetensors``, ``result.json``, and ``checkpoints``, from which a
-run that was cut off goes on.
+run that was cut off goes on; of the held-out part ``confusion.svg`` and ``worst.svg``.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
+from fastconv import plot
 from fastconv.errors import ArgumentError, DataError, FormatError
 from fastconv.io import atomic
-from fastconv.plot.chart import training_chart
+from fastconv.metrics import ConfusionMatrix
 from fastconv.training import overfitting
 
 __all__ = ["RunDirectory", "to_toml"]
@@ -33,6 +36,8 @@ class RunDirectory:
         self.model = path / "model.safetensors"
         self.log = path / "log.csv"
         self.chart = path / "chart.svg"
+        self.confusion = path / "confusion.svg"
+        self.worst = path / "worst.svg"
         self.config = path / "config.toml"
         self.environment = path / "environment.txt"
         self.result = path / "result.json"
@@ -111,7 +116,23 @@ class RunDirectory:
         """Draws ``chart.svg``, with a mark where over-fitting begins."""
         found = overfitting.find(history)
         mark = None if found is None else found.since
-        self.chart.write_text(training_chart(history, title, mark), encoding="utf-8")
+        plot.curves(history, title, mark).save(self.chart)
+
+    def write_mistakes(
+        self,
+        images: np.ndarray,
+        labels: np.ndarray,
+        probabilities: np.ndarray,
+        class_names: Sequence[str],
+    ) -> None:
+        """Draws ``confusion.svg`` and ``worst.svg``: which classes, which images."""
+        counts = ConfusionMatrix(len(class_names))(labels, probabilities)
+        title = "held-out images"
+        plot.confusion_matrix(counts, class_names, title).save(self.confusion)
+        title = "held-out images, smallest probability of the true class"
+        plot.worst_examples(images, labels, probabilities, class_names, title).save(
+            self.worst
+        )
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Writes ``result.json``."""

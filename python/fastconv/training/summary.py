@@ -17,27 +17,30 @@ HEADER = ("Layer (type)", "Output shape", "Parameters", "Operations")
 UNKNOWN_SIZE = 224  # stands for a None that is not the batch
 
 
-def table(model: Any, batch_size: int) -> str:
-    """All lines of the summary."""
+def rows(model: Any) -> list[tuple[str | int, ...]]:
+    """A row for each layer; operations are "?" as long as the shapes are not known."""
     operations, shapes = _traced(model) if model.described else ({}, {})
-    rows = [
+    return [
         (
             f"{layer.name} ({type(layer).__name__})",
             str(shapes.get(layer.name, "?")),
-            f"{layer.count_params():,}",
-            f"{operations[layer.name]:,}" if operations else "?",
+            layer.count_params(),
+            operations[layer.name] if operations else "?",
         )
         for layer in model.layers
     ]
-    widths = [max(len(row[i]) for row in (HEADER, *rows)) for i in range(4)]
+
+
+def table(model: Any, batch_size: int) -> str:
+    """All lines of the summary."""
+    found = rows(model)
+    cells = [tuple(f"{v:,}" if isinstance(v, int) else v for v in row) for row in found]
+    widths = [max(len(row[i]) for row in (HEADER, *cells)) for i in range(4)]
     line = "-" * (sum(widths) + 6)
     lines = [f"Model: {model.name}", line, _row(HEADER, widths), line]
-    lines += [_row(row, widths) for row in rows]
-    lines += [
-        line,
-        *_totals(model, sum(operations.values())),
-        *_memory(model, batch_size),
-    ]
+    lines += [_row(row, widths) for row in cells]
+    operations = sum(row[3] for row in found if isinstance(row[3], int))
+    lines += [line, *_totals(model, operations), *_memory(model, batch_size)]
     return "\n".join(lines)
 
 
