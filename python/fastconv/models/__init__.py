@@ -8,21 +8,32 @@ from typing import Any
 
 from fastconv.errors import unknown_name
 
-# Name for the command line -> module and constructor.
-_MODELS = {"lenet": ("lenet", "LeNet5")}
-_ALIASES = {"lenet5": "lenet"}
+# The constructors of each module.
+_MODULES = {
+    "alexnet": ("AlexNet", "AlexNetOneTower"),
+    "lenet": ("LeNet5",),
+    "resnet": (
+        "ResNet18", "ResNet34", "ResNet50", "ResNet101", "ResNet152",
+        "ResNeXt50_32x4d", "ResNeXt101_32x8d", "WideResNet50", "WideResNet101",
+    ),
+    "vgg": (
+        "VGG11", "VGG13", "VGG16", "VGG19", "VGG11BN", "VGG13BN", "VGG16BN", "VGG19BN",
+    ),
+}  # fmt: skip
+_PLACES = {name: module for module, found in _MODULES.items() for name in found}
+_KEYS = {name.lower().replace("_", ""): name for name in _PLACES} | {"lenet": "LeNet5"}
 
-__all__ = ["LeNet5", "get", "names"]
+__all__ = [*_PLACES, "get", "names"]  # noqa: PLE0604
 
 
 def names() -> list[str]:
     """The names that `get` takes.
 
     >>> import fastconv as fc
-    >>> fc.models.names()
-    ['lenet']
+    >>> fc.models.names()[:3]
+    ['alexnet', 'alexnetonetower', 'lenet']
     """
-    return sorted(_MODELS)
+    return sorted(_KEYS)
 
 
 def get(name: str) -> Callable[..., Any]:
@@ -36,17 +47,16 @@ def get(name: str) -> Callable[..., Any]:
     >>> fc.models.get("LeNet-5").__name__
     'LeNet5'
     """
-    key = str(name).lower().replace("-", "").replace("_", "")
-    key = _ALIASES.get(key, key)
-    if key not in _MODELS:
+    key = str(name).lower().replace("-", "").replace("_", "").replace(".", "")
+    if key not in _KEYS:
         raise unknown_name("model", name, names())
-    module, constructor = _MODELS[key]
-    return getattr(importlib.import_module(f"fastconv.models.{module}"), constructor)
+    found: Callable[..., Any] = __getattr__(_KEYS[key])
+    return found
 
 
 def __getattr__(name: str) -> Any:
-    for module, constructor in _MODELS.values():
-        if name in (module, constructor):
-            found = importlib.import_module(f"fastconv.models.{module}")
-            return found if name == module else getattr(found, name)
+    if name in _MODULES:
+        return importlib.import_module(f"fastconv.models.{name}")
+    if name in _PLACES:
+        return getattr(__getattr__(_PLACES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
