@@ -11,11 +11,17 @@ from fastconv.errors import unknown_name
 # The constructors of each module.
 _MODULES = {
     "alexnet": ("AlexNet", "AlexNetOneTower"),
+    "densenet": (
+        "DenseNet121", "DenseNet169", "DenseNet201", "DenseNet161", "DenseNetCIFAR",
+    ),
+    "googlenet": ("GoogLeNet",),
     "lenet": ("LeNet5",),
+    "mobilenet_v2": ("MobileNetV2",),
     "resnet": (
         "ResNet18", "ResNet34", "ResNet50", "ResNet101", "ResNet152",
         "ResNeXt50_32x4d", "ResNeXt101_32x8d", "WideResNet50", "WideResNet101",
     ),
+    "squeezenet": ("SqueezeNet1_0", "SqueezeNet1_1"),
     "vgg": (
         "VGG11", "VGG13", "VGG16", "VGG19", "VGG11BN", "VGG13BN", "VGG16BN", "VGG19BN",
     ),
@@ -31,7 +37,7 @@ def names() -> list[str]:
 
     >>> import fastconv as fc
     >>> fc.models.names()[:3]
-    ['alexnet', 'alexnetonetower', 'lenet']
+    ['alexnet', 'alexnetonetower', 'densenet121']
     """
     return sorted(_KEYS)
 

@@ -45,6 +45,7 @@ TOWER = "Krizhevsky, One weird trick for parallelizing convolutions, 2014"
 
 
 def two_groups(x: Any) -> Any:
+    """The feature maps of the paper."""
     x = _conv(x, 96, 11, "conv1", strides=4, padding="valid")
     x = LocalResponseNormalization(name="norm1")(x)
     x = MaxPooling2D(3, 2, name="pool1")(x)
@@ -58,6 +59,7 @@ def two_groups(x: Any) -> Any:
 
 
 def one_tower(x: Any) -> Any:
+    """The feature maps of 2014."""
     x = ZeroPadding2D(2, name="padding")(x)
     x = _conv(x, 64, 11, "features.0", strides=4, padding="valid")
     x = MaxPooling2D(3, 2, name="features.2")(x)
@@ -75,6 +77,7 @@ def _conv(x: Any, maps: int, window: int, name: str, **options: Any) -> Any:
 
 
 def top(x: Any, classes: int, activation: Any) -> Any:
+    """The classifier of the paper."""
     x = Flatten(name="flatten")(x)
     for place in (0, 3):
         x = Dropout(0.5, name=f"classifier.{place}")(x)

@@ -27,7 +27,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
-from fastconv.layers import Activation, Add, BatchNormalization, Conv2D, MaxPooling2D
+from fastconv.layers import Add, MaxPooling2D
+from fastconv.models.blocks import conv, normalize, relu
 from fastconv.models.network import Facts, Network
 
 PAPER = "He, Zhang, Ren, Sun, Deep residual learning, CVPR 2016"
@@ -39,8 +40,8 @@ def resnet(
     x: Any, blocks: tuple[int, ...], block: Any, groups: int = 1, width: int = 64
 ) -> Any:
     """The feature maps; ``width``: maps of the 3x3 convolutions of the first stage."""
-    x = conv(x, 64, 7, "conv1", "bn1", strides=2)
-    x = Activation("relu", name="relu")(x)
+    x = _unit(x, 64, 7, "conv1", "bn1", strides=2)
+    x = relu(x, "relu")
     x = MaxPooling2D(3, 2, padding=1, name="maxpool")(x)
     for stage, depth in enumerate(blocks):
         for i in range(depth):
@@ -54,9 +55,9 @@ def basic(
     x: Any, maps: int, strides: int, name: str, groups: int = 1, width: int = 0
 ) -> Any:
     """Two convolutions 3x3 (figure 5, left)."""
-    y = conv(x, maps, 3, f"{name}.conv1", f"{name}.bn1", strides)
-    y = Activation("relu", name=f"{name}.relu1")(y)
-    y = conv(y, maps, 3, f"{name}.conv2", f"{name}.bn2")
+    y = _unit(x, maps, 3, f"{name}.conv1", f"{name}.bn1", strides)
+    y = relu(y, f"{name}.relu1")
+    y = _unit(y, maps, 3, f"{name}.conv2", f"{name}.bn2")
     return _joined(x, y, maps, strides, name)
 
 
@@ -64,11 +65,11 @@ def bottleneck(
     x: Any, maps: int, strides: int, name: str, groups: int, width: int
 ) -> Any:
     """1x1, 3x3, 1x1 with four times the maps (figure 5, right)."""
-    y = conv(x, width, 1, f"{name}.conv1", f"{name}.bn1")
-    y = Activation("relu", name=f"{name}.relu1")(y)
-    y = conv(y, width, 3, f"{name}.conv2", f"{name}.bn2", strides, groups)
-    y = Activation("relu", name=f"{name}.relu2")(y)
-    y = conv(y, 4 * maps, 1, f"{name}.conv3", f"{name}.bn3")
+    y = _unit(x, width, 1, f"{name}.conv1", f"{name}.bn1")
+    y = relu(y, f"{name}.relu1")
+    y = _unit(y, width, 3, f"{name}.conv2", f"{name}.bn2", strides, groups=groups)
+    y = relu(y, f"{name}.relu2")
+    y = _unit(y, 4 * maps, 1, f"{name}.conv3", f"{name}.bn3")
     return _joined(x, y, 4 * maps, strides, name)
 
 
@@ -76,25 +77,21 @@ def _joined(x: Any, y: Any, maps: int, strides: int, name: str) -> Any:
     """The sum of input and result; a 1x1 convolution where their sizes differ."""
     if strides > 1 or x.shape[-1] != maps:
         place = f"{name}.downsample"
-        x = conv(x, maps, 1, f"{place}.0", f"{place}.1", strides)
-    return Activation("relu", name=f"{name}.relu")(Add(name=f"{name}.add")([y, x]))
+        x = _unit(x, maps, 1, f"{place}.0", f"{place}.1", strides)
+    return relu(Add(name=f"{name}.add")([y, x]), f"{name}.relu")
 
 
-def conv(
+def _unit(
     x: Any,
     maps: int,
     window: int,
     name: str,
     norm: str,
     strides: int = 1,
-    groups: int = 1,
+    **options: Any,
 ) -> Any:
     """Convolution and batch normalisation."""
-    x = Conv2D(
-        maps, window, strides, padding=window // 2, groups=groups, use_bias=False,
-        kernel_initializer="he_normal", name=name,
-    )(x)  # fmt: skip
-    return BatchNormalization(momentum=0.9, epsilon=1e-5, name=norm)(x)
+    return normalize(conv(x, maps, window, name, strides=strides, **options), norm)
 
 
 def _network(

@@ -53,6 +53,7 @@ def vgg(x: Any, depths: tuple[int, ...], normalized: bool) -> Any:
 
 
 def top(x: Any, classes: int, activation: Any) -> Any:
+    """The classifier of the paper."""
     x = Flatten(name="flatten")(x)
     for place in (0, 3):
         x = Dense(4096, activation="relu", name=f"classifier.{place}")(x)

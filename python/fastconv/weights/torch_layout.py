@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.graph.variable import Variable
-from fastconv.layers import Dense, Flatten
+from fastconv.layers import Dense, DepthwiseConv2D, Flatten
 from fastconv.layers.base import KerasTensor
 from fastconv.tree import flatten
 
@@ -57,7 +57,7 @@ def to_torch(model: Any) -> dict[str, np.ndarray]:
     """
     flat = dict(_flattened(model))
     return {
-        name: _out(weight.value, flat.get(layer))
+        name: _out(layer, weight.value, flat.get(layer))
         for name, (layer, weight) in torch_names(model).items()
     }
 
@@ -75,7 +75,9 @@ def from_torch(layer: Any, array: np.ndarray, shape: Any, maps: Any) -> np.ndarr
     return np.ascontiguousarray(array).reshape(shape)
 
 
-def _out(value: np.ndarray, maps: Any) -> np.ndarray:
+def _out(layer: Any, value: np.ndarray, maps: Any) -> np.ndarray:
+    if isinstance(layer, DepthwiseConv2D) and value.ndim > 1:  # one map a group
+        value = value.reshape(*value.shape[:-2], 1, -1)
     if value.ndim == 2:
         if maps is not None:
             value = value.reshape(-1, maps[-1], value.shape[1])
