@@ -109,7 +109,7 @@ def several(
 
 
 def padding(layer: Any, value: Any, names: Sequence[str], axes: int) -> Any:
-    """``value``, the name of a padding, or numbers as a pair (before, after) an axis."""
+    """``value``, the name of a padding, or numbers as a pair for each axis."""
     if isinstance(value, str):
         return choice(layer, "padding", value, names)
     return pairs(layer, "padding", value, axes)

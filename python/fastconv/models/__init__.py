@@ -17,14 +17,18 @@ _MODULES = {
     "googlenet": ("GoogLeNet",),
     "lenet": ("LeNet5",),
     "mobilenet_v2": ("MobileNetV2",),
+    "pyramidnet": ("PyramidNet110", "PyramidNet110_270", "PyramidNet200"),
     "resnet": (
         "ResNet18", "ResNet34", "ResNet50", "ResNet101", "ResNet152",
         "ResNeXt50_32x4d", "ResNeXt101_32x8d", "WideResNet50", "WideResNet101",
     ),
+    "resnet_cifar": ("ResNet20", "ResNet32", "ResNet44", "ResNet56", "ResNet110"),
+    "small": ("MLP", "SmallNet"),
     "squeezenet": ("SqueezeNet1_0", "SqueezeNet1_1"),
     "vgg": (
         "VGG11", "VGG13", "VGG16", "VGG19", "VGG11BN", "VGG13BN", "VGG16BN", "VGG19BN",
     ),
+    "zfnet": ("ZFNet",),
 }  # fmt: skip
 _PLACES = {name: module for module, found in _MODULES.items() for name in found}
 _KEYS = {name.lower().replace("_", ""): name for name in _PLACES} | {"lenet": "LeNet5"}

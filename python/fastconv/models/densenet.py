@@ -100,6 +100,6 @@ DenseNet161 = _network(
 )
 DenseNetCIFAR = Network(
     "densenet_cifar", small_densenet,
-    Facts(PAPER, 769162, 0.292, 95.49, reference="paper", data="CIFAR-10"),
+    Facts(PAPER, 769162, 0.288, 95.49, reference="paper", data="CIFAR-10"),
     top=top, image=32, smallest=8, classes=10, weights=None, depth=100, growth=12,
 )  # fmt: skip

@@ -15,9 +15,9 @@ with convolutions", CVPR 2015, table 1::
     inception5a, 5b       7     1024
     top                                mean of each map, dropout, dense 1000
 
-As in torchvision, each convolution has batch normalisation instead of a bias, there is
-no local response normalisation, and the third branch has 3x3 windows where the paper has
-5x5. With ``auxiliary=True`` a model has three outputs: the class, and what the
+As in torchvision, each convolution has batch normalisation instead of a bias, there
+is no local response normalisation, and the third branch has 3x3 windows where the paper
+has 5x5. With ``auxiliary=True`` a model has three outputs: the class, and what the
 classifiers on 4d and 4a say, for training with ``loss_weights=[1, 0.3, 0.3]``
 (section 5).
 

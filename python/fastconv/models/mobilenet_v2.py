@@ -1,8 +1,8 @@
 """MobileNetV2: residual blocks that are wide inside and narrow outside.
 
 Sandler, Howard, Zhu, Zhmoginov, Chen, "MobileNetV2: inverted residuals and linear
-bottlenecks", CVPR 2018, table 2; t: how much wider a block is inside, c: maps, n: blocks,
-s: stride of the first::
+bottlenecks", CVPR 2018, table 2; t: how much wider a block is inside, c: maps, n:
+blocks, s: stride of the first::
 
     part          map    t   c     n   s
     3x3           112    -   32    1   2

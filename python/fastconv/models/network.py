@@ -162,7 +162,7 @@ class Network:
             if option not in self.options:
                 known = ", ".join(self.options) or "none"
                 raise ArgumentError(
-                    f"{self.name}: unknown argument {option!r}; its own options: {known}"
+                    f"{self.name}: unknown argument {option!r}; its own: {known}"
                 )
 
     def _image_shape(self, shape: Any, include_top: bool) -> tuple[int | None, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from fastconv._core import OpKind
 from fastconv.errors import DeviceError, FastconvError
 from fastconv.graph.ir import RULES, Leaf, Tensor
 from fastconv.graph.trace import Trace
@@ -14,6 +15,7 @@ from fastconv.training import plan_report
 from fastconv.tree import flatten, map_structure
 
 HEADER = ("Layer (type)", "Output shape", "Parameters", "Operations")
+_PRODUCTS = (OpKind.conv, OpKind.gemm)
 UNKNOWN_SIZE = 224  # stands for a None that is not the batch
 
 
@@ -76,8 +78,24 @@ def _memory(model: Any, batch_size: int) -> list[str]:
     return lines
 
 
-def _traced(model: Any) -> tuple[Counter[str], dict[str, Any]]:
-    """Operations of each layer for one sample, and the shape of its last output."""
+def multiply_adds(model: Any) -> int:
+    """Multiplications, each with its addition, of convolutions and dense layers.
+
+    For one sample, forward; batch, biases and element-wise work are not counted, as in
+    the tables of papers.
+
+    >>> import fastconv as fc
+    >>> from fastconv.training.summary import multiply_adds
+    >>> multiply_adds(fc.Sequential([fc.Input((3,)), fc.layers.Dense(2)]))
+    6
+    """
+    graph = _graph(model)
+    costs = (RULES[n.kind].cost(n) for n in graph.nodes() if n.kind in _PRODUCTS)
+    return sum(costs) // 2
+
+
+def _graph(model: Any) -> Any:
+    """What the model does with one sample in inference."""
     trace = Trace()
 
     def stand_in(spec: Any) -> Tensor:
@@ -87,7 +105,12 @@ def _traced(model: Any) -> tuple[Counter[str], dict[str, Any]]:
     with trace.active(), context.training(False):
         specs = map_structure(model.input_specs, is_spec, stand_in)
         outputs = flatten(model.forward(specs), Tensor)
-        graph = trace.graph(outputs)
+        return trace.graph(outputs)
+
+
+def _traced(model: Any) -> tuple[Counter[str], dict[str, Any]]:
+    """Operations of each layer for one sample, and the shape of its last output."""
+    graph = _graph(model)
     operations: Counter[str] = Counter({layer.name: 0 for layer in model.layers})
     shapes: dict[str, Any] = {}
     for node in graph.nodes():
