@@ -88,7 +88,7 @@ def test_registry():
     assert {"lenet", "lenet5"} <= set(models.names())
     assert models.get("lenet") is models.LeNet5
     assert models.get("LeNet-5") is models.LeNet5
-    with pytest.raises(errors.UnknownNameError, match=r"model 'alexnet'.*lenet"):
+    with pytest.raises(errors.UnknownNameError, match=r"model 'alixnet'.*lenet"):
         models.get("alixnet")
 
 
