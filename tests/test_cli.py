@@ -212,6 +212,14 @@ def test_ctrl_c_saves_and_exits_with_130(tmp_path):
     assert json.loads((out / "result.json").read_text())["interrupted"]
 
 
+def test_a_time_limit_is_no_interruption(tmp_path, capsys):
+    argv = ["--time-limit", "1.5", "--no-sanity", "--out", str(tmp_path / "run")]
+    found = call(capsys, "train", "lenet", *argv)
+    assert not found["interrupted"]
+    assert "test_accuracy" in found
+    assert main(["train", "lenet", "--time-limit", "0"]) == 2
+
+
 # Inputs -----------------------------------------------------------------------------
 
 

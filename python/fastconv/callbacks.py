@@ -46,6 +46,7 @@ class Callback:
     ----------
     model: the model that is trained; set ``model.stop_training = True`` to stop.
     params: ``epochs``, ``steps`` (None if unknown) and ``verbose``.
+    writes_files: whether ``fit(fast_dev_run=True)`` leaves it out; default False.
 
     >>> import fastconv as fc
     >>> class Notes(fc.callbacks.Callback):
@@ -57,6 +58,7 @@ class Callback:
 
     model: Any = None
     params: Logs | None = None
+    writes_files = False
 
     def set_params(self, params: Logs) -> None:
         """Called before training."""
@@ -169,6 +171,10 @@ class History(Callback):
     ----------
     history: name -> list of values, one an epoch.
     epoch: the epochs' numbers.
+    findings: what the checks before the first epoch found (``check``, ``message``).
+    overfitting: None, or when it began (``since``) and was ``seen``, epochs from 1.
+    interrupted: whether Ctrl-C ended the training.
+    time_limit: after `fit` with a time limit, what repeats it as ``time_limit``.
 
     >>> import fastconv as fc
     >>> history = fc.callbacks.History()
@@ -180,6 +186,10 @@ class History(Callback):
     def __init__(self) -> None:
         self.history: dict[str, list[Any]] = {}
         self.epoch: list[int] = []
+        self.findings: list[Any] = []
+        self.interrupted = False
+        self.overfitting: Any = None
+        self.time_limit: Any = None
 
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Adds the logs."""
@@ -336,6 +346,8 @@ class ModelCheckpoint(_Monitor):
     'min'
     """
 
+    writes_files = True
+
     def __init__(
         self,
         filepath: str | Path,
@@ -410,6 +422,8 @@ class CSVLogger(Callback):
     >>> fc.callbacks.CSVLogger("log.csv").filename
     'log.csv'
     """
+
+    writes_files = True
 
     def __init__(
         self, filename: str | Path, separator: str = ",", append: bool = False

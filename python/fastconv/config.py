@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-__all__ = ["cache_dir", "data_dir", "offline", "setting"]
+__all__ = ["cache_dir", "data_dir", "offline", "sanity", "setting"]
 
 
 def setting(name: str, default: str = "") -> str:
@@ -36,3 +36,8 @@ def data_dir() -> Path | None:
 def offline() -> bool:
     """Whether ``FASTCONV_OFFLINE`` forbids every use of the network."""
     return setting("offline").lower() not in ("", "0", "false", "no")
+
+
+def sanity() -> bool:
+    """Whether ``fit`` checks data and model first; ``FASTCONV_SANITY=0`` forbids it."""
+    return setting("sanity", "1").lower() not in ("0", "false", "no")

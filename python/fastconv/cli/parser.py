@@ -60,6 +60,8 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=_MODEL)
     _option(parser, "--data", "digits", _DATA)
     _option(parser, "--epochs", 40, "passes over the training part")
+    text = "train for so many seconds, instead of a number of epochs"
+    parser.add_argument("--time-limit", type=float, metavar="SECONDS", help=text)
     _option(parser, "--batch-size", 32, "images a step")
     _option(parser, "--lr", 0.02, "learning rate at the start; it falls as a cosine")
     _option(parser, "--momentum", 0.9, "of the gradient descent")
@@ -67,6 +69,8 @@ def _train(parser: argparse.ArgumentParser) -> None:
     _option(parser, "--shift", 2, "pixels that training images move by, at random")
     _option(parser, "--validation-split", 0.1, "share of the training part, may be 0")
     _option(parser, "--seed", 0, "of weights and order")
+    text = "do not check data and model before the first epoch"
+    parser.add_argument("--no-sanity", action="store_true", help=text)
     text = "folder of the run (default: runs/MODEL-DATA-N)"
     parser.add_argument("--out", metavar="DIR", help=text)
     parser.add_argument("--force", action="store_true", help="overwrite a run in DIR")

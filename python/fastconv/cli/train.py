@@ -31,7 +31,8 @@ def run(args: Namespace) -> dict[str, Any]:
     directory = _open_run(args, data, inputs)
     print(_opening(model, data, directory))
     start = time.perf_counter()
-    history = _fit(model, data, inputs, args, directory)
+    training = _fit(model, data, inputs, args, directory)
+    history = training.history
     seconds = time.perf_counter() - start
     model.save(directory.model)
     result = {
@@ -43,7 +44,7 @@ def run(args: Namespace) -> dict[str, Any]:
         **{name: values[-1] for name, values in history.items()},
         "run": str(directory.path),
         "sha256": weights_digest(model),
-        "interrupted": model.stop_training or len(history["loss"]) < args.epochs,
+        "interrupted": training.interrupted,
     }
     if not result["interrupted"]:
         result |= _test(model, data, inputs)
@@ -70,7 +71,7 @@ def _open_run(args: Namespace, data: Dataset, inputs: Inputs) -> RunDirectory:
 
 def _fit(
     model: Any, data: Dataset, inputs: Inputs, args: Namespace, directory: RunDirectory
-) -> dict[str, list[float]]:
+) -> callbacks.History:
     x, y = inputs(data.x_train), data.y_train
     validation = None
     if args.validation_split:
@@ -78,10 +79,13 @@ def _fit(
         validation = (x[held], y[held])
         x, y = x[kept], y[kept]
     batches = ShiftedBatches(x, y, args.batch_size, args.shift, inputs.black)
-    steps = max(1, args.epochs * len(batches))
+    rate: Any = args.lr  # a time limit anneals it itself
+    if args.time_limit is None:
+        steps = max(1, args.epochs * len(batches))
+        rate = optimizers.schedules.CosineDecay(args.lr, steps)
     model.compile(
         optimizer=optimizers.SGD(
-            optimizers.schedules.CosineDecay(args.lr, steps),
+            rate,
             momentum=args.momentum,
             weight_decay=args.weight_decay or None,
         ),
@@ -91,10 +95,14 @@ def _fit(
     )
     log = callbacks.CSVLogger(directory.log)
     record = _Record(directory, f"{args.model} on {data.name}")
-    history = model.fit(
-        batches, epochs=args.epochs, validation_data=validation, callbacks=[log, record]
+    return model.fit(
+        batches,
+        epochs=args.epochs,
+        validation_data=validation,
+        callbacks=[log, record],
+        sanity=False if args.no_sanity else None,
+        time_limit=args.time_limit,
     )
-    return dict(history.history)
 
 
 class _Record(callbacks.Callback):

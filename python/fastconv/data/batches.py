@@ -4,6 +4,8 @@ from collections.abc import Iterator
 from operator import index
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
+
 from fastconv.data import tree
 from fastconv.data.checks import check_arrays
 from fastconv.data.iterables import IterableBatches
@@ -70,8 +72,8 @@ class ArrayBatches:
         self.batch_size = _batch_size(batch_size)
         self.shuffle = shuffle
         self.seed = seed
-        self._parts = check_arrays(x, y, sample_weight, nan=nan)
-        self.num_samples = tree.common_length(self._parts, "data")
+        self.parts = check_arrays(x, y, sample_weight, nan=nan)
+        self.num_samples = tree.common_length(self.parts, "data")
 
     def __len__(self) -> int:
         """Batches in one epoch."""
@@ -90,9 +92,16 @@ class ArrayBatches:
             rows = slice(start, min(start + self.batch_size, self.num_samples))
             x, y, w = (
                 tree.slice_rows(part, rows if order is None else order[rows])
-                for part in self._parts
+                for part in self.parts
             )
             yield x, y, w
+
+    def spread(self, count: int) -> Batch:
+        """Up to ``count`` samples at equal distances, the first among them."""
+        count = min(count, self.num_samples)
+        rows = np.arange(count) * self.num_samples // count
+        x, y, w = (tree.slice_rows(part, rows) for part in self.parts)
+        return x, y, w
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of epoch 0."""

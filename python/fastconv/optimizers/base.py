@@ -7,10 +7,11 @@ rate, momentum) is a variable that the plan reads, so that assigning it costs no
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -120,6 +121,11 @@ class Optimizer:
     def learning_rate(self, value: float | Schedule) -> None:
         self._follow("learning_rate", value)
 
+    @property
+    def rate_source(self) -> float | Schedule:
+        """What was assigned as learning rate: a number, or a function of the step."""
+        return self._schedules.get("learning_rate", self.learning_rate)
+
     def _follow(self, what: str, value: Any) -> None:
         """Keeps a number, or the function of the step that gives it."""
         self._schedules.pop(what, None)
@@ -148,6 +154,26 @@ class Optimizer:
     def after_step(self) -> None:
         """Counts the step."""
         self.iterations += 1
+
+    @contextlib.contextmanager
+    def unchanged(self) -> Iterator[None]:
+        """After the with block slots, scalars, schedules and step are as before it.
+
+        A slot that is made inside has its first values then.
+        """
+        made = [v for known in self._slots.values() for v in known.values()]
+        values = {v: v.numpy() for v in (self.hyper, *made)}
+        steps = self.iterations
+        schedules, numbers = dict(self._schedules), dict(self._numbers)
+        try:
+            yield
+        finally:
+            self.iterations = steps
+            self._schedules, self._numbers = schedules, numbers
+            for known in self._slots.values():
+                for slot in known.values():
+                    slot.value[...] = values.get(slot, self.slot_start)
+            self.hyper.value[...] = values[self.hyper]
 
     # The update -----------------------------------------------------------------------
 
@@ -247,10 +273,12 @@ class Optimizer:
 
     def _saved(self, what: str) -> Any:
         """A number or the config of its schedule."""
-        schedule = self._schedules.get(what)
+        schedule = own_schedule(self._schedules.get(what))
         if isinstance(schedule, schedules.LearningRateSchedule):
             return schedules.serialize(schedule)
-        return self._numbers[what]
+        if schedule is None or callable(schedule):
+            return self._numbers[what]
+        return schedule
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Optimizer:
@@ -259,6 +287,11 @@ class Optimizer:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} learning_rate={self.learning_rate:g}>"
+
+
+def own_schedule(schedule: Any) -> Any:
+    """What the user gave, if ``schedule`` drives the rate for a while by its source."""
+    return getattr(schedule, "source", schedule)
 
 
 def check_number(what: str, value: Any, below: float = math.inf) -> float:

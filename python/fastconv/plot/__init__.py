@@ -1,5 +1,5 @@
 """Pictures of training, as SVG text without any dependency."""
 
-from fastconv.plot.chart import training_chart
+from fastconv.plot.chart import sweep_chart, training_chart
 
-__all__ = ["training_chart"]
+__all__ = ["sweep_chart", "training_chart"]

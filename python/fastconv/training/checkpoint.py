@@ -21,6 +21,7 @@ from fastconv.layers.base import KerasTensor, Layer, is_spec
 from fastconv.layers.budget import weight_budget
 from fastconv.losses import FunctionLoss
 from fastconv.metrics import FunctionMetric
+from fastconv.optimizers.base import own_schedule
 from fastconv.training.serialize import (
     deserialize_layer,
     make_input,
@@ -104,8 +105,8 @@ def _compile_config(model: Any) -> dict[str, Any] | None:
 
 def _warn_of_schedule(optimizer: Any) -> None:
     """Says, once, that functions of the step number do not go into files."""
-    schedules = getattr(optimizer, "_schedules", {}).values()
-    lost = any(not hasattr(schedule, "get_config") for schedule in schedules)
+    schedules = map(own_schedule, getattr(optimizer, "_schedules", {}).values())
+    lost = any(callable(s) and not hasattr(s, "get_config") for s in schedules)
     if lost and optimizer not in _warned:
         _warned.add(optimizer)
         logger.warning(

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from itertools import chain
 from typing import Any
 
 import numpy as np
 
 from fastconv.data import tree
-from fastconv.data.batches import Batches, as_batches
+from fastconv.data.batches import ArrayBatches, Batches, as_batches
 from fastconv.errors import ArgumentError, DataError
 
 Batch = tuple[Any, Any, Any]
@@ -61,7 +62,7 @@ class Epochs:
         self.data = data
         self.steps = steps
         self._pass = 0
-        self._open: Iterator[Batch] | None = None
+        self._open: Iterator[Batch] | None = None  # where the next epoch goes on
 
     @property
     def length(self) -> int | None:
@@ -72,11 +73,40 @@ class Epochs:
         """Makes ``epoch`` the first one: of the order of samples, too."""
         self._pass = epoch
 
+    def shorten(self, steps: int) -> None:
+        """Makes an epoch have ``steps`` batches at most."""
+        self.steps = steps if self.length is None else min(steps, self.length)
+
+    def peek(self, count: int) -> Batch:
+        """Up to ``count`` samples before the first epoch, which still has them.
+
+        Of arrays they are spread over all samples, in order; else the first batch.
+        """
+        if isinstance(self.data, ArrayBatches):
+            return self.data.spread(count)
+        batches = self._begun()
+        first = next(batches, None)
+        if first is None:
+            raise DataError("data: an epoch without batches")
+        self._open = chain([first], batches)
+        x, y, w = (tree.slice_rows(part, slice(count)) for part in first)
+        return x, y, w
+
+    @property
+    def inputs(self) -> Any:
+        """All inputs, if they are arrays; else None."""
+        return self.data.parts[0] if isinstance(self.data, ArrayBatches) else None
+
+    @property
+    def targets(self) -> Any:
+        """All targets, if they are arrays; else None."""
+        return self.data.parts[1] if isinstance(self.data, ArrayBatches) else None
+
     def __iter__(self) -> Iterator[Batch]:
         """The batches of the next epoch."""
         if self.steps is None:
-            self._pass += 1
-            yield from self.data.batches(epoch=self._pass - 1)
+            batches, self._open = self._open or self._begun(), None
+            yield from batches
             return
         for _ in range(self.steps):
             yield self._next()
@@ -84,13 +114,17 @@ class Epochs:
     def _next(self) -> Batch:
         for _ in range(2):
             if self._open is None:
-                self._open = self.data.batches(epoch=self._pass)
-                self._pass += 1
+                self._open = self._begun()
             batch = next(self._open, None)
             if batch is not None:
                 return batch
             self._open = None
         raise DataError("data: an epoch without batches")
+
+    def _begun(self) -> Iterator[Batch]:
+        """The batches of the next pass over the data."""
+        self._pass += 1
+        return self.data.batches(epoch=self._pass - 1)
 
 
 def class_weights(class_weight: Mapping[int, float] | None) -> Any:

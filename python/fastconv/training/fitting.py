@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import logging
 from collections.abc import Collection
 from typing import Any
 
+from fastconv import config
 from fastconv.callbacks import CallbackList, History
 from fastconv.errors import ArgumentError
+from fastconv.training import sanity
 from fastconv.training.feeding import Epochs, class_weights
 from fastconv.training.interrupt import Interrupt
+from fastconv.training.overfitting import OverfittingWatch
 from fastconv.training.progress import Progress
+from fastconv.training.time_limit import TimeLimit
 
 logger = logging.getLogger("fastconv")
 
@@ -25,42 +31,70 @@ class Fit:
         validation: Epochs | None,
         class_weight: Any = None,
         validation_freq: Any = 1,
+        check: bool | None = None,
+        time_limit: Any = None,
     ) -> None:
         self.model = model
         self.data = data
         self.validation = validation
         self.validation_freq = _frequency(validation_freq)
         self.weigh = class_weights(class_weight)
+        self.check = config.sanity() if check is None else check
+        steps = 0 if validation is None else validation.length or 0
+        self.limit = None if time_limit is None else TimeLimit(time_limit, steps)
         self.interrupt = Interrupt()
+
+    def dev_run(self, first: int, steps: Any, verbose: Any, callbacks: Any) -> History:
+        """One epoch of a few batches, without callbacks that write files."""
+        if not hasattr(steps, "__index__") or steps < 1:
+            raise ArgumentError(
+                f"fast_dev_run: expected True or a number of batches, got {steps!r}"
+            )
+        for data in (self.data, self.validation):
+            if data is not None:
+                data.shorten(int(steps))
+        self.limit = None
+        kept = [c for c in _listed(callbacks) if not getattr(c, "writes_files", False)]
+        return self.run(first, first + 1, verbose, kept)
 
     def run(self, first: int, last: int, verbose: Any, callbacks: Any) -> History:
         """Trains from epoch ``first`` to before ``last``."""
         if isinstance(last, bool) or not hasattr(last, "__index__") or last < 0:
             raise ArgumentError(f"epochs: expected an integer >= 0, received {last!r}")
-        callbacks = (
-            list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
-        )
+        callbacks = _listed(callbacks)
         history = (
             next((c for c in callbacks if isinstance(c, History)), None) or History()
         )
         others = [c for c in callbacks if c is not history]
-        params = {"epochs": last, "steps": self.data.length, "verbose": verbose}
+        others += [OverfittingWatch()] * (self.validation is not None)
+        others += [self.limit] if self.limit else []
+        epochs = None if self.limit else last
+        params = {"epochs": epochs, "steps": self.data.length, "verbose": verbose}
         self.hooks = CallbackList([*others, history], self.model, **params)
         self.model.history = history
         self.model.stop_training = False
         self.model.warn_of_frozen()
         self.data.begin(max(first, self.model.epochs_seen))
+        fresh = first == self.model.epochs_seen == self.model.optimizer.iterations == 0
+        if self.check and fresh and last > 0:
+            history.findings = sanity.check(self.model, self.data, self.validation)
+            sanity.report(history.findings)
         self.hooks.call("on_train_begin")
-        with self.interrupt:
-            logs = self._epochs(first, last, verbose, history)
+        driving = self.limit.driving(self.model.optimizer) if self.limit else None
+        with self.interrupt, driving or contextlib.nullcontext():
+            logs = self._epochs(first, epochs, verbose, history)
+        history.interrupted = self.interrupt.requested
         self.hooks.call("on_train_end", logs)
         return history
 
-    def _epochs(self, first: int, last: int, verbose: Any, history: History) -> Any:
+    def _epochs(
+        self, first: int, last: int | None, verbose: Any, history: History
+    ) -> Any:
         logs: dict[str, Any] = {}
-        for epoch in range(first, last):
+        for epoch in itertools.count(first) if last is None else range(first, last):
             self.hooks.call("on_epoch_begin", epoch)
-            progress = Progress(verbose, f"Epoch {epoch + 1}/{last}", self.data.length)
+            title = f"Epoch {epoch + 1}" + (f"/{last}" if last is not None else "")
+            progress = Progress(verbose, title, self.data.length)
             try:
                 logs, step = self._train(progress)
                 if self.interrupt.requested:
@@ -120,6 +154,10 @@ class Fit:
         self.model.stop_training = True
         if step:
             history.on_epoch_end(epoch, logs)
+
+
+def _listed(callbacks: Any) -> list[Any]:
+    return list(callbacks) if isinstance(callbacks, list | tuple) else [callbacks]
 
 
 def _frequency(value: Any) -> Any:

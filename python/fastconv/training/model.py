@@ -23,11 +23,12 @@ from fastconv.layers.compat import renamed
 from fastconv.training import serialize
 from fastconv.training.call_graph import CallGraph, align, fit_input
 from fastconv.training.persistence import Persistence
+from fastconv.training.rate_finder import RateFinder
 from fastconv.training.trainer import Trainer
 from fastconv.tree import flatten, map_structure
 
 
-class Model(Trainer, Persistence, Layer):
+class Model(Trainer, Persistence, RateFinder, Layer):
     """A network: functional, ``Model(inputs, outputs)``, or a class of your own.
 
     A class of your own makes its layers in ``__init__`` and uses them in ``call(x)``,

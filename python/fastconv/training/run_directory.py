@@ -16,6 +16,7 @@ from typing import Any
 
 from fastconv.errors import ArgumentError, DataError, FormatError
 from fastconv.plot.chart import training_chart
+from fastconv.training import overfitting
 
 __all__ = ["RunDirectory", "to_toml"]
 
@@ -104,8 +105,10 @@ class RunDirectory:
             raise FormatError(f"{self.config}: expected TOML: {error}") from error
 
     def write_chart(self, history: Mapping[str, Sequence[float]], title: str) -> None:
-        """Draws ``chart.svg``."""
-        self.chart.write_text(training_chart(history, title), encoding="utf-8")
+        """Draws ``chart.svg``, with a mark where over-fitting begins."""
+        found = overfitting.find(history)
+        mark = None if found is None else found.since
+        self.chart.write_text(training_chart(history, title, mark), encoding="utf-8")
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Writes ``result.json``."""

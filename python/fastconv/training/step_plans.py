@@ -129,7 +129,7 @@ class Plans:
         low, high = 0, batch
         while high - low > max(1, high // 16):
             middle = (low + high) // 2
-            plan = self.executable(mode, *_with_batch(arguments, middle))
+            plan = self.executable(mode, *with_batch(arguments, middle))
             low, high = (middle, high) if plan.arena_bytes <= limit else (low, middle)
         self._functions[mode].clear()
         return low
@@ -139,12 +139,12 @@ def _arrays(value: Any) -> list[np.ndarray]:
     return flatten(value, np.ndarray)
 
 
-def _with_batch(value: Any, batch: int) -> Any:
+def with_batch(value: Any, batch: int) -> Any:
     """Data of another batch size, of zeros that take no memory."""
     if isinstance(value, np.ndarray):
         return np.zeros((batch, *value.shape[1:]), value.dtype)
     if isinstance(value, dict):
-        return {k: _with_batch(v, batch) for k, v in value.items()}
+        return {k: with_batch(v, batch) for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return type(value)(_with_batch(v, batch) for v in value)
+        return type(value)(with_batch(v, batch) for v in value)
     return value

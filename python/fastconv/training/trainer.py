@@ -18,7 +18,7 @@ from fastconv.graph.variable import Variable
 from fastconv.layers import context
 from fastconv.layers.base import KerasTensor
 from fastconv.layers.compat import deprecated, renamed
-from fastconv.training import plan_report, summary
+from fastconv.training import auto_batch, plan_report, summary
 from fastconv.training.call_graph import align
 from fastconv.training.feeding import Epochs, class_weights, feed, narrow
 from fastconv.training.fitting import Fit
@@ -307,6 +307,10 @@ class Trainer:
         validation_steps: int | None = None,
         validation_batch_size: int | None = None,
         validation_freq: Any = 1,
+        *,
+        sanity: bool | None = None,
+        time_limit: Any = None,
+        fast_dev_run: bool | int = False,
     ) -> History:
         """Trains the model.
 
@@ -315,7 +319,9 @@ class Trainer:
         x: an array (samples, ...), a list or dict of them, or any iterable of batches
             (x, y) or (x, y, sample_weight).
         y: targets, for arrays.
-        batch_size: samples in a step; None is 32, "all" takes all samples at once.
+        batch_size: samples in a step; None is 32, "all" takes all samples at once,
+            "auto" as many as throughput needs and memory allows, a power of two up to
+            1024, which the log tells at level INFO (`training.auto_batch.choose`).
         epochs: the number of the last epoch; each sees all samples once.
         verbose: 0 nothing, 1 a bar, 2 one line an epoch, "auto".
         callbacks: a list of `callbacks.Callback`.
@@ -329,6 +335,16 @@ class Trainer:
         steps_per_epoch: steps of an epoch; default all batches.
         validation_steps, validation_batch_size: the same for validation.
         validation_freq: validate every so many epochs, or a list of epochs (from 1).
+        sanity: whether data, loss and model are checked before the first epoch of a
+            fresh model (`training.sanity.check`), with warnings in the log; default
+            yes, unless the environment says ``FASTCONV_SANITY=0``.
+        time_limit: seconds for everything, instead of ``epochs``, which is not read.
+            The learning rate falls to 0 as a cosine of the share of the time that is
+            used. So the steps depend on the machine's speed; ``History.time_limit``
+            holds them, and given as ``time_limit`` it repeats them to the byte.
+        fast_dev_run: True or a number n, for a trial of the code: 1 or n batches of
+            training and of validation, one epoch, all callbacks but those that write
+            files. The weights do change.
 
         Returns
         -------
@@ -351,21 +367,24 @@ class Trainer:
         True
         """
         self._need_loss()
-        validation_size = validation_batch_size or batch_size
         validation = None
         if validation_split and validation_data is None:
             (x, y, sample_weight), validation_data = split_validation(
                 x, y, sample_weight, validation_split
             )
+        if isinstance(batch_size, str) and batch_size == "auto":
+            batch_size = auto_batch.choose(self, x, y, sample_weight)
         if validation_data is not None:
-            validation = Epochs(
-                _validation(validation_data, validation_size), validation_steps
-            )
+            size = validation_batch_size or batch_size
+            validation = Epochs(_validation(validation_data, size), validation_steps)
         seed = int(self.random_state.value[0])
         data = feed(x, y, sample_weight, batch_size, shuffle, seed)
         fit = Fit(
             self, Epochs(data, steps_per_epoch), validation, class_weight,
-        validation_freq )  # fmt: skip
+            validation_freq, sanity, time_limit,
+        )  # fmt: skip
+        if fast_dev_run:
+            return fit.dev_run(initial_epoch, fast_dev_run, verbose, callbacks or [])
         return fit.run(initial_epoch, epochs, verbose, callbacks or [])
 
     def fit_generator(self, generator: Any, *args: Any, **kwargs: Any) -> History:
