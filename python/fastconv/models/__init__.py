@@ -16,18 +16,22 @@ _MODULES = {
     ),
     "googlenet": ("GoogLeNet",),
     "lenet": ("LeNet5",),
+    "mobilenet": ("MobileNet",),
     "mobilenet_v2": ("MobileNetV2",),
+    "nasnet": ("NASNetLarge", "NASNetMobile"),
     "pyramidnet": ("PyramidNet110", "PyramidNet110_270", "PyramidNet200"),
     "resnet": (
         "ResNet18", "ResNet34", "ResNet50", "ResNet101", "ResNet152",
         "ResNeXt50_32x4d", "ResNeXt101_32x8d", "WideResNet50", "WideResNet101",
     ),
     "resnet_cifar": ("ResNet20", "ResNet32", "ResNet44", "ResNet56", "ResNet110"),
+    "resnet_v2": ("ResNet50V2", "ResNet101V2", "ResNet152V2"),
     "small": ("MLP", "SmallNet"),
     "squeezenet": ("SqueezeNet1_0", "SqueezeNet1_1"),
     "vgg": (
         "VGG11", "VGG13", "VGG16", "VGG19", "VGG11BN", "VGG13BN", "VGG16BN", "VGG19BN",
     ),
+    "xception": ("Xception",),
     "zfnet": ("ZFNet",),
 }  # fmt: skip
 _PLACES = {name: module for module, found in _MODULES.items() for name in found}

@@ -1,12 +1,18 @@
-"""What bodies of several networks are made of, named as in torchvision."""
+"""What several networks are made of: parts as in torchvision, and a top as in Keras."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from fastconv.layers import Activation, BatchNormalization, Conv2D
+from fastconv.layers import (
+    Activation,
+    BatchNormalization,
+    Conv2D,
+    Dense,
+    GlobalAveragePooling2D,
+)
 
-__all__ = ["conv", "normalize", "relu"]
+__all__ = ["conv", "normalize", "predictions", "relu"]
 
 
 def conv(x: Any, maps: int, window: Any, name: str, **options: Any) -> Any:
@@ -27,3 +33,9 @@ def normalize(x: Any, name: str, epsilon: float = 1e-5) -> Any:
 def relu(x: Any, name: str) -> Any:
     """Rectified."""
     return Activation("relu", name=name)(x)
+
+
+def predictions(x: Any, classes: int, activation: Any) -> Any:
+    """The mean of each map, and one dense layer, with the names of Keras."""
+    x = GlobalAveragePooling2D(name="avg_pool")(x)
+    return Dense(classes, activation=activation, name="predictions")(x)
