@@ -91,6 +91,7 @@ SPATIAL = [  # layers with a data_format
 ]  # fmt: skip
 
 OTHERS = [
+    case("Identity", (3, 4), (3, 4)),
     case("Dense", (5,), (7,), units=7, activation="gelu"),
     case(
         "Dense", (4, 5), (4, 7), units=7, use_bias=False, kernel_initializer="he_normal"

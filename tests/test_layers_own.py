@@ -182,3 +182,33 @@ def test_a_script_that_is_imported_later(tmp_path):
         fc.load_model(path)
     with custom_object_scope({"__main__.Script": cls}):
         assert registry.layer_class("__main__.Script") is cls
+
+
+def test_build_may_be_called_from_outside():
+    class Pair(layers.Layer):
+        def __init__(self, **kwargs):
+            super().__init__(**kwargs)
+            self.inner = layers.Dense(2)
+
+        def build(self, input_shape):
+            self.inner.build(input_shape)
+
+        def call(self, x):
+            return self.inner(x)
+
+    layer = Pair()
+    layer.build((None, 3))
+    kernel = layer.inner.kernel
+    layer(np.ones((1, 3), np.float32))
+    assert layer.inner.kernel is kernel
+    assert len(layer.weights) == 2
+
+
+def test_a_layer_may_thaw_in_a_frozen_one():
+    base = fc.Sequential([fc.Input((3,)), layers.Dense(2), layers.Dense(2)])
+    model = fc.Sequential([fc.Input((3,)), base, layers.Dense(1)])
+    base.trainable = False
+    assert len(model.trainable_weights) == 2
+    base.layers[1].trainable = True
+    assert len(model.trainable_weights) == 4
+    assert base.trainable_weights == []

@@ -144,8 +144,9 @@ RANKS = (
         "losses",
         "metrics",
         "callbacks",
-        "utils",
     },
+    {"applications", "saving", "utils"},
+    {"backend", "preprocessing"},
     {"cli"},
 )
 RANK = {module: rank for rank, modules in enumerate(RANKS) for module in modules}

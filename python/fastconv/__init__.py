@@ -10,7 +10,9 @@ Describe a network with Keras's names and train it::
     model.fit(x / 255, y, epochs=5)
 
 or write any function of tensors with `fastconv.ops`, `fastconv.grad` and
-`fastconv.function`. Modules are loaded when they are first used.
+`fastconv.function`. Scripts written for Keras 3 run with ``import fastconv as keras``;
+``fastconv check SCRIPT.py`` says what would be missing. Modules are loaded when they
+are first used.
 """
 
 from __future__ import annotations
@@ -19,14 +21,20 @@ import importlib
 from typing import Any
 
 _MODULES = (
-    "activations", "callbacks", "custom_objects", "datasets", "errors", "initializers",
-    "layers", "losses", "metrics", "models", "ops", "optimizers", "random",
-    "training", "utils",
+    "activations", "applications", "backend", "callbacks", "config", "custom_objects",
+    "datasets", "errors", "initializers", "layers", "losses", "metrics", "models",
+    "ops", "optimizers", "preprocessing", "random", "saving", "training", "utils",
 )  # fmt: skip
 _NAMES = {
     "Function": "graph.function",
+    "Initializer": "initializers",
     "Input": "layers",
+    "KerasTensor": "layers",
+    "Layer": "layers",
+    "Loss": "losses",
+    "Metric": "metrics",
     "Model": "training",
+    "Optimizer": "optimizers",
     "Sequential": "training",
     "Tensor": "graph.ir",
     "Variable": "graph.variable",

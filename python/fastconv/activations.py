@@ -118,6 +118,9 @@ def get(identifier: str | Activation | None) -> Activation:
         raise ArgumentError(
             f"expected the name of an activation or a function, received {identifier!r}"
         )
+    registered = custom_objects.get_registered_object(identifier)
+    if registered is not None:
+        return registered
     if identifier in custom_objects.known():
         return custom_objects.known()[identifier]
     if identifier in _OWN:
@@ -144,6 +147,9 @@ def serialize(activation: Activation) -> str:
     for name in names():
         if get(name) is activation:
             return name
+    registered = custom_objects.get_registered_name(activation)
+    if custom_objects.get_registered_object(registered) is activation:
+        return registered
     name = getattr(activation, "__name__", "<lambda>")
     if not name.isidentifier() or name in names():
         raise ArgumentError(

@@ -1,9 +1,33 @@
-"""The one place that reads the environment."""
+"""Settings: the one place that reads the environment, and those of `keras.config`."""
 
 import os
 from pathlib import Path
 
-__all__ = ["cache_dir", "data_dir", "offline", "sanity", "setting"]
+from fastconv.errors import ArgumentError, DtypeError, unknown_name
+
+__all__ = [
+    "backend",
+    "cache_dir",
+    "data_dir",
+    "epsilon",
+    "floatx",
+    "image_data_format",
+    "offline",
+    "sanity",
+    "set_epsilon",
+    "set_floatx",
+    "set_image_data_format",
+    "setting",
+]
+
+_DATA_FORMATS = {
+    "channels_last": "channels_last",
+    "channels_first": "channels_first",
+    "tf": "channels_last",  # the names of Keras 1
+    "th": "channels_first",
+}
+_data_format = "channels_last"
+_epsilon = 1e-7
 
 
 def setting(name: str, default: str = "") -> str:
@@ -19,6 +43,9 @@ def cache_dir() -> Path:
     """The folder of downloaded files; it is not created here.
 
     ``FASTCONV_CACHE``, else ``$XDG_CACHE_HOME/fastconv``, else ``~/.cache/fastconv``.
+
+    >>> cache_dir().is_absolute()
+    True
     """
     chosen = setting("cache")
     if chosen:
@@ -28,16 +55,130 @@ def cache_dir() -> Path:
 
 
 def data_dir() -> Path | None:
-    """The folder of data sets named by ``FASTCONV_DATA``, or None when it is unset."""
+    """The folder of data sets named by ``FASTCONV_DATA``, or None when it is unset.
+
+    >>> folder = data_dir()
+    """
     chosen = setting("data")
     return Path(chosen).expanduser() if chosen else None
 
 
 def offline() -> bool:
-    """Whether ``FASTCONV_OFFLINE`` forbids every use of the network."""
+    """Whether ``FASTCONV_OFFLINE`` forbids every use of the network.
+
+    >>> offline() in (True, False)
+    True
+    """
     return setting("offline").lower() not in ("", "0", "false", "no")
 
 
 def sanity() -> bool:
-    """Whether ``fit`` checks data and model first; ``FASTCONV_SANITY=0`` forbids it."""
+    """Whether ``fit`` checks data and model first; ``FASTCONV_SANITY=0`` forbids it.
+
+    >>> sanity() in (True, False)
+    True
+    """
     return setting("sanity", "1").lower() not in ("0", "false", "no")
+
+
+def backend() -> str:
+    """What computes: always "fastconv"; scripts for several backends ask for it.
+
+    >>> import fastconv as fc
+    >>> fc.config.backend()
+    'fastconv'
+    """
+    return "fastconv"
+
+
+def epsilon() -> float:
+    """A small number against division by zero, for functions of your own.
+
+    The losses and layers of fastconv have constants of their own, Keras's defaults.
+
+    >>> import fastconv as fc
+    >>> fc.config.epsilon()
+    1e-07
+    """
+    return _epsilon
+
+
+def set_epsilon(value: float) -> None:
+    """Sets what `epsilon` gives.
+
+    Raises
+    ------
+    ArgumentError for a value that is not above 0.
+
+    >>> import fastconv as fc
+    >>> fc.config.set_epsilon(1e-7)
+    """
+    global _epsilon
+    if not isinstance(value, int | float) or not value > 0:
+        raise ArgumentError(f"epsilon: expected a number > 0, received {value!r}")
+    _epsilon = float(value)
+
+
+def floatx() -> str:
+    """The dtype that computation is in by default.
+
+    >>> import fastconv as fc
+    >>> fc.config.floatx()
+    'float32'
+    """
+    return "float32"
+
+
+def set_floatx(value: str) -> None:
+    """Accepts "float32", the one default dtype that there is.
+
+    Raises
+    ------
+    DtypeError for another one.
+
+    >>> import fastconv as fc
+    >>> fc.config.set_floatx("float32")
+    """
+    if value != "float32":
+        raise DtypeError(
+            f"set_floatx: expected 'float32', received {value!r}; fastconv trains in "
+            "float32"
+        )
+
+
+def image_data_format() -> str:
+    """What ``data_format=None`` stands for: "channels_last", unless it was changed.
+
+    >>> import fastconv as fc
+    >>> fc.config.image_data_format()
+    'channels_last'
+    """
+    return _data_format
+
+
+def set_image_data_format(data_format: str) -> None:
+    """Sets what ``data_format=None`` stands for in layers made from now on.
+
+    Scripts whose images are (depth, height, width) call it once, with "channels_first",
+    or import their layers from `fastconv.layers.channels_first`.
+
+    Raises
+    ------
+    UnknownNameError for another name.
+
+    >>> import fastconv as fc
+    >>> fc.config.set_image_data_format("channels_last")
+    """
+    global _data_format
+    _data_format = data_format_name(data_format)
+
+
+def data_format_name(data_format: str | None) -> str:
+    """The full name of a data format; None is the one in force."""
+    if data_format is None:
+        return _data_format
+    if data_format not in _DATA_FORMATS:
+        raise unknown_name(
+            "data_format", data_format, ["channels_last", "channels_first"]
+        )
+    return _DATA_FORMATS[data_format]

@@ -373,6 +373,13 @@ _NAMES: dict[str, type[Initializer]] = {
 }
 
 
+def __getattr__(name: str) -> type[Initializer]:
+    """The classes under Keras's other names: ``initializers.glorot_uniform()``."""
+    if name in _NAMES:
+        return _NAMES[name]
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
 def get(identifier: Any) -> Callable[..., Any]:
     """The initializer for a name, a class, a config, or any function of a shape.
 

@@ -1,4 +1,4 @@
-"""The command ``fastconv``: train, predict, evaluate, summary, bench, doctor.
+"""The command ``fastconv``: train, predict, evaluate, summary, bench, check, doctor.
 
 Nothing heavy is imported before a command runs, so that ``--help`` answers at once.
 """
@@ -12,14 +12,15 @@ from typing import Any
 
 __all__ = ["main"]
 
-USER_ERROR, INTERNAL_ERROR, INTERRUPTED = 2, 1, 130
+USER_ERROR, INTERNAL_ERROR, LACKING, INTERRUPTED = 2, 1, 3, 130
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit code.
 
     0: done; 2: bad arguments, data, files or an absent device (one line on stderr);
-    1: an error inside fastconv; 130: Ctrl-C, after saving what there was.
+    1: an error inside fastconv; 3: what `check` looks for lacks; 130: Ctrl-C, after
+    saving what there was.
 
     Parameters
     ----------
@@ -56,7 +57,9 @@ def _run(args: Any) -> int:
     if args.json:
         print(json.dumps(result))
     sys.stdout.flush()
-    return INTERRUPTED if result.get("interrupted") else 0
+    if result.get("interrupted"):
+        return INTERRUPTED
+    return LACKING if result.get("lacking") else 0
 
 
 def _report(error: Exception) -> int:

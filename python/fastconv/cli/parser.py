@@ -113,11 +113,17 @@ def _doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-peak", action="store_true", help="skip the test of speed")
 
 
+def _check(parser: argparse.ArgumentParser) -> None:
+    text = "a Python script that uses Keras; it is read, and not run"
+    parser.add_argument("script", metavar="SCRIPT.py", help=text)
+
+
 _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "train": ("Train a model and save the run", _train),
     "predict": ("Classify images with a trained model", _predict),
     "evaluate": ("Measure a trained model on held-out data", _evaluate),
     "summary": ("Show the layers of a model", _summary),
     "bench": ("Measure the speed of a model", _bench),
+    "check": ("List what a Keras script uses that fastconv lacks", _check),
     "doctor": ("Describe this machine, for bug reports", _doctor),
 }

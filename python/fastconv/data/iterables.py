@@ -9,9 +9,61 @@ from fastconv.data.checks import check_nan
 from fastconv.data.split import permutation
 from fastconv.errors import DataError
 
-__all__ = ["IterableBatches"]
+__all__ = ["IterableBatches", "PyDataset"]
 
 Batch = tuple[Any, Any, Any]
+
+
+class PyDataset:
+    """Base class of a data set that gives ready batches by their number, as Keras's.
+
+    A subclass writes ``__len__`` (or the property ``num_batches``) and
+    ``__getitem__(i)``, which gives ``(x, y)`` or ``(x, y, sample_weight)``.
+
+    Parameters
+    ----------
+    workers, use_multiprocessing, max_queue_size: as in Keras, and without effect:
+        batches are made one after the other.
+
+    >>> import numpy as np
+    >>> import fastconv as fc
+    >>> class Squares(fc.utils.PyDataset):
+    ...     def __len__(self):
+    ...         return 4
+    ...     def __getitem__(self, i):
+    ...         x = np.full((2, 1), i, np.float32)
+    ...         return x, x * x
+    >>> model = fc.Sequential([fc.Input((1,)), fc.layers.Dense(1)])
+    >>> model.compile("sgd", "mse")
+    >>> len(model.fit(Squares(), epochs=2, verbose=0).history["loss"])
+    2
+    """
+
+    def __init__(
+        self,
+        workers: int = 1,
+        use_multiprocessing: bool = False,
+        max_queue_size: int = 10,
+    ) -> None:
+        self.workers = workers
+        self.use_multiprocessing = use_multiprocessing
+        self.max_queue_size = max_queue_size
+
+    def __len__(self) -> int:
+        count = getattr(self, "num_batches", None)
+        if count is None:
+            raise NotImplementedError(f"{type(self).__name__} needs __len__")
+        return int(count)
+
+    def __getitem__(self, index: int) -> Any:
+        """The batch of a number."""
+        raise NotImplementedError(f"{type(self).__name__} needs __getitem__")
+
+    def on_epoch_begin(self) -> None:
+        """Called before each epoch."""
+
+    def on_epoch_end(self) -> None:
+        """Called after each epoch."""
 
 
 class IterableBatches:

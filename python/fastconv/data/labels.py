@@ -1,4 +1,4 @@
-"""Class labels."""
+"""Class labels, and vectors of length 1."""
 
 from typing import Any
 
@@ -6,7 +6,7 @@ import numpy as np
 
 from fastconv.errors import ArgumentError, DataError
 
-__all__ = ["to_categorical"]
+__all__ = ["normalize", "to_categorical"]
 
 
 def _integers(y: Any) -> np.ndarray:
@@ -59,3 +59,18 @@ def _check_range(labels: np.ndarray, num_classes: int) -> None:
             f"to_categorical: label {labels[position]} at position {position} is not "
             f"in 0 .. {num_classes - 1}"
         )
+
+
+def normalize(x: Any, axis: int = -1, order: int = 2) -> np.ndarray:
+    """Vectors along an axis, divided by their norm; a vector of zeros stays.
+
+    Formula: ``x / (sum |x|^order)^(1 / order)``.
+
+    >>> normalize([[3.0, 4.0]]).tolist()
+    [[0.6, 0.8]]
+    """
+    array = np.atleast_1d(np.asarray(x))
+    norm = np.atleast_1d(np.linalg.norm(array, order, axis))
+    norm[norm == 0] = 1
+    quotient: np.ndarray = array / np.expand_dims(norm, axis)
+    return quotient

@@ -4,6 +4,10 @@ Call a layer on arrays and it computes at once; call it on an `Input` and it bec
 part of a model. A layer of your own is a subclass of `Layer`.
 """
 
+from fastconv.config import (
+    image_data_format,
+    set_image_data_format,
+)
 from fastconv.layers.activation import (
     ELU,
     LeakyReLU,
@@ -36,6 +40,7 @@ from fastconv.layers.conv_transpose import (
 from fastconv.layers.core import (
     Activation,
     Flatten,
+    Identity,
     Input,
     InputLayer,
     Lambda,
@@ -45,10 +50,6 @@ from fastconv.layers.core import (
 )
 from fastconv.layers.dense import (
     Dense,
-)
-from fastconv.layers.layout import (
-    image_data_format,
-    set_image_data_format,
 )
 from fastconv.layers.lecun import (
     RBF,
@@ -118,6 +119,25 @@ from fastconv.layers.regularization import (
     SpatialDropout3D,
 )
 
+# Keras's second names.
+AvgPool1D = AveragePooling1D
+AvgPool2D = AveragePooling2D
+AvgPool3D = AveragePooling3D
+Convolution1DTranspose = Conv1DTranspose
+Convolution2DTranspose = Conv2DTranspose
+Convolution3DTranspose = Conv3DTranspose
+GlobalAvgPool1D = GlobalAveragePooling1D
+GlobalAvgPool2D = GlobalAveragePooling2D
+GlobalAvgPool3D = GlobalAveragePooling3D
+GlobalMaxPool1D = GlobalMaxPooling1D
+GlobalMaxPool2D = GlobalMaxPooling2D
+GlobalMaxPool3D = GlobalMaxPooling3D
+MaxPool1D = MaxPooling1D
+MaxPool2D = MaxPooling2D
+MaxPool3D = MaxPooling3D
+SeparableConvolution1D = SeparableConv1D
+SeparableConvolution2D = SeparableConv2D
+
 __all__ = [
     "ELU",
     "RBF",
@@ -127,6 +147,9 @@ __all__ = [
     "AveragePooling1D",
     "AveragePooling2D",
     "AveragePooling3D",
+    "AvgPool1D",
+    "AvgPool2D",
+    "AvgPool3D",
     "BatchNormalization",
     "Concatenate",
     "Conv1D",
@@ -136,8 +159,11 @@ __all__ = [
     "Conv3D",
     "Conv3DTranspose",
     "Convolution1D",
+    "Convolution1DTranspose",
     "Convolution2D",
+    "Convolution2DTranspose",
     "Convolution3D",
+    "Convolution3DTranspose",
     "Cropping1D",
     "Cropping2D",
     "Cropping3D",
@@ -149,12 +175,19 @@ __all__ = [
     "GlobalAveragePooling1D",
     "GlobalAveragePooling2D",
     "GlobalAveragePooling3D",
+    "GlobalAvgPool1D",
+    "GlobalAvgPool2D",
+    "GlobalAvgPool3D",
     "GlobalLpPooling1D",
     "GlobalLpPooling2D",
     "GlobalLpPooling3D",
+    "GlobalMaxPool1D",
+    "GlobalMaxPool2D",
+    "GlobalMaxPool3D",
     "GlobalMaxPooling1D",
     "GlobalMaxPooling2D",
     "GlobalMaxPooling3D",
+    "Identity",
     "Input",
     "InputLayer",
     "KerasTensor",
@@ -166,6 +199,9 @@ __all__ = [
     "LpPooling1D",
     "LpPooling2D",
     "LpPooling3D",
+    "MaxPool1D",
+    "MaxPool2D",
+    "MaxPool3D",
     "MaxPooling1D",
     "MaxPooling2D",
     "MaxPooling3D",
@@ -182,6 +218,8 @@ __all__ = [
     "SamePadding2D",
     "SeparableConv1D",
     "SeparableConv2D",
+    "SeparableConvolution1D",
+    "SeparableConvolution2D",
     "Softmax",
     "SpatialDropout1D",
     "SpatialDropout2D",

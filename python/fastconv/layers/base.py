@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import re
 from collections import Counter
@@ -104,6 +105,8 @@ class Layer:
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         registry.register(cls)
+        if "build" in vars(cls):
+            cls.build = _marked(cls.build)  # type: ignore[method-assign]
 
     def __init__(
         self,
@@ -185,13 +188,13 @@ class Layer:
         """The layer's own weights, without those of the layers inside."""
         return self._held(Variable)
 
-    def _walk(self, trained: bool = False) -> Iterator[Layer]:
-        """The layer and all inside, each once; ``trained``: not what is frozen."""
+    def _walk(self) -> Iterator[Layer]:
+        """The layer and all inside, each once."""
         seen: set[Layer] = set()
         stack: list[Layer] = [self]
         while stack:
             layer = stack.pop()
-            if layer not in seen and (layer._trainable or not trained):
+            if layer not in seen:
                 seen.add(layer)
                 yield layer
                 stack.extend(reversed(layer._sublayers))
@@ -221,8 +224,12 @@ class Layer:
 
     @property
     def trainable_weights(self) -> list[Variable]:
-        """The weights that training changes."""
-        layers = self._walk(trained=True)
+        """The weights that training changes: none of a frozen layer.
+
+        A layer inside may be unfrozen after the one that holds it was frozen; the
+        model around both then trains it, as Keras does.
+        """
+        layers = [v for v in self._walk() if v._trainable] if self._trainable else []
         found = (w for layer in layers for w in layer._weights if w.trainable)
         return list(dict.fromkeys(found))
 
@@ -405,6 +412,18 @@ class Layer:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
+
+
+def _marked(build: Callable[..., Any]) -> Callable[..., Any]:
+    """``build``, after which the layer is built: it may be called from outside."""
+
+    @functools.wraps(build)
+    def built(self: Layer, *args: Any, **kwargs: Any) -> Any:
+        result = build(self, *args, **kwargs)
+        self.built = self.built or bool(args or kwargs)
+        return result
+
+    return built
 
 
 def unique_name(class_name: str) -> str:

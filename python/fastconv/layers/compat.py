@@ -8,10 +8,11 @@ import warnings
 from collections.abc import Callable
 from typing import Any, ParamSpec, TypeVar
 
-from fastconv.errors import ArgumentError
+from fastconv.errors import ArgumentError, FastconvWarning
 
 P = ParamSpec("P")
 R = TypeVar("R")
+T = TypeVar("T")
 
 # Names of Keras 1 that several layers share.
 KERNEL = {"init": "kernel_initializer", "bias": "use_bias"}
@@ -21,6 +22,7 @@ WINDOW = {
     "dim_ordering": "data_format",
     "atrous_rate": "dilation_rate",
 }
+ORDER_NAMES = {"data_format", "dim_ordering"}  # today's name and Keras 1's
 
 
 def renamed(**new_names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
@@ -46,7 +48,17 @@ def renamed(**new_names: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
             translated = _translate(type(args[0]).__name__, kwargs, new_names)
             return method(*args, **translated)
 
-        return accept
+        return old_names(*new_names)(accept)
+
+    return decorate
+
+
+def old_names(*names: str) -> Callable[[T], T]:
+    """Notes the old names that a function takes, for `fastconv check`."""
+
+    def decorate(function: T) -> T:
+        function.old_names = names  # type: ignore[attr-defined]
+        return function
 
     return decorate
 
@@ -86,7 +98,25 @@ def one_kernel_size(
 
 def deprecated(message: str) -> None:
     """A DeprecationWarning at the line that called into fastconv."""
-    level, frame = 1, sys._getframe()
+    warnings.warn(message, DeprecationWarning, stacklevel=_levels())
+
+
+def warn_of_order(who: str, shape: Any) -> None:
+    """Says that an image's shape looks like (depth, height, width), and is not read so.
+
+    A guess could be wrong without anybody noticing; a warning cannot.
+    """
+    message = (
+        f"{who}: input_shape={tuple(shape)} is read as (height, width, channels); if "
+        "it is (depth, height, width), as with Theano, import the layers from "
+        "fastconv.layers.channels_first, or give data_format='channels_first'"
+    )
+    warnings.warn(message, FastconvWarning, stacklevel=_levels())
+
+
+def _levels() -> int:
+    """Frames from the caller of this function to the line that called fastconv."""
+    level, frame = 0, sys._getframe(1)
     while frame is not None and frame.f_globals["__name__"].startswith("fastconv."):
         level, frame = level + 1, frame.f_back  # type: ignore[assignment]
-    warnings.warn(message, DeprecationWarning, stacklevel=level)
+    return level + 1

@@ -7,7 +7,15 @@ from typing import Any, ClassVar
 from fastconv import activations, initializers, ops
 from fastconv.errors import ArgumentError
 from fastconv.layers import check, layout
-from fastconv.layers.compat import KERNEL, WINDOW, one_kernel_size, renamed
+from fastconv.layers.compat import (
+    KERNEL,
+    ORDER_NAMES,
+    WINDOW,
+    old_names,
+    one_kernel_size,
+    renamed,
+    warn_of_order,
+)
 from fastconv.layers.spatial import Spatial
 
 __all__ = [
@@ -183,6 +191,7 @@ class Convolution1D(Conv1D):
     (3,)
     """
 
+    @old_names("filter_length")
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         names = ("filter_length",)
         super().__init__(**one_kernel_size(type(self).__name__, names, args, kwargs))
@@ -191,14 +200,28 @@ class Convolution1D(Conv1D):
 class Convolution2D(Conv2D):
     """Keras 1's `Conv2D`: ``Convolution2D(nb_filter, nb_row, nb_col)``.
 
+    With Theano its images were (depth, height, width): see
+    `fastconv.layers.channels_first`. A FastconvWarning says so where an ``input_shape``
+    looks like that and no order was given.
+
     >>> import fastconv as fc
     >>> fc.layers.Convolution2D(8, (3, 3)).kernel_size
     (3, 3)
     """
 
+    @old_names("nb_row", "nb_col")
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         names = ("nb_row", "nb_col")
         super().__init__(**one_kernel_size(type(self).__name__, names, args, kwargs))
+        shape, unsaid = self.input_shape_hint, not {*kwargs} & ORDER_NAMES
+        if unsaid and self.data_format == "channels_last" and _depth_first(shape):
+            warn_of_order(check.who(self), shape)
+
+
+def _depth_first(shape: Any) -> bool:
+    """Whether an image's shape looks like (depth, height, width)."""
+    known = shape is not None and len(shape) == 3 and None not in shape
+    return known and shape[0] in (1, 3) and shape[0] < min(shape[1:])
 
 
 class Convolution3D(Conv3D):
@@ -209,6 +232,7 @@ class Convolution3D(Conv3D):
     (3, 3, 3)
     """
 
+    @old_names("kernel_dim1", "kernel_dim2", "kernel_dim3")
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         names = ("kernel_dim1", "kernel_dim2", "kernel_dim3")
         super().__init__(**one_kernel_size(type(self).__name__, names, args, kwargs))

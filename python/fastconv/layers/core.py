@@ -14,8 +14,8 @@ from fastconv.layers.base import KerasTensor, Layer, unique_name
 from fastconv.layers.compat import renamed
 
 __all__ = [
-    "Activation", "Flatten", "Input", "InputLayer", "Lambda", "Permute", "RepeatVector",
-    "Reshape",
+    "Activation", "Flatten", "Identity", "Input", "InputLayer", "Lambda", "Permute",
+    "RepeatVector", "Reshape",
 ]  # fmt: skip
 
 
@@ -86,6 +86,19 @@ class InputLayer(Layer):
 
     def call(self, x: Any) -> Any:
         """The input itself."""
+        return x
+
+
+class Identity(Layer):
+    """The input itself.
+
+    >>> import fastconv as fc
+    >>> fc.layers.Identity()([1.0])
+    array([1.], dtype=float32)
+    """
+
+    def call(self, x: Any) -> Any:
+        """The input."""
         return x
 
 
@@ -237,6 +250,8 @@ class Lambda(Layer):
     ----------
     function: takes the input (and ``arguments``), computes with `fastconv.ops`; or the
         name of one given by `custom_object_scope`.
+    output_shape: as in Keras, and without effect: the shape follows from tracing.
+    mask: only None; there are no masks.
     arguments: further arguments by name; default none.
 
     >>> import fastconv as fc
@@ -247,6 +262,8 @@ class Lambda(Layer):
     def __init__(
         self,
         function: Callable[..., Any] | str,
+        output_shape: Any = None,
+        mask: Any = None,
         arguments: dict[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -256,6 +273,10 @@ class Lambda(Layer):
         if not callable(function):
             raise ArgumentError(
                 f"{check.who(self)}: expected a function, received {function!r}"
+            )
+        if mask is not None:
+            raise ArgumentError(
+                f"{check.who(self)}: expected mask=None, received {mask!r:.80}"
             )
         self.function: Callable[..., Any] = function
         self.arguments = dict(arguments or {})

@@ -37,14 +37,19 @@ def class_name(cls: type) -> str:
     >>> class_name(fc.layers.Flatten)
     'Flatten'
     """
-    return cls.__name__ if is_built_in(cls) else f"{cls.__module__}.{cls.__name__}"
+    if is_built_in(cls):
+        return cls.__name__
+    registered = custom_objects.get_registered_name(cls)
+    own = f"{cls.__module__}.{cls.__name__}"
+    return registered if ">" in registered else own
 
 
 def layer_class(name: str) -> Any:
     """The class that a file calls ``name``.
 
-    A plain name is fastconv's. A class of the user is looked for among the custom
-    objects in force, by full and by plain name, then among all classes defined; one of
+    A plain name is fastconv's. A class of the user is looked for among those that were
+    registered (``package>name``), then among the custom objects in force, by full and
+    by plain name, then among all classes defined; one of
     the same plain name in another module will do only if one module is ``__main__``
     (a script that was imported later).
 
@@ -56,7 +61,8 @@ def layer_class(name: str) -> Any:
         return _built_in[name]
     module, _, plain = name.rpartition(".")
     known = custom_objects.known()
-    for found in (known.get(name), known.get(plain), _own.get(name)):
+    registered = custom_objects.get_registered_object(name)
+    for found in (registered, known.get(name), known.get(plain), _own.get(name)):
         if isinstance(found, type):
             return found
     alike = [

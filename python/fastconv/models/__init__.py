@@ -1,4 +1,4 @@
-"""Ready-made networks, by name for the command line."""
+"""Ready-made networks, by name for the command line; and Keras's ``keras.models``."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ _MODULES = {
         "DenseNet121", "DenseNet169", "DenseNet201", "DenseNet161", "DenseNetCIFAR",
     ),
     "googlenet": ("GoogLeNet",),
+    "inception_v3": ("InceptionV3",),
     "lenet": ("LeNet5",),
     "mobilenet": ("MobileNet",),
     "mobilenet_v2": ("MobileNetV2",),
@@ -37,7 +38,11 @@ _MODULES = {
 _PLACES = {name: module for module, found in _MODULES.items() for name in found}
 _KEYS = {name.lower().replace("_", ""): name for name in _PLACES} | {"lenet": "LeNet5"}
 
-__all__ = [*_PLACES, "get", "names"]  # noqa: PLE0604
+_TRAINING = (
+    "Model", "Sequential", "clone_model", "load_model", "model_from_json", "save_model",
+)  # fmt: skip
+
+__all__ = [*_PLACES, *_TRAINING, "facts", "get", "names"]  # noqa: PLE0604
 
 
 def names() -> list[str]:
@@ -61,14 +66,42 @@ def get(name: str) -> Callable[..., Any]:
     >>> fc.models.get("LeNet-5").__name__
     'LeNet5'
     """
-    key = str(name).lower().replace("-", "").replace("_", "").replace(".", "")
-    if key not in _KEYS:
+    if key(name) not in _KEYS:
         raise unknown_name("model", name, names())
-    found: Callable[..., Any] = __getattr__(_KEYS[key])
+    found: Callable[..., Any] = __getattr__(_KEYS[key(name)])
     return found
 
 
+def key(name: Any) -> str:
+    """A name as `names` lists it: in lower case, without hyphens, dots and so on.
+
+    >>> import fastconv as fc
+    >>> fc.models.key("LeNet-5")
+    'lenet5'
+    """
+    return "".join(c for c in str(name).lower() if c.isalnum())
+
+
+def facts(name: str) -> Any:
+    """What is published about the network called ``name``: `network.Facts`.
+
+    Raises
+    ------
+    UnknownNameError for an unknown name.
+
+    >>> import fastconv as fc
+    >>> fc.models.facts("resnet50").parameters
+    25557032
+    """
+    found: Any = get(name)
+    if hasattr(found, "facts"):
+        return found.facts
+    return importlib.import_module(found.__module__).FACTS[found.__name__]
+
+
 def __getattr__(name: str) -> Any:
+    if name in _TRAINING:
+        return getattr(importlib.import_module("fastconv.training"), name)
     if name in _MODULES:
         return importlib.import_module(f"fastconv.models.{name}")
     if name in _PLACES:

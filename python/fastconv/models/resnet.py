@@ -125,10 +125,10 @@ ResNeXt101_32x8d = _network(
     Facts(NEXT, 88791336, 16.414, 79.312, 94.526), groups=32, width=256,
 )  # fmt: skip
 WideResNet50 = _network(
-    "wide_resnet50_2", D50, bottleneck, Facts(WIDE, 68883240, 11.398, 78.468, 94.086),
+    "wide_resnet50", D50, bottleneck, Facts(WIDE, 68883240, 11.398, 78.468, 94.086),
     width=128,
 )  # fmt: skip
 WideResNet101 = _network(
-    "wide_resnet101_2", D101, bottleneck,
+    "wide_resnet101", D101, bottleneck,
     Facts(WIDE, 126886696, 22.753, 78.848, 94.284), width=128,
 )  # fmt: skip

@@ -13,9 +13,21 @@ from fastconv.layers import (
     Input,
     MaxPooling2D,
 )
+from fastconv.models.network import UNIT, Facts
 from fastconv.training import Sequential
 
 __all__ = ["MLP", "SmallNet"]
+
+FACTS = {
+    "MLP": Facts(
+        "Rumelhart, Hinton, Williams, Learning by back-propagating, Nature 1986",
+        101770, 0.000102, reference="paper", scaling=UNIT, data="MNIST",
+    ),
+    "SmallNet": Facts(
+        "One convolution and one hidden layer, a first network",
+        3692938, 0.004469, reference="paper", scaling=UNIT, data="CIFAR-10",
+    ),
+}  # fmt: skip
 
 
 def MLP(  # noqa: N802  (Keras's style for models)
@@ -49,9 +61,8 @@ def MLP(  # noqa: N802  (Keras's style for models)
         for i, n in enumerate(units, 1)
     ]
     output = Dense(classes, activation=classifier_activation, name="output")
-    return Sequential(
-        [Input(input_shape), Flatten(name="flatten"), *hidden, output], name=name
-    )
+    layers = [Input(input_shape), Flatten(name="flatten"), *hidden, output]
+    return _known("mlp", Sequential(layers, name=name))
 
 
 def SmallNet(  # noqa: N802
@@ -96,4 +107,9 @@ def SmallNet(  # noqa: N802
         Dense(units, activation="sigmoid", name="hidden", **dense),
         Dense(classes, activation="softmax", name="output", **dense),
     ]
-    return Sequential(layers, name=name)
+    return _known("smallnet", Sequential(layers, name=name))
+
+
+def _known(network: str, model: Any) -> Any:
+    model.metadata["network"] = network
+    return model

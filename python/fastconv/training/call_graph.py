@@ -113,6 +113,23 @@ def _hint(shape: tuple[int, ...], expected: tuple[int | None, ...]) -> str:
     return ""
 
 
+def sources(tensor: KerasTensor) -> list[KerasTensor]:
+    """The inputs that a tensor of a model was made of, in the order of their use."""
+    found: dict[KerasTensor, None] = {}
+    seen: set[KerasTensor] = set()
+    stack = [tensor]
+    while stack:
+        tensor = stack.pop()
+        if tensor in seen:
+            continue
+        seen.add(tensor)
+        if tensor.origin is None:
+            found[tensor] = None
+        else:
+            stack.extend(reversed(tensor.origin.inputs))
+    return list(found)
+
+
 def _tensors(structure: Any, what: str, owner: str) -> list[KerasTensor]:
     found = flatten(structure, KerasTensor)
     if not found:

@@ -22,13 +22,14 @@ from fastconv.layers.base import (
 from fastconv.layers.compat import renamed
 from fastconv.training import serialize
 from fastconv.training.call_graph import CallGraph, align, fit_input
+from fastconv.training.old_names import OldNames
 from fastconv.training.persistence import Persistence
 from fastconv.training.rate_finder import RateFinder
 from fastconv.training.trainer import Trainer
 from fastconv.tree import flatten, map_structure
 
 
-class Model(Trainer, Persistence, RateFinder, Layer):
+class Model(Trainer, OldNames, Persistence, RateFinder, Layer):
     """A network: functional, ``Model(inputs, outputs)``, or a class of your own.
 
     A class of your own makes its layers in ``__init__`` and uses them in ``call(x)``,
@@ -40,6 +41,11 @@ class Model(Trainer, Persistence, RateFinder, Layer):
         or a list, tuple or dict of them.
     outputs: tensors that layers made of them.
     name: default "model", "model_1" ...
+
+    Attributes
+    ----------
+    metadata: facts about the model as JSON-like data, such as the name of its network,
+        the ``mean`` and ``deviation`` of its images, ``class_names``; saved with it.
 
     Raises
     ------
@@ -65,6 +71,7 @@ class Model(Trainer, Persistence, RateFinder, Layer):
         self._graph: CallGraph | None = None
         self._gathered = 0
         self._build_spec: Any = None
+        self.metadata: dict[str, Any] = {}
         if inputs is None and outputs is None:
             return
         if inputs is None or outputs is None:

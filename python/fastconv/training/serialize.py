@@ -101,10 +101,16 @@ def graph_config(graph: CallGraph) -> dict[str, Any]:
     }
 
 
-def connect(config: Mapping[str, Any]) -> tuple[Any, Any]:
-    """The inputs and outputs of the model that `graph_config` described."""
+def connect(
+    config: Mapping[str, Any], layers: list[Layer] | None = None
+) -> tuple[Any, Any]:
+    """The inputs and outputs of the model that `graph_config` described.
+
+    layers: to use in place of those described; default new ones.
+    """
     tensors = {(-1, i): make_input(t) for i, t in enumerate(config["inputs"])}
-    layers = [deserialize_layer(layer) for layer in config["layers"]]
+    if layers is None:
+        layers = [deserialize_layer(layer) for layer in config["layers"]]
     for i, call in enumerate(config["calls"]):
         args, kwargs = (_decode(call[key], tensors) for key in ("args", "kwargs"))
         made = flatten(layers[call["layer"]](*args, **kwargs), KerasTensor)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from fastconv import models
 from fastconv._core import OpKind
 from fastconv.errors import DeviceError, FastconvError
 from fastconv.graph.ir import RULES, Leaf, Tensor
@@ -38,6 +39,7 @@ def table(model: Any, batch_size: int) -> str:
     lines += [
         line,
         *_totals(model, sum(operations.values())),
+        *_published(model),
         *_memory(model, batch_size),
     ]
     return "\n".join(lines)
@@ -62,6 +64,28 @@ def _totals(model: Any, operations: int) -> list[str]:
         f"Parameters: {total:,} ({trainable:,} trainable, {total - trainable:,} not)",
         f"Operations: {operations:,} for one sample, forward",
     ]
+
+
+def _published(model: Any) -> list[str]:
+    """What is published about a network of the zoo, beside what this model has."""
+    network = model.metadata.get("network")
+    if models.key(network) not in models.names():
+        return []
+    facts = models.facts(network)
+    found = sum(w.size for w in model.trainable_weights)
+    adds = f"{multiply_adds(model) / 1e9:.3f}" if model.described else "?"
+    lines = [
+        f"Network: {facts.paper}",
+        f"Trainable parameters: {found:,} ({facts.reference}: {facts.parameters:,})",
+        f"Multiply-adds, 10^9: {adds} ({facts.reference}: {facts.multiply_adds:.3f})",
+        f"Images: (x / 255 - {list(facts.scaling.mean)}) / "
+        f"{list(facts.scaling.deviation)}",
+    ]
+    if facts.top1 is not None:
+        top5 = "" if facts.top5 is None else f", top-5 {facts.top5:.2f} %"
+        published = f"top-1 {facts.top1:.2f} %{top5}"
+        lines.append(f"Published accuracy: {published} on {facts.data}")
+    return lines
 
 
 def _memory(model: Any, batch_size: int) -> list[str]:

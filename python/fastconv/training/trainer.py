@@ -17,7 +17,7 @@ from fastconv.graph.ir import Tensor
 from fastconv.graph.variable import Variable
 from fastconv.layers import context
 from fastconv.layers.base import KerasTensor
-from fastconv.layers.compat import deprecated, renamed
+from fastconv.layers.compat import renamed
 from fastconv.training import auto_batch, plan_report, summary
 from fastconv.training.call_graph import align
 from fastconv.training.feeding import Epochs, class_weights, feed, narrow
@@ -288,7 +288,7 @@ class Trainer:
 
     # Many batches ---------------------------------------------------------------------
 
-    @renamed(nb_epoch="epochs", samples_per_epoch="steps_per_epoch")
+    @renamed(nb_epoch="epochs")
     def fit(
         self,
         x: Any = None,
@@ -386,12 +386,6 @@ class Trainer:
         if fast_dev_run:
             return fit.dev_run(initial_epoch, fast_dev_run, verbose, callbacks or [])
         return fit.run(initial_epoch, epochs, verbose, callbacks or [])
-
-    def fit_generator(self, generator: Any, *args: Any, **kwargs: Any) -> History:
-        """Keras 1's name of `fit` for iterables of batches."""
-        deprecated("Model: fit_generator is now fit")
-        given = dict(zip(("steps_per_epoch", "epochs"), args, strict=False))
-        return self.fit(generator, **given, **kwargs)
 
     def evaluate(
         self,
