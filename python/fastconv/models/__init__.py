@@ -42,7 +42,7 @@ _TRAINING = (
     "Model", "Sequential", "clone_model", "load_model", "model_from_json", "save_model",
 )  # fmt: skip
 
-__all__ = [*_PLACES, *_TRAINING, "facts", "get", "names"]  # noqa: PLE0604
+__all__ = [*_PLACES, *_TRAINING, "facts", "get", "key", "names", "zoo"]  # noqa: PLE0604
 
 
 def names() -> list[str]:
@@ -53,6 +53,16 @@ def names() -> list[str]:
     ['alexnet', 'alexnetonetower', 'densenet121']
     """
     return sorted(_KEYS)
+
+
+def zoo() -> list[str]:
+    """The constructors of all networks.
+
+    >>> import fastconv as fc
+    >>> fc.models.zoo()[:3]
+    ['AlexNet', 'AlexNetOneTower', 'DenseNet121']
+    """
+    return list(_PLACES)
 
 
 def get(name: str) -> Callable[..., Any]:

@@ -160,6 +160,6 @@ def preprocess_input(x: Any, data_format: str | None = None) -> np.ndarray:
 
 InceptionV3 = Network(
     "inception_v3", inception_v3,
-    Facts(PAPER, 23817352, 5.71, 77.9, 93.7, reference="keras", scaling=SYMMETRIC),
+    Facts(PAPER, 23817352, 5.713, 77.9, 93.7, reference="keras", scaling=SYMMETRIC),
     top=predictions, image=299, smallest=75,
 )  # fmt: skip

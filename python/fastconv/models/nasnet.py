@@ -187,5 +187,5 @@ NASNetMobile = _network(
     "nasnet_mobile", (1056, 4, 32, False), 5289978, 0.564, 74.4, 91.9, image=224
 )
 NASNetLarge = _network(
-    "nasnet_large", (4032, 6, 96, True), 88753150, 23.8, 82.5, 96.0, image=331
+    "nasnet_large", (4032, 6, 96, True), 88753150, 23.783, 82.5, 96.0, image=331
 )

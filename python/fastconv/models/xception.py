@@ -89,6 +89,6 @@ def _conv(
 
 Xception = Network(
     "xception", xception,
-    Facts(PAPER, 22855952, 8.356, 79.0, 94.5, reference="keras", scaling=SYMMETRIC),
+    Facts(PAPER, 22855952, 8.357, 79.0, 94.5, reference="keras", scaling=SYMMETRIC),
     top=predictions, image=299, smallest=71,
 )  # fmt: skip
