@@ -107,7 +107,10 @@ def give_statistics(model, rng, side):
         layer.beta.assign((4 * sign * gamma).astype("f"))
         layer.momentum = 0.0
     if normalizations:
-        model(rng.normal(size=(4 if TABLE else 8, side, side, 3)).astype("f"), training=True)
+        model(
+            rng.normal(size=(4 if TABLE else 8, side, side, 3)).astype("f"),
+            training=True,
+        )
     for layer, momentum in zip(normalizations, momenta, strict=True):
         layer.momentum = momentum
 
@@ -137,7 +140,9 @@ def differences(mine, theirs):
     for name, gradient in theirs[2].items():
         layers.setdefault(name.rsplit("/", 1)[0], []).append((mine[2][name], gradient))
     pairs = [
-        tuple(np.concatenate([g.ravel() for g in side]) for side in zip(*v, strict=True))
+        tuple(
+            np.concatenate([g.ravel() for g in side]) for side in zip(*v, strict=True)
+        )
         for v in layers.values()
     ]
     floor = 1e-3 * max(np.linalg.norm(b) for _, b in pairs)

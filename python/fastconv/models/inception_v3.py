@@ -58,9 +58,9 @@ class _Units:
         """One unit."""
         i = next(self.numbers)
         at = f"_{i}" if i else ""
-        x = Conv2D(
-            maps, window, strides, padding, use_bias=False, name=f"conv2d{at}"
-        )(x)
+        x = Conv2D(maps, window, strides, padding, use_bias=False, name=f"conv2d{at}")(
+            x
+        )
         x = BatchNormalization(scale=False, name=f"batch_normalization{at}")(x)
         return Activation("relu", name=f"activation{at}")(x)
 

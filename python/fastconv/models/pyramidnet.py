@@ -1,7 +1,7 @@
 """PyramidNet: maps grow a little in every block instead of twofold at some.
 
 Han, Kim, Kim, "Deep pyramidal residual networks", CVPR 2017, equation 2: block k of n
-has ``floor(D_{k-1} + alpha / n)`` maps, D_0 = 16 on CIFAR and 64 on ImageNet. Section
+has ``floor(D_0 + k alpha / n)`` maps, D_0 = 16 on CIFAR and 64 on ImageNet. Section
 3.3: a block is norm, 3x3, norm, ReLU, 3x3, norm, without ReLU at its ends; new maps of
 the shortcut are zero::
 
@@ -44,15 +44,14 @@ def pyramidnet(x: Any, blocks: tuple[int, ...], alpha: int) -> Any:
     return _stages(x, blocks, 64, alpha, _bottleneck)
 
 
-def _stages(
-    x: Any, blocks: tuple[int, ...], maps: float, alpha: int, block: Any
-) -> Any:
-    step = alpha / sum(blocks)
+def _stages(x: Any, blocks: tuple[int, ...], maps: int, alpha: int, block: Any) -> Any:
+    made = 0
     for stage, depth in enumerate(blocks, start=1):
         for i in range(depth):
-            maps += step
+            made += 1
+            wide = maps + made * alpha // sum(blocks)
             strides = 2 if stage > 1 and not i else 1
-            x = block(x, int(maps), strides, f"layer{stage}.{i}")
+            x = block(x, wide, strides, f"layer{stage}.{i}")
     return relu(normalize(x, "bn_final"), "relu_final")
 
 
@@ -94,10 +93,10 @@ def _cifar(
     )  # fmt: skip
 
 
-PyramidNet110 = _cifar("pyramidnet110", 48, 1732856, 0.393, 4.58)
+PyramidNet110 = _cifar("pyramidnet110", 48, 1739730, 0.394, 4.58)
 PyramidNet110_270 = _cifar("pyramidnet110_270", 270, 28485477, 4.718, 3.73)
 PyramidNet200 = Network(
     "pyramidnet200", partial(pyramidnet, blocks=(3, 24, 36, 3)),
-    Facts(PAPER, 62119514, 16.456, 79.5, 95.2, reference="paper"),
+    Facts(PAPER, 62152030, 16.466, 79.5, 95.2, reference="paper"),
     weights=None, alpha=300,
 )  # fmt: skip
