@@ -132,8 +132,8 @@ def differences(mine, theirs):
     """Relative: of logits the largest, of the gradients of images and weights the norm.
 
     Weights are compared layer by layer: a bias before a normalisation has the gradient
-    zero, and what is left of it is measured against the kernel's, that of a beta against
-    a thousandth of the largest norm of all.
+    zero, and what is left of it is measured against the kernel's, that of a beta
+    against a thousandth of the largest norm of all.
     """
     assert set(mine[2]) == set(theirs[2])
     layers = {}
@@ -382,27 +382,33 @@ def test_paper(name):
 
 # The table
 
-HEAD = """\
+COLUMNS = (
+    "network", "reference", "parameters", "of the reference", "multiply-adds, 10^9",
+    "of the reference", "top-1", "top-5", "logits", "inference: images", "weights",
+    "training: images", "weights", "side",
+)  # fmt: skip
+RULE = "|---|---|" + "---:|" * (len(COLUMNS) - 2)
+HEAD = f"""\
 # The zoo
 
 Every network of `fastconv.models`, and how it compares with the reference definition:
-trainable parameters and multiply-adds of one image, of fastconv and of the reference, and
-relative differences. Both sides have the same random weights and two random images, in
-float32. Logits: the largest difference, in inference or training, by the largest logit,
-on images of the network's own size. Gradients: the norm of the difference by the norm,
-of the images, and of the weights of the layer that differs most; in inference and in
-training (batch normalisation with the statistics of the batch, no dropout), on images of
-the side in the last column. It is a smaller one where a maximum pooling of a large image
-meets values that differ by a rounding, which decides where a gradient goes: PyTorch in
-float32 then differs as much from PyTorch in float64. Where the paper is the reference,
-the figures are those that follow from its layers.
+trainable parameters and multiply-adds of one image, of fastconv and of the reference,
+and relative differences. Both sides have the same random weights and two random images,
+in float32. Logits: the largest difference, in inference or training, by the largest
+logit, on images of the network's own size. Gradients: the norm of the difference by the
+norm, of the images, and of the weights of the layer that differs most; in inference and
+in training (batch normalisation with the statistics of the batch, no dropout), on
+images of the side in the last column. It is a smaller one where maximum poolings of
+large images meet values that differ by a rounding, which decides where a gradient goes:
+PyTorch in float32 then differs as much from PyTorch in float64. Where the paper is the
+reference, the figures are those that follow from its layers.
 
-`FASTCONV_ZOO=docs/zoo.md pytest tests/test_models_parity.py` writes this table; accuracies
-are those that the reference publishes, in per cent.
+`FASTCONV_ZOO=docs/zoo.md pytest tests/test_models_parity.py` writes this table;
+accuracies are those that the reference publishes, in per cent.
 
-| network | reference | parameters | of the reference | multiply-adds, 10^9 | of the reference | top-1 | top-5 | logits | inference: images | weights | training: images | weights | side |
-|---|---|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|
-"""  # noqa: E501
+| {" | ".join(COLUMNS)} |
+{RULE}
+"""
 
 
 def write_line(name, library, parameters, operations, differences=("",) * 6):
@@ -418,7 +424,7 @@ def write_line(name, library, parameters, operations, differences=("",) * 6):
     before = path.read_text(encoding="utf-8") if path.exists() else HEAD
     lines = {
         line.split("|")[1].strip(): line
-        for line in before.split("|---:|\n", 1)[1].splitlines()
+        for line in before.split(f"{RULE}\n", 1)[1].splitlines()
     }
     lines[name] = f"| {' | '.join(cells)} |"
     text = "\n".join(lines[n] for n in sorted(lines, key=str.lower))

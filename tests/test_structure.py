@@ -144,6 +144,7 @@ RANKS = (
         "losses",
         "metrics",
         "callbacks",
+        "weights",
     },
     {"applications", "saving", "utils"},
     {"backend", "preprocessing"},

@@ -32,12 +32,11 @@ def make_model(
     (None, 32, 32, 1)
     """
     constructor: Any = models.get(name)
-    given = {} if classes is None else {"classes": classes}
+    given: dict[str, Any] = {} if classes is None else {"classes": classes}
     if isinstance(constructor, Network):
-        shape, given["weights"] = (constructor.image,) * 2, None
-        return constructor(
-            input_shape=(*shape, channels or constructor.channels), **given
-        )
+        side = constructor.image
+        given["input_shape"] = (side, side, channels or constructor.channels)
+        return constructor(weights=None, **given)
     shape = inspect.signature(constructor).parameters["input_shape"].default
     return constructor(input_shape=(*shape[:2], channels or shape[2]), **given)
 

@@ -148,8 +148,8 @@ def _halved(p: Any, maps: int, name: str) -> Any:
     moved = Cropping2D(((1, 0), (1, 0)), name=f"adjust_crop_{name}")(moved)
     halves = []
     for i, grid in ((1, p), (2, moved)):
-        grid = AveragePooling2D(1, 2, name=f"adjust_avg_pool_{i}_{name}")(grid)
-        halves.append(_conv(grid, maps // 2, f"adjust_conv_{i}_{name}"))
+        every = AveragePooling2D(1, 2, name=f"adjust_avg_pool_{i}_{name}")(grid)
+        halves.append(_conv(every, maps // 2, f"adjust_conv_{i}_{name}"))
     p = Concatenate(name=f"adjust_concat_{name}")(halves)
     return _normalize(p, f"adjust_bn_{name}")
 
@@ -168,24 +168,17 @@ def _normalize(x: Any, name: str) -> Any:
     return BatchNormalization(momentum=0.9997, epsilon=1e-3, name=name)(x)
 
 
-def _network(
-    name: str,
-    shape: tuple[int, int, int, bool],
-    *figures: Any,
-    image: int,
-) -> Network:
-    penultimate, blocks, stem, skip = shape
-    return Network(
-        name,
-        partial(nasnet, penultimate=penultimate, blocks=blocks, stem=stem, skip=skip),
-        Facts(PAPER, *figures, reference="keras", scaling=SYMMETRIC),
-        top=predictions, image=image,
-    )  # fmt: skip
+def _network(name: str, image: int, facts: Facts, **options: Any) -> Network:
+    body = partial(nasnet, **options)
+    return Network(name, body, facts, top=predictions, image=image)
 
 
 NASNetMobile = _network(
-    "nasnet_mobile", (1056, 4, 32, False), 5289978, 0.564, 74.4, 91.9, image=224
-)
+    "nasnet_mobile", 224, Facts(PAPER, 5289978, 0.564, 74.4, 91.9, "keras", SYMMETRIC),
+    penultimate=1056, blocks=4, stem=32, skip=False,
+)  # fmt: skip
 NASNetLarge = _network(
-    "nasnet_large", (4032, 6, 96, True), 88753150, 23.783, 82.5, 96.0, image=331
-)
+    "nasnet_large", 331,
+    Facts(PAPER, 88753150, 23.783, 82.5, 96.0, "keras", SYMMETRIC),
+    penultimate=4032, blocks=6, stem=96, skip=True,
+)  # fmt: skip

@@ -10,6 +10,7 @@ import contextlib
 import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from inspect import getdoc
 from pathlib import Path
 from typing import Any
 
@@ -105,6 +106,7 @@ class Network:
         **options: Any,
     ) -> None:
         self.__name__ = name
+        self.__doc__ = f"{name}: {facts.paper}.\n\n{getdoc(Network.__call__)}"
         self.name, self.body, self.facts, self.top = name, body, facts, top
         self.image, self.smallest = image, smallest
         self.channels, self.classes, self.weights = channels, classes, weights

@@ -71,8 +71,15 @@ def _normalize(x: Any, name: str) -> Any:
     return BatchNormalization(epsilon=1.001e-5, name=name)(x)
 
 
-def _network(depth: int, blocks: tuple[int, ...], *figures: Any) -> Network:
-    facts = Facts(PAPER, *figures, reference="keras", scaling=SYMMETRIC)
+def _network(
+    depth: int,
+    blocks: tuple[int, ...],
+    parameters: int,
+    multiply_adds: float,
+    top1: float,
+    top5: float,
+) -> Network:
+    facts = Facts(PAPER, parameters, multiply_adds, top1, top5, "keras", SYMMETRIC)
     return Network(
         f"resnet{depth}v2", partial(resnet_v2, blocks=blocks), facts, top=predictions
     )

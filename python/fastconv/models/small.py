@@ -96,7 +96,7 @@ def SmallNet(  # noqa: N802
     >>> fc.models.SmallNet().output_shape
     (None, 10)
     """
-    dense = {"kernel_initializer": "lecun_uniform"}
+    dense: dict[str, Any] = {"kernel_initializer": "lecun_uniform"}
     layers = [
         Input(input_shape),
         Conv2D(filters, kernel_size, name="conv"),

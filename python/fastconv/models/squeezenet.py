@@ -42,7 +42,8 @@ def squeezenet(x: Any, maps: int, window: int, modules: tuple[Any, ...]) -> Any:
         if module is None:
             x = MaxPooling2D(3, 2, padding=UP, name=name)(x)
         else:
-            x = _fire(x, *module, name)
+            squeeze, expand = module
+            x = _fire(x, squeeze, expand, name)
     return x
 
 
