@@ -1,6 +1,7 @@
 """The zoo: figures of the papers, sizes of layers, arguments, what is refused."""
 
 import json
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from fastconv.layers import base
 from fastconv.models.network import Network
 from fastconv.training.summary import multiply_adds
 
+TABLE = Path(__file__).parents[1] / "docs" / "zoo.md"
 NETWORKS = [n for n in models.zoo() if isinstance(getattr(models, n), Network)]
 
 
@@ -279,3 +281,14 @@ def test_commands_build_networks(capsys):
     assert cli.main(["summary", "resnet20", "--json"]) == 0
     report = json.loads(capsys.readouterr().out.splitlines()[-1])
     assert report["trainable_parameters"] == models.ResNet20.facts.parameters
+
+
+@pytest.mark.skipif(not TABLE.exists(), reason="needs the source tree")
+def test_the_table_has_all_networks():
+    lines = TABLE.read_text(encoding="utf-8").partition("|---|")[2].splitlines()[1:]
+    cells = {line.split(" | ")[0].strip("| "): line.split(" | ") for line in lines}
+    assert set(cells) == set(models.zoo())
+    for name, (_, reference, ours, theirs, *_) in cells.items():
+        facts = models.facts(name)
+        assert (reference, theirs) == (facts.reference, f"{facts.parameters:,}")
+        assert ours == theirs or name == "LeNet5"
