@@ -118,6 +118,11 @@ void bind_enums(py::module_& m) {
   const char* reductions[] = {"sum", "mean", "max", "min"};
   for (int i = 0; i < 4; ++i) reduce.value(reductions[i], static_cast<ReduceOp>(i));
   reduce.finalize();
+
+  py::native_enum<Distribution> distribution(m, "Distribution", "enum.IntEnum");
+  const char* distributions[] = {"uniform", "normal", "truncated_normal", "bernoulli"};
+  for (int i = 0; i < 4; ++i) distribution.value(distributions[i], static_cast<Distribution>(i));
+  distribution.finalize();
 }
 
 void bind_structs(py::module_& m) {
@@ -180,6 +185,11 @@ void bind_structs(py::module_& m) {
   Struct<DropoutAttrs>(m, "DropoutAttrs")
       .field("rate", &DropoutAttrs::rate)
       .field("stream", &DropoutAttrs::stream);
+  Struct<RandomAttrs>(m, "RandomAttrs")
+      .field("distribution", &RandomAttrs::distribution)
+      .field("a", &RandomAttrs::a)
+      .field("b", &RandomAttrs::b)
+      .field("stream", &RandomAttrs::stream);
   Struct<ConcatAttrs>(m, "ConcatAttrs").field("axis", &ConcatAttrs::axis);
   Struct<SliceAttrs>(m, "SliceAttrs")
       .field("start", &SliceAttrs::start)

@@ -91,6 +91,7 @@ constexpr Row kTable[] = {
     op<DropoutAttrs>(OpKind::dropout, "dropout", 2, 2, checks::dropout).in_place(0, 0),
     op<DropoutAttrs>(OpKind::dropout_backward, "dropout_backward", 2, 1, checks::dropout_backward)
         .in_place(0, 0),
+    op<RandomAttrs>(OpKind::random, "random", 1, 1, checks::random),
     op<ConcatAttrs>(OpKind::concat, "concat", {1, kAnyNumber}, 1, checks::concat),
     op<SliceAttrs>(OpKind::slice, "slice", 1, 1, checks::slice),
     op<PadAttrs>(OpKind::pad, "pad", 1, 1, checks::pad),

@@ -255,6 +255,12 @@ void checks::dropout_backward(const Operands& o) {
   expect_same(o, o.out(0), o.in(0), "dsrc");
   expect_mask(o, o.in(1), o.in(0));
 }
+void checks::random(const Operands& o) {
+  const Distribution distribution = o.attrs<RandomAttrs>().distribution;
+  expect(o, distribution >= Distribution::uniform && distribution <= Distribution::bernoulli,
+         "an unknown distribution");
+  expect_vector(o, o.in(0), 2, Dtype::int64, "random");
+}
 
 void checks::concat(const Operands& o) {
   const int axis = o.attrs<ConcatAttrs>().axis;

@@ -52,6 +52,7 @@ void no_check(const Operands& o);
 void pad(const Operands& o);
 void pool(const Operands& o);
 void pool_backward(const Operands& o);
+void random(const Operands& o);
 void reduce(const Operands& o);
 void reshape(const Operands& o);
 void rmsprop(const Operands& o);

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fastconv.cli import main
+from fastconv.cli import main, train
 from fastconv.cli.images import read_images
 from fastconv.cli.inputs import Inputs
 from fastconv.errors import ArgumentError, DataError, FastconvError, FormatError
@@ -24,7 +24,7 @@ from fastconv.training.run_directory import RunDirectory, to_toml
 
 FILES = {
     "model.safetensors", "log.csv", "chart.svg", "config.toml", "environment.txt",
-    "result.json",
+    "result.json", "checkpoints",
 }  # fmt: skip
 
 
@@ -84,6 +84,33 @@ def test_an_existing_run_is_kept_unless_forced(trained, capsys):
     argv = ["train", "lenet", "--epochs", "1", "--out", str(trained)]
     assert main(argv) == 2
     assert "not empty" in capsys.readouterr().err
+
+
+def test_a_run_that_was_cut_off_goes_on(trained, tmp_path, capsys, monkeypatch):
+    out = tmp_path / "run"
+    argv = ["train", "lenet", "--epochs", "2", "--out", str(out), "--resume"]
+    save = train._Record.on_epoch_end
+
+    def fail(self, epoch, logs=None):
+        save(self, epoch, logs)
+        if epoch == 1:
+            raise OSError("pulled the plug")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(train._Record, "on_epoch_end", fail)
+        assert main(argv) == 2
+    found = call(capsys, *argv)
+    whole = json.loads((trained / "result.json").read_text())
+    assert found["sha256"] == whole["sha256"]
+    assert found["test_accuracy"] == whole["test_accuracy"]
+    for name in ("log.csv", "chart.svg"):
+        assert (out / name).read_bytes() == (trained / name).read_bytes()
+    again = call(capsys, *argv, "--threads", "1")
+    assert again["sha256"] == found["sha256"]
+    assert main([*argv, "--lr", "0.5"]) == 2
+    assert "train.lr: expected 0.02, received 0.5" in capsys.readouterr().err
+    assert main(["train", "lenet", "--resume"]) == 2
+    assert "--out" in capsys.readouterr().err
 
 
 def test_evaluate_gives_what_training_found(trained, capsys):
@@ -287,3 +314,13 @@ def test_a_damaged_config(tmp_path):
             run.read_config()
     with pytest.raises(FastconvError, match=r"model\.safetensors"):
         RunDirectory.open(run.path)
+
+
+def test_moved_images_are_the_same_from_the_middle_of_an_epoch():
+    from fastconv.cli.shift import ShiftedBatches
+
+    x = np.random.default_rng(0).random((10, 6, 6, 1), np.float32)
+    data = ShiftedBatches(x, np.arange(10), 3, 2, 0.0)
+    whole = [(x.tobytes(), y.tolist()) for x, y, _ in data.batches(4)]
+    rest = [(x.tobytes(), y.tolist()) for x, y, _ in data.batches(4, start=2)]
+    assert rest == whole[2:]

@@ -298,3 +298,41 @@ def test_torch_data_loader():
     dataset = torch.utils.data.TensorDataset(torch.arange(6), torch.ones(6))
     loader = torch.utils.data.DataLoader(dataset, batch_size=4)
     assert ids(as_batches(loader).batches()) == list(range(6))
+
+
+# The middle of an epoch
+
+
+@pytest.mark.parametrize("shuffle", [False, True])
+@pytest.mark.parametrize("start", [0, 1, 3, 4, 9])
+def test_an_epoch_goes_on_at_a_batch(start, shuffle):
+    arrays = ArrayBatches(np.arange(10), batch_size=3, seed=2)
+    indexed = IterableBatches([np.arange(i, i + 1) for i in range(4)], seed=2)
+    for data in (arrays, indexed):
+        whole = [x.tolist() for x, _, _ in data.batches(5, shuffle)]
+        rest = [x.tolist() for x, _, _ in data.batches(5, shuffle, start=start)]
+        assert rest == whole[start:]
+
+
+def test_skipped_batches_are_asked_for_only_where_they_must_be():
+    class Source:
+        asked: list[int] = []  # noqa: RUF012
+
+        def __len__(self):
+            return 5
+
+        def __getitem__(self, i):
+            self.asked.append(i)
+            return np.array([i])
+
+    assert ids(IterableBatches(Source()).batches(start=3)) == [3, 4]
+    assert Source.asked == [3, 4]
+    generator = (np.array([i]) for i in range(5))
+    assert ids(IterableBatches(generator).batches(start=3)) == [3, 4]
+
+
+@pytest.mark.parametrize("start", [-1, 1.5])
+def test_bad_starts(start):
+    for data in (ArrayBatches(np.arange(3)), IterableBatches([np.arange(3)])):
+        with pytest.raises(ArgumentError, match="start: expected"):
+            next(data.batches(start=start))

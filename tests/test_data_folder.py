@@ -209,3 +209,10 @@ def test_without_pillow(monkeypatch):
     monkeypatch.setitem(sys.modules, "PIL", None)
     with pytest.raises(MissingExtraError, match=r"pip install fastconv\[image\]"):
         decode_image(b"")
+
+
+@pytest.mark.parametrize("start", [0, 2, 4])
+def test_an_epoch_goes_on_at_a_batch(folder, start):
+    data = image_dataset_from_directory(folder, image_size=(2, 2), batch_size=4)
+    whole = [x.tobytes() for x, _, _ in data.batches(3)]
+    assert [x.tobytes() for x, _, _ in data.batches(3, start=start)] == whole[start:]

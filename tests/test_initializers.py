@@ -110,3 +110,39 @@ def test_errors():
         initializers.VarianceScaling(1, "fan_in", "gauss")
     with pytest.raises(errors.ArgumentError, match="seed"):
         initializers.HeNormal(seed=-1)
+
+
+@pytest.mark.parametrize("shape", [(6, 6), (9, 4), (4, 9), (3, 3, 5, 7), (2, 1, 40)])
+def test_orthogonal(shape):
+    draw = initializers.Orthogonal(2.0, seed=5)
+    values = draw(shape)
+    flat = values.reshape(-1, shape[-1]).astype(float) / 2
+    product = flat.T @ flat if flat.shape[0] >= flat.shape[1] else flat @ flat.T
+    np.testing.assert_allclose(product, np.eye(len(product)), atol=1e-6)
+    assert values.dtype == np.float32
+    np.testing.assert_array_equal(values, draw(shape))
+
+
+def test_orthogonal_has_no_preferred_sign():
+    """With the signs of R's diagonal, Q is uniform: its first element has mean 0."""
+    first = [initializers.Orthogonal(seed=i)((3, 3))[0, 0] for i in range(600)]
+    assert abs(np.mean(first)) < 0.1
+    assert np.var(first) == pytest.approx(1 / 3, rel=0.15)
+
+
+def test_identity():
+    expected = [[3, 0, 0], [0, 3, 0]]
+    np.testing.assert_array_equal(initializers.Identity(3.0)((2, 3)), expected)
+    dense = fc.layers.Dense(3, kernel_initializer="identity")
+    np.testing.assert_array_equal(dense(np.eye(3)), np.eye(3))
+    with pytest.raises(errors.ArgumentError, match="two axes"):
+        initializers.Identity()((3, 3, 2, 2))
+    with pytest.raises(errors.ArgumentError, match="two or more axes"):
+        initializers.Orthogonal()((3,))
+
+
+def test_keras_names():
+    for name in ("OrthogonalInitializer", "IdentityInitializer", "lecun_uniform"):
+        made = initializers.get(name)
+        again = initializers.deserialize(initializers.serialize(made))
+        assert again.get_config() == made.get_config()

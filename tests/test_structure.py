@@ -131,11 +131,20 @@ def test_graph_is_small():
 
 RANKS = (
     {"_core", "errors", "config", "operators", "tree"},
-    {"machine", "random", "plot", "data", "datasets", "custom_objects", "io"},
+    {
+        "machine",
+        "seeds",
+        "plot",
+        "data",
+        "datasets",
+        "custom_objects",
+        "io",
+        "mixed_precision",
+    },
     {"graph"},
     {"eager"},
     {"ops", "reference"},
-    {"initializers", "regularizers", "activations"},
+    {"initializers", "regularizers", "constraints", "activations", "random"},
     {"layers"},
     {
         "training",

@@ -115,18 +115,18 @@ class Clock:
 
     def __init__(self, monkeypatch, model, step=1.0, test=0.25):
         self.now = 100.0
-        train, check = model.train_step, model.test_step
+        train, check = model.train_batch, model.test_batch
 
-        def train_step(*given):
-            train(*given)
+        def train_batch(*given, **options):
+            train(*given, **options)
             self.now += step
 
-        def test_step(*given):
+        def test_batch(*given):
             check(*given)
             self.now += test
 
-        monkeypatch.setattr(model, "train_step", train_step)
-        monkeypatch.setattr(model, "test_step", test_step)
+        monkeypatch.setattr(model, "train_batch", train_batch)
+        monkeypatch.setattr(model, "test_batch", test_batch)
         monkeypatch.setattr(
             fitting, "TimeLimit", lambda *given: TimeLimit(*given, lambda: self.now)
         )
@@ -185,13 +185,13 @@ def test_a_validation_longer_than_the_limit_is_the_last(monkeypatch):
 def test_slow_steps_still_end_at_zero(monkeypatch):
     model = classifier()
     clock = Clock(monkeypatch, model)
-    train = model.train_step
+    train = model.train_batch
 
-    def slower(*given):
-        train(*given)
+    def slower(*given, **options):
+        train(*given, **options)
         clock.now += model.optimizer.iterations * 0.2
 
-    monkeypatch.setattr(model, "train_step", slower)
+    monkeypatch.setattr(model, "train_batch", slower)
     history = model.fit(X, Y, time_limit=100, verbose=0)
     assert clock.now <= 200
     assert history.time_limit.rates[-1] < 0.1 * 0.05

@@ -63,7 +63,7 @@ class Recorded:
     def __iter__(self):
         return self.batches()
 
-    def batches(self, epoch=0, shuffle=None):
+    def batches(self, epoch=0, shuffle=None, start=0):
         self.epochs.append(epoch)
         yield X, X[:, :1], None
 

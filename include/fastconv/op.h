@@ -48,6 +48,8 @@ enum class OpKind : int32_t {
   // Dropout, DropoutAttrs. `random` is int64[2]: seed and step.
   dropout,           // src random -> dst mask (uint8)
   dropout_backward,  // ddst mask -> dsrc
+  // Random numbers, RandomAttrs. `random` as for dropout.
+  random,  // random -> dst (float32)
   // Shape.
   concat,     // any number of inputs -> dst, ConcatAttrs
   slice,      // src -> dst, SliceAttrs
@@ -139,6 +141,7 @@ enum class BinaryOp : int32_t {
   greater_equal
 };
 enum class ReduceOp : int32_t { sum, mean, max, min };
+enum class Distribution : int32_t { uniform, normal, truncated_normal, bernoulli };
 
 // What follows an operation while its result is still in registers.
 struct Epilogue {
@@ -198,6 +201,13 @@ struct LocalResponseNormAttrs {
 struct DropoutAttrs {
   float rate;
   uint32_t stream;  // tells the dropouts of one graph apart
+};
+// uniform in [a, b); normal with mean a and deviation b, truncated_normal cut two deviations from
+// the mean; bernoulli: 1 with probability a, else 0.
+struct RandomAttrs {
+  Distribution distribution;
+  float a, b;
+  uint32_t stream;  // tells the random numbers of one graph apart
 };
 struct ConcatAttrs {
   int32_t axis;

@@ -21,9 +21,10 @@ import importlib
 from typing import Any
 
 _MODULES = (
-    "activations", "applications", "backend", "callbacks", "config", "custom_objects",
-    "datasets", "errors", "initializers", "layers", "losses", "metrics", "models",
-    "ops", "optimizers", "preprocessing", "random", "saving", "training", "utils",
+    "activations", "applications", "backend", "callbacks", "config", "constraints",
+    "custom_objects", "datasets", "errors", "initializers", "layers", "losses",
+    "metrics", "mixed_precision", "models", "ops", "optimizers", "preprocessing",
+    "random", "regularizers", "saving", "training", "utils",
 )  # fmt: skip
 _NAMES = {
     "Function": "graph.function",

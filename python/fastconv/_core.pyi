@@ -16,6 +16,7 @@ __all__: list[str] = [
     "ConcatAttrs",
     "ConvAttrs",
     "CrossEntropyAttrs",
+    "Distribution",
     "DropoutAttrs",
     "Dtype",
     "Epilogue",
@@ -30,6 +31,7 @@ __all__: list[str] = [
     "Plan",
     "PoolAttrs",
     "Port",
+    "RandomAttrs",
     "ReduceAttrs",
     "ReduceOp",
     "RmspropAttrs",
@@ -88,51 +90,52 @@ class Dtype(enum.IntEnum):
 class OpKind(enum.IntEnum):
     activation = 10
     activation_backward = 11
-    adadelta = 43
-    adagrad = 42
-    adam = 44
-    adamax = 45
+    adadelta = 44
+    adagrad = 43
+    adam = 45
+    adamax = 46
     average_pool = 5
     average_pool_backward = 6
     batch_norm = 21
     batch_norm_backward = 22
     batch_norm_inference = 23
     binary = 15
-    broadcast = 35
-    callback = 47
+    broadcast = 36
+    callback = 48
     cast = 17
-    concat = 30
+    concat = 31
     conv = 0
     conv_backward_data = 1
     conv_backward_weights = 2
     copy = 19
-    cross_entropy = 38
-    cross_entropy_backward = 39
+    cross_entropy = 39
+    cross_entropy_backward = 40
     dropout = 28
     dropout_backward = 29
     fill = 18
     gemm = 9
     layer_norm = 24
     layer_norm_backward = 25
-    lion = 46
+    lion = 47
     local_response_norm = 26
     local_response_norm_backward = 27
     lp_pool = 7
     lp_pool_backward = 8
     max_pool = 3
     max_pool_backward = 4
-    pad = 32
+    pad = 33
+    random = 30
     reduce = 20
-    reshape = 33
-    rmsprop = 41
+    reshape = 34
+    rmsprop = 42
     select = 16
-    sgd = 40
-    slice = 31
+    sgd = 41
+    slice = 32
     softmax = 12
     softmax_backward = 13
-    softmax_cross_entropy = 36
-    softmax_cross_entropy_backward = 37
-    transpose = 34
+    softmax_cross_entropy = 37
+    softmax_cross_entropy_backward = 38
+    transpose = 35
     unary = 14
     @classmethod
     def __new__(cls, value): ...
@@ -201,6 +204,15 @@ class ReduceOp(enum.IntEnum):
     mean = 1
     min = 3
     sum = 0
+    @classmethod
+    def __new__(cls, value): ...
+    def __format__(self, format_spec): ...
+
+class Distribution(enum.IntEnum):
+    bernoulli = 3
+    normal = 1
+    truncated_normal = 2
+    uniform = 0
     @classmethod
     def __new__(cls, value): ...
     def __format__(self, format_spec): ...
@@ -510,6 +522,27 @@ class DropoutAttrs:
     def rate(self) -> float: ...
     @rate.setter
     def rate(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def stream(self) -> int: ...
+    @stream.setter
+    def stream(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
+
+class RandomAttrs:
+    distribution: Distribution
+    def __eq__(self, arg0: typing.Any) -> bool: ...
+    def __hash__(self) -> int: ...
+    def __init__(self, **kwargs) -> None: ...
+    def __repr__(self) -> str: ...
+    def replace(self, **kwargs) -> RandomAttrs: ...
+    def to_bytes(self) -> bytes: ...
+    @property
+    def a(self) -> float: ...
+    @a.setter
+    def a(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
+    @property
+    def b(self) -> float: ...
+    @b.setter
+    def b(self, arg0: typing.SupportsFloat | typing.SupportsIndex) -> None: ...
     @property
     def stream(self) -> int: ...
     @stream.setter

@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, TypeVar
 
-from fastconv.errors import ArgumentError, UnknownNameError
+from fastconv.errors import ArgumentError, UnknownNameError, unknown_name
 
 __all__ = [
     "CustomObjectScope",
@@ -16,6 +16,7 @@ __all__ = [
     "get_custom_objects",
     "get_registered_name",
     "get_registered_object",
+    "lookup",
     "register_keras_serializable",
 ]
 
@@ -141,3 +142,36 @@ def custom_object(name: str) -> Any:
             "with the function or class that it stands for"
         )
     return objects[name]
+
+
+def lookup(what: str, identifier: Any, named: Mapping[str, Any]) -> Any:
+    """The object for a name, a class, a config (class_name, config), or any function.
+
+    Raises
+    ------
+    UnknownNameError for an unknown name, ArgumentError for anything else.
+
+    >>> from fastconv.custom_objects import lookup
+    >>> lookup("function", "maximum", {"maximum": max}) is max
+    True
+    """
+    config = {}
+    if isinstance(identifier, Mapping) and "class_name" in identifier:
+        config = dict(identifier.get("config", {}))
+        identifier = str(identifier["class_name"])
+    if isinstance(identifier, str):
+        plain = identifier.rpartition(".")[2].rpartition(">")[2]
+        own = known()
+        found = own.get(identifier, own.get(plain, named.get(identifier)))
+        if found is None:
+            error = unknown_name(what, identifier, sorted(named))
+            hint = f"; for your own pass custom_objects={{{plain!r}: ...}}"
+            raise UnknownNameError(f"{error}{hint if '.' in identifier else ''}")
+        identifier = found
+    if isinstance(identifier, type):
+        return identifier(**config)
+    if callable(identifier):
+        return identifier
+    raise ArgumentError(
+        f"expected the {what}, its name or a function, received {identifier!r}"
+    )

@@ -53,7 +53,14 @@ class DeviceError(FastconvError, RuntimeError):
 
 
 class OutOfMemoryError(FastconvError, MemoryError):
-    """A plan needs more memory than there is; the message says how much."""
+    """A plan needs more memory than there is; the message says how much.
+
+    fits: the largest batch that would fit, 0 if none.
+    """
+
+    def __init__(self, message: str = "", fits: int = 0) -> None:
+        super().__init__(message)
+        self.fits = fits
 
 
 class MissingExtraError(FastconvError, ImportError):

@@ -22,12 +22,14 @@ from fastconv.saving import (
     register_keras_serializable,
     serialize_keras_object,
 )
+from fastconv.training.activation_report import activation_report
 from fastconv.training.call_graph import sources
 
 __all__ = [
     "CustomObjectScope",
     "PyDataset",
     "Sequence",
+    "activation_report",
     "clear_session",
     "custom_object_scope",
     "deserialize_keras_object",

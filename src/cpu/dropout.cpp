@@ -12,42 +12,11 @@ namespace {
 typedef uint8_t vbyte __attribute__((vector_size(kLanes)));
 typedef uint8_t vbyte_any __attribute__((vector_size(kLanes), aligned(1), may_alias));
 
-constexpr int kVectors = 2;                    // that one call of philox gives
-constexpr int64_t kGroup = kVectors * kLanes;  // elements
 constexpr int64_t kBlock = 256 * kGroup;
 
-struct Generator {
-  uint64_t seed;
-  uint32_t step, stream;
-  int32_t threshold;
-};
-
-Generator generator(const KernelCall& call) {
-  const DropoutAttrs& a = attrs<DropoutAttrs>(call);
+Stream stream(const KernelCall& call) {
   const int64_t* random = input<int64_t>(call, 1);
-  const double scaled = (double)a.rate * 0x1p24;
-  const int32_t whole = (int32_t)scaled;
-  return {(uint64_t)random[0], (uint32_t)random[1], a.stream, whole + (whole < scaled)};
-}
-
-// Of two vectors of pairs, the pairs in turn: a0 b0 a1 b1 ..., the lower half or the upper.
-static inline vint interleave(vword a, vword b, bool upper) {
-  vword pick;
-  for (int i = 0; i < kCounters; ++i)
-    pick[i] = (uint64_t)(i / 2 + (upper ? kCounters / 2 : 0) + i % 2 * kCounters);
-  return (vint)__builtin_shuffle(a, b, pick);
-}
-
-// Which of the elements [first, first + kGroup) are kept: -1, else 0. `first` divides by kGroup.
-static inline void draw(const Generator& g, int64_t first, vint (&keep)[kVectors]) {
-  vword index;
-  for (int i = 0; i < kCounters; ++i) index[i] = (uint64_t)(first / 4 + i);
-  const Counter r = philox({{index, index >> 32, vword{} + g.step, vword{} + g.stream}}, g.seed);
-  const vword even = (r.word[0] & 0xffffffff) | r.word[1] << 32;
-  const vword odd = (r.word[2] & 0xffffffff) | r.word[3] << 32;
-  const vint threshold = splat(g.threshold);
-  keep[0] = ((interleave(even, odd, false) >> 8) & 0xffffff) >= threshold;
-  keep[1] = ((interleave(even, odd, true) >> 8) & 0xffffff) >= threshold;
+  return {(uint64_t)random[0], (uint32_t)random[1], attrs<DropoutAttrs>(call).stream};
 }
 
 static inline void store_mask(uint8_t* p, vint keep, int64_t lanes) {
@@ -76,20 +45,22 @@ static inline void scale_kept(const float* src, float* dst, vint keep, float sca
 float kept_scale(const KernelCall& call) { return 1.0f / (1.0f - attrs<DropoutAttrs>(call).rate); }
 
 void dropout(const KernelCall& call) {
-  const Generator g = generator(call);
+  const Stream s = stream(call);
+  const vint threshold = splat(bits_below(attrs<DropoutAttrs>(call).rate));
   const float scale = kept_scale(call), *src = input<float>(call, 0);
   float* dst = output<float>(call, 0);
   uint8_t* mask = call.n_outputs > 1 ? output<uint8_t>(call, 1) : nullptr;
   parallel_blocks(elements(call.inputs[0]), kBlock, 8, [&](int64_t begin, int64_t end) {
     for (int64_t first = begin; first < end; first += kGroup) {
-      vint keep[kVectors];
-      draw(g, first, keep);
+      vint words[kVectors];
+      draw(s, first, words);
       for (int v = 0; v < kVectors; ++v) {
         const int64_t i = first + v * kLanes, left = end - i;
         if (left <= 0) break;
         const int64_t lanes = left < kLanes ? left : kLanes;
-        scale_kept(src + i, dst + i, keep[v], scale, lanes);
-        if (mask) store_mask(mask + i, keep[v], lanes);
+        const vint keep = upper_bits(words[v]) >= threshold;
+        scale_kept(src + i, dst + i, keep, scale, lanes);
+        if (mask) store_mask(mask + i, keep, lanes);
       }
     }
   });

@@ -35,6 +35,7 @@ KernelList kernels(OpKind kind) {
     case OpKind::local_response_norm_backward: return norm_kernels(kind);
     case OpKind::dropout:
     case OpKind::dropout_backward: return dropout_kernels(kind);
+    case OpKind::random: return random_kernels(kind);
     case OpKind::concat:
     case OpKind::slice:
     case OpKind::pad:

@@ -36,4 +36,43 @@ static inline Counter philox(Counter c, uint64_t key) {
   return c;
 }
 
+constexpr int kVectors = 2;                    // of words, that one call of philox gives
+constexpr int64_t kGroup = kVectors * kLanes;  // words
+
+// What tells the numbers of one operation apart: element i has word i % 4 of the counter
+// (i / 4 low, i / 4 high, step, stream).
+struct Stream {
+  uint64_t seed;
+  uint32_t step, stream;
+};
+
+// Of two vectors of pairs, the pairs in turn: a0 b0 a1 b1 ..., the lower half or the upper.
+static inline vint interleave(vword a, vword b, bool upper) {
+  vword pick;
+  for (int i = 0; i < kCounters; ++i)
+    pick[i] = (uint64_t)(i / 2 + (upper ? kCounters / 2 : 0) + i % 2 * kCounters);
+  return (vint)__builtin_shuffle(a, b, pick);
+}
+
+// The words of the elements [first, first + kGroup); `first` divides by kGroup.
+static inline void draw(const Stream& s, int64_t first, vint (&words)[kVectors]) {
+  vword index;
+  for (int i = 0; i < kCounters; ++i) index[i] = (uint64_t)(first / 4 + i);
+  const Counter r = philox({{index, index >> 32, vword{} + s.step, vword{} + s.stream}}, s.seed);
+  const vword even = (r.word[0] & 0xffffffff) | r.word[1] << 32;
+  const vword odd = (r.word[2] & 0xffffffff) | r.word[3] << 32;
+  words[0] = interleave(even, odd, false);
+  words[1] = interleave(even, odd, true);
+}
+
+// The upper 24 bits of each word.
+static inline vint upper_bits(vint word) { return (word >> 8) & 0xffffff; }
+
+// How many of the 2^24 values of upper_bits are below `probability`, which is in [0, 1].
+static inline int32_t bits_below(float probability) {
+  const double scaled = (double)probability * 0x1p24;
+  const int32_t whole = (int32_t)scaled;
+  return whole + (whole < scaled);
+}
+
 }  // namespace fastconv::cpu::FASTCONV_ISA

@@ -12,6 +12,7 @@ class TwoLosses(keras.Model):
         super().__init__()
         self.hidden = layers.Dense(8, activation="relu", name="hidden")
         self.scores = layers.Dense(3, name="scores")
+        self.mean = keras.metrics.Mean(name="total")
 
     def call(self, x):
         return self.scores(self.hidden(x))
@@ -43,7 +44,8 @@ class TwoLosses(keras.Model):
         else:
             loss = self.total(x, y)
             self.optimizer.apply(keras.grad(loss, weights), weights)
-        return {"total": loss}
+        self.mean.update_state(loss)
+        return {"total": self.mean.result()}
 
 
 x, y = data((48, 6), classes=3)

@@ -74,6 +74,8 @@ def _train(parser: argparse.ArgumentParser) -> None:
     text = "folder of the run (default: runs/MODEL-DATA-N)"
     parser.add_argument("--out", metavar="DIR", help=text)
     parser.add_argument("--force", action="store_true", help="overwrite a run in DIR")
+    text = "go on with the run in DIR, if one was cut off there"
+    parser.add_argument("--resume", action="store_true", help=text)
     _machine(parser)
 
 

@@ -47,12 +47,16 @@ class ShiftedBatches(ArrayBatches):
         super().__init__(x, y, batch_size=batch_size, shuffle=True, seed=seed)
         self._pixels, self._fill = pixels, fill
 
-    def batches(self, epoch: int = 0, shuffle: bool | None = None) -> Iterator[Batch]:
+    def batches(
+        self, epoch: int = 0, shuffle: bool | None = None, start: int = 0
+    ) -> Iterator[Batch]:
         """The batches of an epoch."""
         draw = random.generator(self.seed, _STREAM + epoch)
-        for x, y, w in super().batches(epoch, shuffle):
-            moves = draw.integers(0, 2 * self._pixels + 1, (len(x), 2))
-            yield self._moved(x, moves), y, w
+        moves = draw.integers(0, 2 * self._pixels + 1, (self.num_samples, 2))
+        moves = moves[start * self.batch_size :]
+        for x, y, w in super().batches(epoch, shuffle, start):
+            yield self._moved(x, moves[: len(x)]), y, w
+            moves = moves[len(x) :]
 
     def _moved(self, x: Any, moves: np.ndarray) -> Any:
         border = (self._pixels, self._pixels)

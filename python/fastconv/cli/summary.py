@@ -22,7 +22,7 @@ def run(args: Namespace) -> dict[str, Any]:
         model = load_model(path)
     else:
         model = make_model(args.model)
-    if model.objective is None:
+    if model.compiled_loss is None:
         model.compile("sgd", "sparse_categorical_crossentropy")
     model.summary(batch_size=args.batch_size)
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import tomllib
 from argparse import Namespace
 from typing import Any
 
@@ -14,7 +15,9 @@ from fastconv.cli.shift import ShiftedBatches
 from fastconv.data.split import stratified_split
 from fastconv.datasets import Dataset
 from fastconv.errors import ArgumentError
-from fastconv.training.run_directory import RunDirectory
+from fastconv.io.series import Series
+from fastconv.training.fingerprint import differences
+from fastconv.training.run_directory import RunDirectory, to_toml
 
 __all__ = ["run"]
 
@@ -55,18 +58,36 @@ def run(args: Namespace) -> dict[str, Any]:
 
 def _open_run(args: Namespace, data: Dataset, inputs: Inputs) -> RunDirectory:
     name = f"{args.model}-{data.name.rstrip('/').rpartition('/')[2]}"
-    directory = RunDirectory.create(args.out, name, args.force)
-    hidden = ("command", "json", "force")
-    arguments = {k: v for k, v in vars(args).items() if k not in hidden}
-    directory.write_config(
-        {
-            "train": arguments,
-            "classes": {"names": list(data.class_names)},
-            "inputs": inputs.config(),
-        }
-    )
+    if args.resume and args.out is None:
+        raise ArgumentError("resume: expected --out, the folder of the run to go on")
+    directory = RunDirectory.create(args.out, name, args.force or args.resume)
+    hidden = ("command", "json", "force", "resume")
+    config = {
+        "train": {k: v for k, v in vars(args).items() if k not in hidden},
+        "classes": {"names": list(data.class_names)},
+        "inputs": inputs.config(),
+    }
+    if args.resume and directory.config.exists():
+        _same(config, directory)
+        return directory
+    Series(directory.checkpoints).clear()
+    directory.write_config(config)
     directory.environment.write_text(as_text(machine_facts()) + "\n", encoding="utf-8")
     return directory
+
+
+def _same(config: dict[str, Any], directory: RunDirectory) -> None:
+    """Refuses to go on with another training than that of the folder."""
+    was, asked = directory.read_config(), tomllib.loads(to_toml(config))
+    for one in (was, asked):
+        for free in ("out", "threads"):  # neither changes the result
+            one.get("train", {}).pop(free, None)
+    found = list(differences(was, asked, ""))
+    if found:
+        raise ArgumentError(
+            f"{directory.path}: --resume goes on with the same arguments only; "
+            f"{'; '.join(found)}"
+        )
 
 
 def _fit(
@@ -102,11 +123,14 @@ def _fit(
         callbacks=[log, record],
         sanity=False if args.no_sanity else None,
         time_limit=args.time_limit,
+        resume=directory.checkpoints,
     )
 
 
 class _Record(callbacks.Callback):
     """Saves the model and the chart after each epoch: a killed run leaves them."""
+
+    kept = ("_history",)
 
     def __init__(self, directory: RunDirectory, title: str) -> None:
         self._directory, self._title = directory, title

@@ -1,13 +1,12 @@
 """Batches of arrays, and the choice between arrays and iterables."""
 
 from collections.abc import Iterator
-from operator import index
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from fastconv.data import tree
-from fastconv.data.checks import check_arrays
+from fastconv.data.checks import check_arrays, count
 from fastconv.data.iterables import IterableBatches
 from fastconv.data.split import permutation
 from fastconv.errors import ArgumentError
@@ -32,8 +31,14 @@ class Batches(Protocol):
     def num_batches(self) -> int | None:
         """Batches in one epoch."""
 
-    def batches(self, epoch: int = 0, shuffle: bool | None = None) -> Iterator[Batch]:
-        """The batches (x, y, sample_weight) of one epoch; absent parts are None."""
+    def batches(
+        self, epoch: int = 0, shuffle: bool | None = None, start: int = 0
+    ) -> Iterator[Batch]:
+        """The batches (x, y, sample_weight) of one epoch; absent parts are None.
+
+        ``start`` is the first batch to give: those before it are passed over, so that
+        an epoch goes on where a run was cut off. The others do not depend on it.
+        """
 
 
 class ArrayBatches:
@@ -69,7 +74,7 @@ class ArrayBatches:
         seed: int = 0,
         nan: bool = True,
     ) -> None:
-        self.batch_size = _batch_size(batch_size)
+        self.batch_size = count("batch_size", batch_size, least=1)
         self.shuffle = shuffle
         self.seed = seed
         self.parts = check_arrays(x, y, sample_weight, nan=nan)
@@ -84,12 +89,15 @@ class ArrayBatches:
         """Batches in one epoch."""
         return len(self)
 
-    def batches(self, epoch: int = 0, shuffle: bool | None = None) -> Iterator[Batch]:
+    def batches(
+        self, epoch: int = 0, shuffle: bool | None = None, start: int = 0
+    ) -> Iterator[Batch]:
         """The batches of an epoch: views without shuffling, copies with it."""
         shuffle = self.shuffle if shuffle is None else shuffle
         order = permutation(self.num_samples, self.seed, epoch) if shuffle else None
-        for start in range(0, self.num_samples, self.batch_size):
-            rows = slice(start, min(start + self.batch_size, self.num_samples))
+        begin = count("start", start, least=0) * self.batch_size
+        for first in range(begin, self.num_samples, self.batch_size):
+            rows = slice(first, min(first + self.batch_size, self.num_samples))
             x, y, w = (
                 tree.slice_rows(part, rows if order is None else order[rows])
                 for part in self.parts
@@ -106,16 +114,6 @@ class ArrayBatches:
     def __iter__(self) -> Iterator[Batch]:
         """The batches of epoch 0."""
         return self.batches()
-
-
-def _batch_size(value: int) -> int:
-    try:
-        size = index(value)
-    except TypeError:
-        raise ArgumentError(f"batch_size: expected an integer, got {value!r}") from None
-    if size < 1:
-        raise ArgumentError(f"batch_size: expected 1 or more, got {size}")
-    return size
 
 
 def as_batches(

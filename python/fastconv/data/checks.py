@@ -1,15 +1,34 @@
 """What is checked once about data before it is trained on."""
 
+from operator import index
 from typing import Any
 
 import numpy as np
 
 from fastconv.data import tree
-from fastconv.errors import DataError
+from fastconv.errors import ArgumentError, DataError
 
-__all__ = ["check_arrays", "check_nan"]
+__all__ = ["check_arrays", "check_nan", "count"]
 
 _CHUNK = 1 << 20  # elements looked at together
+
+
+def count(name: str, value: int, least: int) -> int:
+    """An argument that is an integer of ``least`` or more.
+
+    Raises:
+        ArgumentError: it is none.
+
+    >>> count("batch_size", np.int64(32), least=1)
+    32
+    """
+    try:
+        number = index(value)
+    except TypeError:
+        raise ArgumentError(f"{name}: expected an integer, got {value!r}") from None
+    if number < least:
+        raise ArgumentError(f"{name}: expected {least} or more, got {number}")
+    return number
 
 
 def _refuse_nan(array: np.ndarray, name: str) -> None:

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv.data.checks import count
 from fastconv.data.image_tree import ImageFile, list_images
 from fastconv.data.images import CHANNELS, decode_image, resampling
 from fastconv.data.labels import to_categorical
@@ -59,15 +60,16 @@ class ImageBatches:
         return len(self)
 
     def batches(
-        self, epoch: int = 0, shuffle: bool | None = None
+        self, epoch: int = 0, shuffle: bool | None = None, start: int = 0
     ) -> Iterator[tuple[Any, Any, Any]]:
         """The batches (x, y, None) of an epoch; y is None without labels."""
         n = self.num_samples
         mixed = self.shuffle if shuffle is None else shuffle
         # Epoch 0 of the same seed ordered the files before they were split.
         order = permutation(n, self.seed, epoch + 1) if mixed else np.arange(n)
-        for start in range(0, n, self.batch_size):
-            files = [self.files[i] for i in order[start : start + self.batch_size]]
+        begin = count("start", start, least=0) * self.batch_size
+        for first in range(begin, n, self.batch_size):
+            files = [self.files[i] for i in order[first : first + self.batch_size]]
             yield self._decode(files), self._labels(files), None
 
     def __iter__(self) -> Iterator[Any]:

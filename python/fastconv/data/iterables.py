@@ -5,7 +5,7 @@ from itertools import chain
 from typing import Any
 
 from fastconv.data import tree
-from fastconv.data.checks import check_nan
+from fastconv.data.checks import check_nan, count
 from fastconv.data.split import permutation
 from fastconv.errors import DataError
 
@@ -114,10 +114,17 @@ class IterableBatches:
         except TypeError:
             return None
 
-    def batches(self, epoch: int = 0, shuffle: bool | None = None) -> Iterator[Batch]:
-        """The batches (x, y, sample_weight) of an epoch; absent parts are None."""
+    def batches(
+        self, epoch: int = 0, shuffle: bool | None = None, start: int = 0
+    ) -> Iterator[Batch]:
+        """The batches (x, y, sample_weight) of an epoch; absent parts are None.
+
+        Batches before ``start`` are not asked for if the source is indexed, else they
+        are taken and dropped.
+        """
+        start = count("start", start, least=0)
         self._notify("on_epoch_begin")
-        source = self._raw(epoch, self.shuffle if shuffle is None else shuffle)
+        source = self._raw(epoch, self.shuffle if shuffle is None else shuffle, start)
         first = next(source, None)
         if first is None:
             raise DataError(
@@ -125,22 +132,24 @@ class IterableBatches:
                 "generator runs only once: give an object that can be iterated over "
                 "again, or steps_per_epoch"
             )
-        for number, raw in enumerate(chain([first], source)):
-            yield self._convert(raw[0], number)
+        for number, raw in chain([first], source):
+            if number >= start:
+                yield self._convert(raw, number)
         self._notify("on_epoch_end")
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of epoch 0."""
         return self.batches()
 
-    def _raw(self, epoch: int, shuffle: bool) -> Iterator[tuple[Any]]:
+    def _raw(self, epoch: int, shuffle: bool, start: int) -> Iterator[tuple[int, Any]]:
+        """Numbers and batches; of an indexed source none before ``start``."""
         if not self._indexed:
-            for batch in self.source:
-                yield (batch,)
+            yield from enumerate(self.source)
             return
         n = len(self.source)
-        for i in permutation(n, self.seed, epoch) if shuffle else range(n):
-            yield (self.source[int(i)],)
+        order = permutation(n, self.seed, epoch) if shuffle else range(n)
+        for number in range(min(start, n - 1), n):
+            yield number, self.source[int(order[number])]
 
     def _convert(self, raw: Any, number: int) -> Batch:
         parts = list(raw) if isinstance(raw, tuple | list) else [raw]

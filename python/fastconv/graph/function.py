@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,7 +67,8 @@ class Function:
         self.python = python
         self.kept = kept
         self.device = resolve_device(device)
-        self._plans: OrderedDict[Any, tuple[Any, Any]] = OrderedDict()
+        self._plans: OrderedDict[Any, tuple[Any, Any, Any]] = OrderedDict()
+        self._parties: dict[Any, None] = {}  # what traces named with `Trace.involve`
         self._lock = threading.RLock()
         self._arena = arena
         functools.update_wrapper(self, python, updated=())
@@ -78,8 +80,9 @@ class Function:
         arrays: list[np.ndarray] = []
         spec = _flatten((args, kwargs), lambda v: _argument(v, arrays, self.device))
         with self._lock:
-            run, structure = self._plan(spec, arrays)
-            return _rebuild(structure, iter(run(arrays)))
+            run, structure, parties = self._plan(spec, arrays)
+            with _around(parties):
+                return _rebuild(structure, iter(run(arrays)))
 
     def compile(self, *args: Any, **kwargs: Any) -> Executable:
         """The plan for such arguments, without running it."""
@@ -98,12 +101,14 @@ class Function:
         spec = _flatten((args, kwargs), lambda v: _argument(v, arrays, self.device))
         with self._lock:
             run = self._executable(spec, arrays)
-            return list(zip(run.report(), run.profile(arrays), strict=True))
+            with _around(self._plan(spec, arrays)[2]):
+                return list(zip(run.report(), run.profile(arrays), strict=True))
 
     def clear(self) -> None:
         """Forgets all plans."""
         with self._lock:
             self._plans.clear()
+            self._parties.clear()
 
     def _executable(self, spec: Any, arrays: list[np.ndarray]) -> Executable:
         run = self._plan(spec, arrays)[0]
@@ -111,19 +116,22 @@ class Function:
             raise DeviceError(f"device {self.device!r} has no plans")
         return run
 
-    def _plan(self, spec: Any, arrays: list[np.ndarray]) -> tuple[Any, Any]:
-        key = (spec, tuple((a.shape, a.dtype) for a in arrays))
+    def _plan(self, spec: Any, arrays: list[np.ndarray]) -> tuple[Any, Any, Any]:
+        shapes = tuple((a.shape, a.dtype) for a in arrays)
+        key = (spec, shapes, *(party.plan_key() for party in self._parties))
         if key in self._plans and not getattr(self._plans[key][0], "outdated", False):
             self._plans.move_to_end(key)
             return self._plans[key]
-        graph, structure = self._trace(spec, arrays)
-        made = (self._lower(graph), structure)
+        graph, structure, parties = self._trace(spec, arrays)
+        made = (self._lower(graph), structure, parties)
+        self._parties |= parties
+        key = (spec, shapes, *(party.plan_key() for party in self._parties))
         self._plans[key] = made
         if len(self._plans) > self.kept:
             self._plans.popitem(last=False)
         return made
 
-    def _trace(self, spec: Any, arrays: list[np.ndarray]) -> tuple[Graph, Any]:
+    def _trace(self, spec: Any, arrays: list[np.ndarray]) -> tuple[Graph, Any, Any]:
         trace = Trace()
         with trace.active():
             inputs = [
@@ -134,7 +142,7 @@ class Function:
             result = self.python(*args, **kwargs)
             outputs: list[Tensor] = []
             structure = _flatten(result, lambda v: _result(v, outputs))
-            return trace.graph(outputs), structure
+            return trace.graph(outputs), structure, trace.parties
 
     def _lower(self, graph: Graph) -> Any:
         if self.device in _INTERPRETERS:
@@ -168,6 +176,16 @@ def function(python: Callable[..., Any] | None = None, *, device: str = "auto") 
     if python is None:
         return lambda f: Function(f, device)
     return Function(python, device)
+
+
+@contextlib.contextmanager
+def _around(parties: Iterable[Any]) -> Iterator[None]:
+    """Tells the parties of a plan that it runs, and that it ran without an error."""
+    for party in parties:
+        party.before_run()
+    yield
+    for party in parties:
+        party.after_run()
 
 
 class _Hole:

@@ -19,12 +19,21 @@ class Trace:
 
     def __init__(self) -> None:
         self.inputs: list[Tensor] = []
+        self.parties: dict[Any, None] = {}
         self._reads: list[tuple[Variable, Tensor]] = []
         self._assigned: list[tuple[Variable, Tensor]] = []
 
     def active(self) -> AbstractContextManager[Trace]:
         """Makes this the current trace inside a with block."""
         return tracing(self)
+
+    def involve(self, party: Any) -> None:
+        """Names an object with a part in each run of the plan.
+
+        ``party.plan_key()``, hashable, chooses the plan: another key, another trace;
+        ``party.before_run()`` and ``party.after_run()`` are called around each run.
+        """
+        self.parties[party] = None
 
     def input(self, shape: tuple[int, ...], dtype: str, name: str) -> Tensor:
         """A new input of the function."""

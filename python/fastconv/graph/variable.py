@@ -35,6 +35,11 @@ class Variable(Operators):
     trainable: whether `Model` trains it.
     dtype: default float32 for floating values, else the value's own.
 
+    Attributes
+    ----------
+    learning_rate_multiplier: what optimisers multiply the learning rate with, for this
+        variable; default 1, and 0 leaves it as it is.
+
     >>> import fastconv as fc
     >>> total = fc.Variable(0.0, name="total")
     >>> add = fc.function(lambda x: total.assign(total + fc.ops.sum(x)))
@@ -42,6 +47,8 @@ class Variable(Operators):
     >>> float(total.value)
     3.0
     """
+
+    learning_rate_multiplier = 1.0
 
     def __init__(
         self,
@@ -55,6 +62,8 @@ class Variable(Operators):
             dtype = "float32"
         self.name = name
         self.trainable = trainable
+        self.regularizer: Any = None  # what layers and optimisers do with it
+        self.constraint: Any = None
         self.dtype = dtype_name(dtype or array.dtype)
         self.shape: Shape = array.shape
         self.block = Block(prod(array.shape), self.dtype)

@@ -72,10 +72,17 @@ from fastconv.layers.merge import (
     multiply,
     subtract,
 )
+from fastconv.layers.noise import (
+    AlphaDropout,
+    GaussianDropout,
+    GaussianNoise,
+)
 from fastconv.layers.norm import (
     BatchNormalization,
+    GroupNormalization,
     LayerNormalization,
     LocalResponseNormalization,
+    UnitNormalization,
 )
 from fastconv.layers.operation import (
     OpLayer,
@@ -113,10 +120,12 @@ from fastconv.layers.preprocessing import (
     Rescaling,
 )
 from fastconv.layers.regularization import (
+    ActivityRegularization,
     Dropout,
     SpatialDropout1D,
     SpatialDropout2D,
     SpatialDropout3D,
+    StochasticDepth,
 )
 
 # Keras's second names.
@@ -142,7 +151,9 @@ __all__ = [
     "ELU",
     "RBF",
     "Activation",
+    "ActivityRegularization",
     "Add",
+    "AlphaDropout",
     "Average",
     "AveragePooling1D",
     "AveragePooling2D",
@@ -172,6 +183,8 @@ __all__ = [
     "DepthwiseConv2D",
     "Dropout",
     "Flatten",
+    "GaussianDropout",
+    "GaussianNoise",
     "GlobalAveragePooling1D",
     "GlobalAveragePooling2D",
     "GlobalAveragePooling3D",
@@ -187,6 +200,7 @@ __all__ = [
     "GlobalMaxPooling1D",
     "GlobalMaxPooling2D",
     "GlobalMaxPooling3D",
+    "GroupNormalization",
     "Identity",
     "Input",
     "InputLayer",
@@ -224,8 +238,10 @@ __all__ = [
     "SpatialDropout1D",
     "SpatialDropout2D",
     "SpatialDropout3D",
+    "StochasticDepth",
     "Subsampling2D",
     "Subtract",
+    "UnitNormalization",
     "ZeroPadding1D",
     "ZeroPadding2D",
     "ZeroPadding3D",

@@ -12,14 +12,15 @@ from fastconv import activations
 from fastconv.errors import ArgumentError
 from fastconv.layers import registry
 
-_COMMON = ("name", "trainable", "dtype")  # written by Layer.get_config itself
+# written by Layer.get_config itself
+_COMMON = ("name", "trainable", "dtype", "learning_rate_multiplier")
 
 
 def constructor_arguments(layer: Any, base: type) -> dict[str, Any]:
     """The arguments of the constructors from the layer's class up to ``base``."""
     found = {}
     inherited = type(layer).get_config is base.get_config  # type: ignore[attr-defined]
-    for name, parameter in _parameters(type(layer), base):
+    for name, parameter in parameters(type(layer), base):
         if hasattr(layer, name):
             found[name] = plain(getattr(layer, name), f"layer {layer.name!r}: {name}")
         elif inherited and parameter.default is inspect.Parameter.empty:
@@ -31,7 +32,7 @@ def constructor_arguments(layer: Any, base: type) -> dict[str, Any]:
     return found
 
 
-def _parameters(cls: type, base: type) -> Iterator[tuple[str, inspect.Parameter]]:
+def parameters(cls: type, base: type) -> Iterator[tuple[str, inspect.Parameter]]:
     """Parameters by name, through the constructors that ``**kwargs`` leads to."""
     for owner in cls.__mro__[: cls.__mro__.index(base)]:
         if "__init__" not in vars(owner):

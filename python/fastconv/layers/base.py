@@ -11,15 +11,15 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from fastconv import initializers
+from fastconv import constraints, initializers, mixed_precision, regularizers
 from fastconv.errors import ArgumentError, ShapeError
 from fastconv.graph.function import Function
 from fastconv.graph.ir import Tensor, dtype_name
 from fastconv.graph.scope import current_trace, scope, tracing
 from fastconv.graph.trace import Trace
 from fastconv.graph.variable import Variable
-from fastconv.layers import budget, context, registry
-from fastconv.layers.arguments import constructor_arguments
+from fastconv.layers import budget, context, penalties, registry
+from fastconv.layers.arguments import constructor_arguments, plain
 from fastconv.operators import Operators
 from fastconv.tree import flatten, map_structure
 
@@ -88,7 +88,11 @@ class Layer:
     ----------
     name: unique in a model; default the class name in lower case with a number.
     trainable: whether training changes its weights.
-    dtype: of the weights and the computation; default "float32".
+    dtype: of the weights and the computation, or the name of a dtype policy, or a
+        `fastconv.mixed_precision.DTypePolicy`; default the global policy, "float32".
+    learning_rate_multiplier: see the attribute of this name; default 1.
+    activity_regularizer: penalty on the output, divided by the size of the batch; a
+        name, a `fastconv.regularizers.Regularizer` or a function; default none.
 
     >>> import fastconv as fc
     >>> class Scale(fc.layers.Layer):
@@ -101,19 +105,24 @@ class Layer:
     """
 
     rank: ClassVar[int | None] = None  # axes of the input, where only that many will do
+    activity_regularizer: Any
+    ruled: ClassVar[
+        tuple[str, ...]
+    ] = ()  # weights with ..._regularizer, ..._constraint
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        registry.register(cls)
         if "build" in vars(cls):
-            cls.build = _marked(cls.build)  # type: ignore[method-assign]
+            cls.build = _marks_built(cls.build)  # type: ignore[method-assign]
+        registry.register(cls)
 
     def __init__(
         self,
         *,
         name: str | None = None,
         trainable: bool = True,
-        dtype: Any = "float32",
+        dtype: Any = None,
+        learning_rate_multiplier: float = 1.0,
         **unknown: Any,
     ) -> None:
         self._listed: list[Layer] = []  # of a model that is a list or graph of layers
@@ -126,14 +135,19 @@ class Layer:
         if "input_dim" in unknown:
             input_shape = (unknown.pop("input_dim"),)
         self.input_shape_hint = None if input_shape is None else tuple(input_shape)
+        penalties.take_rules(self, unknown)
         if unknown:
+            signature = inspect.signature(type(self)).parameters
             raise ArgumentError(
                 f"layer {self.name!r} ({type(self).__name__}): unknown argument "
                 f"{', '.join(map(repr, unknown))}; it takes "
-                f"{', '.join(list(inspect.signature(type(self)).parameters))}"
+                f"{', '.join([*signature, *penalties.rule_names(self)])}"
             )
         self._trainable = bool(trainable)
-        self.dtype = dtype_name(dtype or "float32")
+        self._rate_multiplier = float(learning_rate_multiplier)
+        policy, dtype = mixed_precision.resolve(dtype)
+        self.dtype = dtype_name(dtype)
+        self.dtype_policy = policy or self.dtype
         self.built = False
 
     # Making weights -------------------------------------------------------------------
@@ -149,6 +163,8 @@ class Layer:
         trainable: bool = True,
         *,
         name: str | None = None,
+        regularizer: Any = None,
+        constraint: Any = None,
     ) -> Variable:
         """Makes a weight of this layer, filled by an initializer.
 
@@ -156,6 +172,7 @@ class Layer:
         initializer: default "glorot_uniform", "zeros" for integers.
         dtype: default the layer's.
         name: the weight's in files and messages; default "weight".
+        regularizer, constraint: see `fastconv.regularizers`, `fastconv.constraints`.
         """
         if isinstance(shape, str):
             raise ArgumentError(
@@ -169,8 +186,43 @@ class Layer:
         value = initializers.get(initializer)(shape)
         label = f"{self.name}/{name or 'weight'}"
         weight = Variable(value, label, trainable, dtype=dtype)
+        weight.learning_rate_multiplier = self._rate_multiplier
+        weight.regularizer = regularizers.get(regularizer)
+        weight.constraint = constraints.get(constraint)
         self._made.append(weight)
         return weight
+
+    def rules(self, what: str) -> dict[str, Any]:
+        """The arguments of `add_weight` from ``what``_regularizer and _constraint."""
+        kinds = ("regularizer", "constraint")
+        return {kind: getattr(self, f"{what}_{kind}") for kind in kinds}
+
+    def add_loss(self, loss: Any) -> None:
+        """Adds a scalar, or a list of them, to the loss that training minimises.
+
+        For use in ``call`` and ``train_step``. `Model.compute_loss` adds all of them;
+        a loop of one's own finds them in `losses`.
+
+        >>> import fastconv as fc
+        >>> class Sparse(fc.layers.Layer):
+        ...     def call(self, x):
+        ...         self.add_loss(0.01 * fc.ops.sum(fc.ops.abs(x)))
+        ...         return x
+        >>> layer = Sparse()
+        >>> fc.function(lambda x: (layer(x), layer.losses[0])[1])([[1.0, -2.0]])
+        array(0.03, dtype=float32)
+        """
+        for value in loss if isinstance(loss, list | tuple) else [loss]:
+            penalties.add(self, value)
+
+    @property
+    def losses(self) -> list[Any]:
+        """What the layer, and those inside, add to the loss.
+
+        The penalties on weights that are trained and, inside a traced function, what
+        was added there by `add_loss` and ``activity_regularizer``.
+        """
+        return penalties.losses(self)
 
     def _held(self, kind: type) -> list[Any]:
         """Layers or variables in attributes, also in lists, tuples and dicts."""
@@ -212,6 +264,36 @@ class Layer:
         _thaws += 1
         for layer in self._walk():
             layer._trainable = bool(value)
+
+    @property
+    def learning_rate_multiplier(self) -> float:
+        """What optimisers multiply the learning rate with, for the layer's weights.
+
+        Default 1; 0 leaves them as they are. Setting it reaches layers inside, takes
+        effect at the next step, and is saved with the model: for fine-tuning, layers
+        near the input take 0.1, say, and a new head 1.
+
+        >>> import fastconv as fc
+        >>> model = fc.Sequential(
+        ...     [fc.Input((2,)), fc.layers.Dense(3), fc.layers.Dense(1, name="head")])
+        >>> model.layers[0].learning_rate_multiplier = 0.1
+        >>> [w.learning_rate_multiplier for w in model.weights]
+        [0.1, 0.1, 1.0, 1.0]
+        """
+        return self._rate_multiplier
+
+    @learning_rate_multiplier.setter
+    def learning_rate_multiplier(self, value: float) -> None:
+        factor = float(value)
+        if not 0.0 <= factor < float("inf"):
+            raise ArgumentError(
+                f"layer {self.name!r}: expected a learning_rate_multiplier >= 0, "
+                f"received {value!r}"
+            )
+        for layer in self._walk():
+            layer._rate_multiplier = factor
+            for weight in layer._weights:
+                weight.learning_rate_multiplier = factor
 
     @property
     def weights(self) -> list[Variable]:
@@ -289,7 +371,10 @@ class Layer:
         with scope(self.name), context.training(training):
             if "training" in _parameters(type(self).call):
                 kwargs["training"] = context.is_training()
-            return self.call(*args, **kwargs)
+            outputs = self.call(*args, **kwargs)
+            if self.activity_regularizer is not None:
+                penalties.add_activity(self, outputs)
+            return outputs
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Shape of the output for an input of shape (None, ...)."""
@@ -397,9 +482,15 @@ class Layer:
         config: dict[str, Any] = {"name": self.name}
         if not self._trainable:
             config["trainable"] = False
+        if self._rate_multiplier != 1.0:
+            config["learning_rate_multiplier"] = self._rate_multiplier
         if self.dtype != "float32":
             config["dtype"] = self.dtype
-        return {**config, **constructor_arguments(self, Layer)}
+        elif str(self.dtype_policy) != "float32":
+            config["dtype"] = str(self.dtype_policy)
+        rules = {name: getattr(self, name) for name in penalties.rule_names(self)}
+        given = {k: plain(v, k) for k, v in rules.items() if v is not None}
+        return {**config, **constructor_arguments(self, Layer), **given}
 
     @classmethod
     def from_config(cls, config: dict[str, Any]) -> Layer:
@@ -414,16 +505,15 @@ class Layer:
         return f"<{type(self).__name__} {self.name!r}>"
 
 
-def _marked(build: Callable[..., Any]) -> Callable[..., Any]:
-    """``build``, after which the layer is built: it may be called from outside."""
+def _marks_built(build: Callable[..., None]) -> Callable[..., None]:
+    """A layer's ``build``, after which the layer counts as built."""
 
     @functools.wraps(build)
-    def built(self: Layer, *args: Any, **kwargs: Any) -> Any:
-        result = build(self, *args, **kwargs)
-        self.built = self.built or bool(args or kwargs)
-        return result
+    def call(self: Layer, *args: Any, **kwargs: Any) -> None:
+        build(self, *args, **kwargs)
+        self.built = self.built or not hasattr(self, "_graph")  # a model knows itself
 
-    return built
+    return call
 
 
 def unique_name(class_name: str) -> str:

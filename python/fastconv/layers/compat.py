@@ -15,7 +15,14 @@ R = TypeVar("R")
 T = TypeVar("T")
 
 # Names of Keras 1 that several layers share.
-KERNEL = {"init": "kernel_initializer", "bias": "use_bias"}
+KERNEL = {
+    "init": "kernel_initializer",
+    "bias": "use_bias",
+    "W_regularizer": "kernel_regularizer",
+    "b_regularizer": "bias_regularizer",
+    "W_constraint": "kernel_constraint",
+    "b_constraint": "bias_constraint",
+}
 WINDOW = {
     "border_mode": "padding",
     "subsample": "strides",

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from fastconv import random
+from fastconv import seeds
 from fastconv.graph.ir import Tensor
 from fastconv.graph.trace import as_tensor
 from fastconv.graph.variable import Variable
@@ -34,7 +34,7 @@ def training(value: bool | None) -> Iterator[None]:
 
 def random_state(seed: int | None = None) -> Variable:
     """A new state for dropout: seed and step, int64[2]."""
-    value = np.array([random.get_seed() if seed is None else seed, 0], np.int64)
+    value = np.array([seeds.get_seed() if seed is None else seed, 0], np.int64)
     return Variable(value, "random_state", trainable=False)
 
 

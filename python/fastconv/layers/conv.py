@@ -27,6 +27,7 @@ class Window(Spatial):
     """What all convolutions have: a window, a bias and an activation."""
 
     paddings: ClassVar[tuple[str, ...]] = ("valid", "same")
+    ruled: ClassVar[tuple[str, ...]] = ("kernel", "bias")
 
     def __init__(
         self,
@@ -58,7 +59,9 @@ class Window(Spatial):
     def add_bias(self, filters: int) -> None:
         """Makes the bias, one value a filter, if there is one."""
         if self.use_bias:
-            self.bias = self.add_weight((filters,), self.bias_initializer, name="bias")
+            self.bias = self.add_weight(
+                (filters,), self.bias_initializer, name="bias", **self.rules("bias")
+            )
 
     def call(self, x: Any) -> Any:
         """Convolution, bias, activation."""
@@ -106,7 +109,9 @@ class _Conv(Window):
         if channels % self.groups:
             self._bad_groups("channels", channels)
         shape = (*self.kernel_size, channels // self.groups, self.filters)
-        self.kernel = self.add_weight(shape, self.kernel_initializer, name="kernel")
+        self.kernel = self.add_weight(
+            shape, self.kernel_initializer, name="kernel", **self.rules("kernel")
+        )
         self.add_bias(self.filters)
 
     def convolve(self, x: Any) -> Any:
@@ -160,6 +165,8 @@ class Conv2D(_Conv, axes=2):
     use_bias: default True.
     kernel_initializer: default "glorot_uniform".
     bias_initializer: default "zeros".
+    kernel_regularizer, bias_regularizer, kernel_constraint, bias_constraint: names or
+        objects of `fastconv.regularizers`, `fastconv.constraints`; default none.
 
     Raises
     ------

@@ -15,6 +15,8 @@ __all__ = ["DepthwiseConv1D", "DepthwiseConv2D", "SeparableConv1D", "SeparableCo
 class _Depthwise(Window):
     """Convolution of each channel for itself; described in `DepthwiseConv2D`."""
 
+    ruled = ("depthwise", "bias")
+
     @renamed(**WINDOW)
     def __init__(
         self,
@@ -42,7 +44,9 @@ class _Depthwise(Window):
         """Makes the kernel and the bias."""
         channels = self.channels(input_shape)
         shape = (*self.kernel_size, channels, self.depth_multiplier)
-        self.kernel = self.add_weight(shape, self.depthwise_initializer, name="kernel")
+        self.kernel = self.add_weight(
+            shape, self.depthwise_initializer, name="kernel", **self.rules("depthwise")
+        )
         self.add_bias(channels * self.depth_multiplier)
 
     def convolve(self, x: Any) -> Any:
@@ -79,6 +83,8 @@ class DepthwiseConv2D(_Depthwise, axes=2):
     depthwise_initializer: default "glorot_uniform".
     kernel_size, strides, padding, data_format, dilation_rate: as for `Conv2D`.
     activation, use_bias, bias_initializer: as for `Conv2D`.
+    depthwise_regularizer, bias_regularizer, depthwise_constraint, bias_constraint:
+        default none.
 
     Raises
     ------
@@ -93,6 +99,8 @@ class DepthwiseConv2D(_Depthwise, axes=2):
 
 class _Separable(Window):
     """Depthwise, then pointwise convolution; described in `SeparableConv2D`."""
+
+    ruled = ("depthwise", "pointwise", "bias")
 
     @renamed(nb_filter="filters", **WINDOW, bias=KERNEL["bias"])
     def __init__(
@@ -127,11 +135,13 @@ class _Separable(Window):
         depthwise = (*self.kernel_size, channels, multiplier)
         pointwise = ((1,) * self.axes) + (channels * multiplier, self.filters)
         self.depthwise_kernel = self.add_weight(
-            depthwise, self.depthwise_initializer, name="depthwise_kernel"
-        )
+            depthwise, self.depthwise_initializer, name="depthwise_kernel",
+            **self.rules("depthwise"),
+        )  # fmt: skip
         self.pointwise_kernel = self.add_weight(
-            pointwise, self.pointwise_initializer, name="pointwise_kernel"
-        )
+            pointwise, self.pointwise_initializer, name="pointwise_kernel",
+            **self.rules("pointwise"),
+        )  # fmt: skip
         self.add_bias(self.filters)
 
     def convolve(self, x: Any) -> Any:
@@ -170,6 +180,8 @@ class SeparableConv2D(_Separable, axes=2):
     strides: of the first part; default 1.
     filters, kernel_size, padding, data_format, dilation_rate: as for `Conv2D`.
     activation, use_bias, bias_initializer: as for `Conv2D`.
+    depthwise_regularizer, pointwise_regularizer, bias_regularizer and the constraints
+        of the same names: default none.
 
     Raises
     ------

@@ -45,7 +45,9 @@ class _ConvTranspose(Window):
     def build(self, input_shape: Any) -> None:
         """Makes the kernel, with the output's channels first, and the bias."""
         shape = (*self.kernel_size, self.filters, self.channels(input_shape))
-        self.kernel = self.add_weight(shape, self.kernel_initializer, name="kernel")
+        self.kernel = self.add_weight(
+            shape, self.kernel_initializer, name="kernel", **self.rules("kernel")
+        )
         self.add_bias(self.filters)
 
     def convolve(self, x: Any) -> Any:
@@ -81,6 +83,7 @@ class Conv2DTranspose(_ConvTranspose, axes=2):
     ----------
     filters, kernel_size, strides, padding, data_format, dilation_rate: see `Conv2D`.
     activation, use_bias, kernel_initializer, bias_initializer: see `Conv2D`.
+    kernel_regularizer, bias_regularizer, kernel_constraint, bias_constraint: the same.
     output_padding: extra size at the end, a number or one an axis; default None.
 
     Raises

@@ -29,6 +29,8 @@ class Dense(Layer):
     use_bias: default True.
     kernel_initializer: default "glorot_uniform".
     bias_initializer: default "zeros".
+    kernel_regularizer, bias_regularizer, kernel_constraint, bias_constraint: names or
+        objects of `fastconv.regularizers`, `fastconv.constraints`; default none.
 
     Raises
     ------
@@ -39,6 +41,8 @@ class Dense(Layer):
     >>> fc.layers.Dense(2, kernel_initializer="ones")([[1.0, 2.0]])
     array([[3., 3.]], dtype=float32)
     """
+
+    ruled = ("kernel", "bias")
 
     @renamed(output_dim="units", **KERNEL)
     def __init__(
@@ -66,10 +70,12 @@ class Dense(Layer):
             )
         features = check.known_size(self, "the number of features", input_shape[-1])
         shape = (features, self.units)
-        self.kernel = self.add_weight(shape, self.kernel_initializer, name="kernel")
+        self.kernel = self.add_weight(
+            shape, self.kernel_initializer, name="kernel", **self.rules("kernel")
+        )
         if self.use_bias:
             self.bias = self.add_weight(
-                (self.units,), self.bias_initializer, name="bias"
+                (self.units,), self.bias_initializer, name="bias", **self.rules("bias")
             )
 
     def call(self, x: Any) -> Any:

@@ -34,6 +34,7 @@ class PartialConv2D(Spatial, axes=2):
     connections: for each filter the numbers of the maps that it sees.
     kernel_size: a number or one an axis.
     activation, kernel_initializer, data_format: as for `Conv2D`.
+    kernel_regularizer, bias_regularizer, kernel_constraint, bias_constraint: the same.
 
     Raises
     ------
@@ -46,6 +47,8 @@ class PartialConv2D(Spatial, axes=2):
     >>> layer(np.zeros((1, 5, 5, 2))).shape, layer.count_params()
     ((1, 3, 3, 2), 29)
     """
+
+    ruled = ("kernel", "bias")
 
     def __init__(
         self,
@@ -82,9 +85,11 @@ class PartialConv2D(Spatial, axes=2):
         self.channels, filters = channels, len(self.connections)
         count = sum(map(len, self.connections))
         self.kernel = self.add_weight(
-            (*self.kernel_size, count), self.kernel_initializer, name="kernel"
-        )
-        self.bias = self.add_weight((filters,), "zeros", name="bias")
+            (*self.kernel_size, count), self.kernel_initializer, name="kernel",
+            **self.rules("kernel"),
+        )  # fmt: skip
+        bias = self.rules("bias")
+        self.bias = self.add_weight((filters,), "zeros", name="bias", **bias)
 
     def call(self, x: Any) -> Any:
         """A full convolution whose kernel is 0 where there is no connection."""
@@ -119,12 +124,16 @@ class Subsampling2D(Spatial, axes=2):
     ----------
     pool_size: a number or one an axis; default 2. Windows do not overlap.
     activation, data_format: as for `Conv2D`.
+    coefficient_regularizer, bias_regularizer, coefficient_constraint, bias_constraint:
+        default none.
 
     >>> import numpy as np
     >>> import fastconv as fc
     >>> fc.layers.Subsampling2D()(np.ones((1, 4, 4, 6))).shape
     (1, 2, 2, 6)
     """
+
+    ruled = ("coefficient", "bias")
 
     def __init__(
         self,
@@ -141,8 +150,11 @@ class Subsampling2D(Spatial, axes=2):
         """Makes the coefficients and the bias."""
         channels = input_shape[1 if self.data_format == "channels_first" else -1]
         size = check.known_size(self, "the number of channels", channels)
-        self.coefficient = self.add_weight((size,), "ones", name="coefficient")
-        self.bias = self.add_weight((size,), "zeros", name="bias")
+        self.coefficient = self.add_weight(
+            (size,), "ones", name="coefficient", **self.rules("coefficient")
+        )
+        bias = self.rules("bias")
+        self.bias = self.add_weight((size,), "zeros", name="bias", **bias)
 
     def call(self, x: Any) -> Any:
         """The sub-sampled input."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import numpy as np
@@ -13,11 +14,16 @@ from fastconv.graph.variable import Variable
 from fastconv.layers import check, layout
 from fastconv.layers.base import Layer
 
-__all__ = ["BatchNormalization", "LayerNormalization", "LocalResponseNormalization"]
+__all__ = [
+    "BatchNormalization", "GroupNormalization", "LayerNormalization",
+    "LocalResponseNormalization", "UnitNormalization",
+]  # fmt: skip
 
 
 class _Affine(Layer):
     """Makes gamma and beta, which may be left out."""
+
+    ruled = ("beta", "gamma")
 
     def __init__(
         self,
@@ -41,9 +47,13 @@ class _Affine(Layer):
         self.gamma: Variable | np.ndarray = np.ones(shape, self.dtype)
         self.beta: Variable | np.ndarray = np.zeros(shape, self.dtype)
         if self.scale:
-            self.gamma = self.add_weight(shape, self.gamma_initializer, name="gamma")
+            self.gamma = self.add_weight(
+                shape, self.gamma_initializer, name="gamma", **self.rules("gamma")
+            )
         if self.center:
-            self.beta = self.add_weight(shape, self.beta_initializer, name="beta")
+            self.beta = self.add_weight(
+                shape, self.beta_initializer, name="beta", **self.rules("beta")
+            )
 
 
 class BatchNormalization(_Affine):
@@ -66,6 +76,9 @@ class BatchNormalization(_Affine):
     center, scale: whether there are beta and gamma; default True.
     beta_initializer, gamma_initializer: default "zeros" and "ones".
     moving_mean_initializer, moving_variance_initializer: default "zeros" and "ones".
+    beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint: default
+        none.
+    synchronized: as in Keras, and without effect: there is one device.
 
     Raises
     ------
@@ -89,9 +102,11 @@ class BatchNormalization(_Affine):
         scale: bool = True,
         moving_mean_initializer: Any = "zeros",
         moving_variance_initializer: Any = "ones",
+        synchronized: bool = False,
         **kwargs: Any,
     ) -> None:
         super().__init__(axis, epsilon, center, scale, **kwargs)
+        self.synchronized = bool(synchronized)
         self.momentum = check.number(self, "momentum", momentum, 0, 1 + 1e-9)
         self.moving_mean_initializer = initializers.get(moving_mean_initializer)
         self.moving_variance_initializer = initializers.get(moving_variance_initializer)
@@ -147,6 +162,8 @@ class LayerNormalization(_Affine):
     epsilon: > 0; default 1e-3.
     center, scale: whether there are beta and gamma; default True.
     beta_initializer, gamma_initializer: default "zeros" and "ones".
+    beta_regularizer, gamma_regularizer, beta_constraint, gamma_constraint: default
+        none.
 
     Raises
     ------
@@ -171,6 +188,94 @@ class LayerNormalization(_Affine):
         moved, back = _last(x, axes)
         y = ops.layer_norm(moved, self.gamma, self.beta, len(axes), self.epsilon)
         return layout.permute(y, back)
+
+
+class GroupNormalization(_Affine):
+    """Normalises each sample over groups of channels.
+
+    Formula: ``y = gamma (x - mean) / sqrt(variance + epsilon) + beta`` with the mean
+    and biased variance over all positions and the channels of a group. Wu, He, "Group
+    normalization", ECCV 2018, section 3. With ``groups=-1``, one a channel, it is the
+    instance normalisation of Ulyanov, Vedaldi, Lempitsky, arXiv:1607.08022 (2016).
+
+    Input (N, ..., C); output of the same shape. Weights: ``gamma``, ``beta``, (C,).
+
+    Parameters
+    ----------
+    groups: a number that divides the channels; default 32, -1 for one a channel.
+    axis: of the channels; default the last.
+    epsilon, center, scale, initializers, regularizers, constraints: as for
+        `BatchNormalization`.
+
+    Raises
+    ------
+    ArgumentError for parameters out of range, or groups that do not divide.
+
+    >>> import fastconv as fc
+    >>> norm = fc.layers.GroupNormalization(2, epsilon=1e-9)
+    >>> norm([[1.0, 3.0, 10.0, 30.0]])
+    array([[-1.,  1., -1.,  1.]], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        groups: int = 32,
+        axis: int = -1,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(axis, epsilon, center, scale, **kwargs)
+        self.groups = groups if groups == -1 else check.integer(self, "groups", groups)
+
+    def build(self, input_shape: Any) -> None:
+        """Makes gamma and beta."""
+        (axis,) = _axes(self, self.axis, len(input_shape))
+        channels = check.known_size(self, "the number of channels", input_shape[axis])
+        if self.groups != -1 and channels % self.groups:
+            raise ArgumentError(
+                f"{check.who(self)}: expected groups that divide the {channels} "
+                f"channels, received groups={self.groups}"
+            )
+        self.add_affine((channels,))
+
+    def call(self, x: Any) -> Any:
+        """The normalised input."""
+        (axis,) = _axes(self, self.axis, x.ndim)
+        moved, back = _last(x, (axis,))
+        channels = moved.shape[-1]
+        groups = channels if self.groups == -1 else self.groups
+        size = channels // groups
+        places = prod(moved.shape[1:-1])
+        parts = ops.reshape(moved, (moved.shape[0], places, groups, size))
+        rows = ops.transpose(parts, (0, 2, 1, 3))
+        ones = np.ones((places, size), self.dtype)
+        rows = ops.layer_norm(rows, ones, np.zeros_like(ones), 2, self.epsilon)
+        y = ops.reshape(ops.transpose(rows, (0, 2, 1, 3)), moved.shape)
+        y = ops.multiply(y, self.gamma) if self.scale else y
+        y = ops.add(y, self.beta) if self.center else y
+        return layout.permute(y, back)
+
+
+class UnitNormalization(Layer):
+    """Scales the input to norm 1: ``x / sqrt(max(sum x^2, 1e-12))`` over ``axis``.
+
+    axis: one axis or several; default the last.
+
+    >>> import fastconv as fc
+    >>> fc.layers.UnitNormalization()([[3.0, 4.0]])
+    array([[0.6, 0.8]], dtype=float32)
+    """
+
+    def __init__(self, axis: Any = -1, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.axis = axis
+
+    def call(self, x: Any) -> Any:
+        """The scaled input."""
+        squares = ops.sum(ops.square(x), _axes(self, self.axis, x.ndim), True)
+        return ops.multiply(x, ops.rsqrt(ops.maximum(squares, 1e-12)))
 
 
 class LocalResponseNormalization(Layer):

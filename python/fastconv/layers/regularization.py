@@ -1,4 +1,4 @@
-"""Dropout layers."""
+"""Layers that act in training alone: dropout, dropped branches, penalties."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import ops
+from fastconv import ops, regularizers
 from fastconv.errors import ArgumentError
 from fastconv.graph.trace import constant
 from fastconv.layers import check, context
@@ -14,10 +14,29 @@ from fastconv.layers.base import Layer
 from fastconv.layers.compat import renamed
 from fastconv.layers.spatial import Spatial
 
-__all__ = ["Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D"]
+__all__ = [
+    "ActivityRegularization", "Dropout", "SpatialDropout1D", "SpatialDropout2D",
+    "SpatialDropout3D", "StochasticDepth",
+]  # fmt: skip
 
 
-class Dropout(Layer):
+class Random(Layer):
+    """Draws random numbers in training, from the model's seed or one of its own."""
+
+    def __init__(self, seed: int | None = None, **kwargs: Any) -> None:
+        super().__init__(**kwargs)
+        self.seed = None if seed is None else check.integer(self, "seed", seed, 0)
+
+    def draw(self) -> tuple[Any, int]:
+        """Seed and step as a tensor, and the number of the stream."""
+        state, stream = context.draw()
+        if self.seed is not None:
+            own = constant(np.array([self.seed], np.int64))
+            state = ops.concatenate([own, state[1:]], axis=0)
+        return state, stream
+
+
+class Dropout(Random):
     """In training, zeroes elements at random and scales up the others; else identity.
 
     Formula: ``y = x keep / (1 - rate)``, ``keep`` being 1 with probability ``1 -
@@ -49,19 +68,15 @@ class Dropout(Layer):
         seed: int | None = None,
         **kwargs: Any,
     ) -> None:
-        super().__init__(**kwargs)
+        super().__init__(seed, **kwargs)
         self.rate = check.number(self, "rate", rate, 0, 1)
         self.noise_shape = None if noise_shape is None else tuple(noise_shape)
-        self.seed = None if seed is None else check.integer(self, "seed", seed, 0)
 
     def call(self, x: Any, training: bool = False) -> Any:
         """The input, in training with elements dropped."""
         if not training or self.rate == 0:
             return x
-        state, stream = context.draw()
-        if self.seed is not None:
-            own = constant(np.array([self.seed], np.int64))
-            state = ops.concatenate([own, state[1:]], axis=0)
+        state, stream = self.draw()
         shape = self.mask_shape(x.shape)
         if shape == x.shape:
             return ops.dropout(x, self.rate, state, stream)
@@ -136,3 +151,65 @@ class SpatialDropout3D(_SpatialDropout, axes=3):
     >>> fc.layers.SpatialDropout3D(0.5)(np.zeros((1, 2, 2, 2, 1))).shape
     (1, 2, 2, 2, 1)
     """
+
+
+class StochasticDepth(Dropout):
+    """In training, drops the whole input of some samples; scales up that of the others.
+
+    For the branch of a residual block: ``x + StochasticDepth(rate)(branch(x))``. With a
+    list [shortcut, branch] it gives their sum. The branch of a sample counts with
+    probability ``1 - rate``, and then ``1 / (1 - rate)`` times, where the paper scales
+    it down in inference instead. Huang, Sun, Liu, Sedra, Weinberger, "Deep networks
+    with stochastic depth", ECCV 2016, section 3.
+
+    Parameters
+    ----------
+    rate: fraction of samples whose branch is dropped, in [0, 1); default 0.5.
+    seed: as for `Dropout`.
+
+    >>> import numpy as np
+    >>> import fastconv as fc
+    >>> drop = fc.layers.StochasticDepth(0.5)
+    >>> y = drop(np.ones((9, 2, 2, 3), np.float32), training=True)
+    >>> bool((y == y[:, :1, :1, :1]).all())
+    True
+    """
+
+    def __init__(self, rate: float = 0.5, seed: int | None = None, **kwargs: Any):
+        super().__init__(rate, seed=seed, **kwargs)
+
+    def call(self, x: Any, training: bool = False) -> Any:
+        """The branch, or the sum of shortcut and branch."""
+        if isinstance(x, list | tuple):
+            if len(x) != 2:
+                raise ArgumentError(
+                    f"{check.who(self)}: expected a tensor or [shortcut, branch], "
+                    f"received {len(x)} tensors"
+                )
+            return ops.add(x[0], super().call(x[1], training))
+        return super().call(x, training)
+
+    def mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """One number a sample."""
+        return (*shape[:1], *(1 for _ in shape[1:]))
+
+
+class ActivityRegularization(Layer):
+    """The input itself, with a penalty on it: ``(l1 sum |x| + l2 sum x^2) / batch``.
+
+    l1, l2: numbers >= 0; default 0.
+
+    >>> import fastconv as fc
+    >>> fc.layers.ActivityRegularization(l1=0.1)([[1.0, -2.0]])
+    array([[ 1., -2.]], dtype=float32)
+    """
+
+    def __init__(self, l1: float = 0.0, l2: float = 0.0, **kwargs: Any) -> None:
+        kwargs.pop("activity_regularizer", None)  # as saved; it follows from l1 and l2
+        super().__init__(**kwargs)
+        self.activity_regularizer = regularizers.L1L2(l1, l2)
+        self.l1, self.l2 = float(l1), float(l2)
+
+    def call(self, x: Any) -> Any:
+        """The input."""
+        return x

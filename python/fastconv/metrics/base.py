@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
+import functools
+import threading
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from fastconv.errors import ArgumentError, ShapeError
+from fastconv.graph.trace import is_symbolic
 from fastconv.losses.base import snake
 
 EPSILON = 1e-7  # Keras's backend epsilon
+_local = threading.local()
+
+
+class Deferred:
+    """Inside a with block metrics note the tensors that they are given, in ``updates``.
+
+    Whoever runs what was traced has them counted afterwards.
+    """
+
+    def __init__(self) -> None:
+        self.updates: list[tuple[Metric, tuple[Any, Any]]] = []
+
+    def __enter__(self) -> Any:
+        self._before = getattr(_local, "deferred", None)
+        _local.deferred = self
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        _local.deferred = self._before
+
+
+@dataclass(frozen=True)
+class Pending:
+    """Stands for what ``metric.result()`` will be after the step."""
+
+    metric: Metric
 
 
 class Metric:
@@ -34,6 +64,12 @@ class Metric:
     3.0
     """
 
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        for name, wrap in (("update_state", _deferring), ("result", _awaiting)):
+            if name in vars(cls):
+                setattr(cls, name, wrap(vars(cls)[name]))
+
     def __init__(self, name: str | None = None, dtype: Any = None) -> None:
         self.name = name or snake(type(self).__name__)
         self.dtype = dtype
@@ -52,7 +88,9 @@ class Metric:
 
     def __call__(self, y_true: Any, y_pred: Any, sample_weight: Any = None) -> Any:
         """Takes in one batch, and gives the value so far."""
-        self.update_state(np.asarray(y_true), np.asarray(y_pred), sample_weight)
+        if not is_symbolic((y_true, y_pred)):
+            y_true, y_pred = np.asarray(y_true), np.asarray(y_pred)
+        self.update_state(y_true, y_pred, sample_weight)
         return self.result()
 
     def get_config(self) -> dict[str, Any]:
@@ -67,6 +105,34 @@ class Metric:
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"
+
+
+def _deferring(update_state: Callable[..., None]) -> Callable[..., None]:
+    """Notes tensors for later: see `Deferred`."""
+
+    @functools.wraps(update_state)
+    def update(self: Metric, *args: Any, **options: Any) -> None:
+        if is_symbolic((args, options)):
+            deferred = getattr(_local, "deferred", None)
+            if deferred is None:
+                raise ArgumentError(
+                    f"metric {self.name!r}: expected arrays, received tensors; those "
+                    "are taken inside train_step and test_step of a model only"
+                )
+            deferred.updates.append((self, (args, options)))
+        else:
+            update_state(self, *args, **options)
+
+    return update
+
+
+def _awaiting(result: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(result)
+    def get(self: Metric) -> Any:
+        waits = getattr(_local, "deferred", None) is not None
+        return Pending(self) if waits else result(self)
+
+    return get
 
 
 class Averaged(Metric):

@@ -118,6 +118,12 @@ from fastconv.ops.pool import (
     lp_pool,
     max_pool,
 )
+from fastconv.ops.random import (
+    random_bernoulli,
+    random_normal,
+    random_truncated_normal,
+    random_uniform,
+)
 from fastconv.ops.reduce import (
     max,  # noqa: A004
     mean,
@@ -253,6 +259,10 @@ __all__ = [
     "pad",
     "permute",
     "power",
+    "random_bernoulli",
+    "random_normal",
+    "random_truncated_normal",
+    "random_uniform",
     "ravel",
     "reciprocal",
     "relu",

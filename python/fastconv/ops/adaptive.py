@@ -303,13 +303,18 @@ def _shape(_: Any, weights: Tensor, *others: Tensor) -> list[Spec]:
     return [(weights.shape, weights.dtype)] * (len(others) - 1)
 
 
+def _gradient(node: Node, *_: Any) -> list[None]:
+    """None: new weights are constants for what comes after the update."""
+    return [None] * len(node.inputs)
+
+
 def _cost(node: Node) -> int:
     return node.outputs[0].size * _SCALARS[node.op][1]
 
 
-register(OpKind.rmsprop, Rule(_shape, None, _cost))
-register(OpKind.adagrad, Rule(_shape, None, _cost))
-register(OpKind.adadelta, Rule(_shape, None, _cost))
-register(OpKind.adam, Rule(_shape, None, _cost))
-register(OpKind.adamax, Rule(_shape, None, _cost))
-register(OpKind.lion, Rule(_shape, None, _cost))
+register(OpKind.rmsprop, Rule(_shape, _gradient, _cost))
+register(OpKind.adagrad, Rule(_shape, _gradient, _cost))
+register(OpKind.adadelta, Rule(_shape, _gradient, _cost))
+register(OpKind.adam, Rule(_shape, _gradient, _cost))
+register(OpKind.adamax, Rule(_shape, _gradient, _cost))
+register(OpKind.lion, Rule(_shape, _gradient, _cost))

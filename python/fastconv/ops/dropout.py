@@ -3,17 +3,14 @@
 from __future__ import annotations
 
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from fastconv._core import DropoutAttrs, OpKind
 from fastconv.eager import op
 from fastconv.errors import ArgumentError, DtypeError, ShapeError
 from fastconv.graph.ir import Node, Rule, Spec, Tensor, emit, register
-from fastconv.graph.scope import current_trace, who
-from fastconv.graph.trace import Trace, as_tensor
-
-# How many dropouts each trace has met: the number of a dropout is its stream.
-_met: WeakKeyDictionary[Trace, int] = WeakKeyDictionary()
+from fastconv.graph.scope import who
+from fastconv.graph.trace import as_tensor
+from fastconv.ops.random import check_state, next_stream
 
 
 @op
@@ -58,33 +55,11 @@ def dropout(x: Any, rate: float, random: Any, stream: int | None = None) -> Tens
         raise DtypeError(
             f"{who('dropout')}: expected a floating input, received {x.dtype}"
         )
-    _check_random(random)
-    attrs = DropoutAttrs(rate=rate, stream=_next_stream() if stream is None else stream)
+    check_state("dropout", random)
+    attrs = DropoutAttrs(rate=rate, stream=next_stream() if stream is None else stream)
     if attrs.rate >= 1:
         raise ArgumentError(f"{who('dropout')}: rate {rate!r} is 1 as a float32")
     return emit(OpKind.dropout, attrs, x, random)[0]
-
-
-def _check_random(random: Tensor) -> None:
-    if random.dtype != "int64":
-        raise DtypeError(
-            f"{who('dropout')}: expected random (seed and step) of int64, received "
-            f"{random.dtype}"
-        )
-    if random.shape != (2,):
-        raise ShapeError(
-            f"{who('dropout')}: expected random (seed and step) of shape (2,), "
-            "received "
-            f"{random.shape}"
-        )
-
-
-def _next_stream() -> int:
-    trace = current_trace()
-    if trace is None:
-        return 0
-    _met[trace] = _met.get(trace, -1) + 1
-    return _met[trace]
 
 
 def _shape(_: DropoutAttrs, src: Tensor, _random: Tensor) -> list[Spec]:

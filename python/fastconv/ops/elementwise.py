@@ -495,7 +495,7 @@ _SLOPES: dict[UnaryOp, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
     UnaryOp.log: lambda dy, x, y: dy / x,
     UnaryOp.sqrt: lambda dy, x, y: dy * 0.5 / y,
     UnaryOp.rsqrt: lambda dy, x, y: dy * -0.5 * y * square(y),
-    UnaryOp.square: lambda dy, x, y: dy * (x * 2.0),
+    UnaryOp.square: lambda dy, x, y: x * (dy * 2.0),
     UnaryOp.reciprocal: lambda dy, x, y: -(dy * square(y)),
     UnaryOp.sin: lambda dy, x, y: dy * cos(x),
     UnaryOp.cos: lambda dy, x, y: -(dy * sin(x)),
@@ -505,7 +505,12 @@ _SLOPES: dict[UnaryOp, Callable[[Tensor, Tensor, Tensor], Tensor]] = {
 
 def _unary_gradient(node: Node, dy: Tensor) -> list[Tensor | None]:
     slope = _SLOPES.get(node.attrs.op)
-    return [None if slope is None else slope(dy, node.inputs[0], node.outputs[0])]
+    if slope is None:
+        return [None]
+    x = node.inputs[0]
+    if dy.node.kind == OpKind.broadcast:  # of a sum: the product spreads it anyway
+        dy = dy.node.inputs[0]
+    return [OPERATORS["broadcast_to"](slope(dy, x, node.outputs[0]), x.shape)]
 
 
 def _power_slopes(dy: Tensor, a: Tensor, b: Tensor, y: Tensor) -> list[Tensor | None]:

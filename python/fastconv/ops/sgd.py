@@ -80,8 +80,13 @@ def _shape(_: SgdAttrs, weights: Tensor, *others: Tensor) -> list[Spec]:
     return [(weights.shape, weights.dtype)] * (2 if len(others) == 3 else 1)
 
 
+def _gradient(node: Node, *_: Any) -> list[None]:
+    """None: new weights are constants for what comes after the update."""
+    return [None] * len(node.inputs)
+
+
 def _cost(node: Node) -> int:
     return node.outputs[0].size * (4 if len(node.inputs) == 4 else 2)
 
 
-register(OpKind.sgd, Rule(_shape, None, _cost))
+register(OpKind.sgd, Rule(_shape, _gradient, _cost))

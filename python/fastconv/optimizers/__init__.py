@@ -12,16 +12,19 @@ from fastconv.optimizers.adaptive import (
     RMSprop,
 )
 from fastconv.optimizers.base import Optimizer
+from fastconv.optimizers.layerwise import LARS, Lamb
 from fastconv.optimizers.registry import deserialize, get, serialize
 from fastconv.optimizers.sgd import SGD
 
 __all__ = [
+    "LARS",
     "SGD",
     "Adadelta",
     "Adagrad",
     "Adam",
     "AdamW",
     "Adamax",
+    "Lamb",
     "Lion",
     "Nadam",
     "Optimizer",

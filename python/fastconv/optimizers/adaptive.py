@@ -7,9 +7,19 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from fastconv import ops
-from fastconv.graph.ir import Tensor
 from fastconv.graph.variable import Variable
 from fastconv.optimizers.base import Optimizer, Schedule, check_number
+
+__all__ = [
+    "Adadelta",
+    "Adagrad",
+    "Adam",
+    "AdamW",
+    "Adamax",
+    "Lion",
+    "Nadam",
+    "RMSprop",
+]
 
 
 class Adaptive(Optimizer):
@@ -17,22 +27,21 @@ class Adaptive(Optimizer):
 
     fused_decay: ClassVar[bool] = True
     operation: ClassVar[Callable[..., Any]]
-    arguments: ClassVar[tuple[str, ...]] = ()  # for `get_config`
+    rho: float
+    momentum: float
+    beta_1: float
+    beta_2: float
+    epsilon: float
 
-    @property
-    def _decay(self) -> float:
-        return self.learning_rate * (self.weight_decay or 0.0)
+    def _decay(self, rate: float) -> float:
+        return rate * (self.weight_decay or 0.0)
 
     def update(
-        self, weights: Any, gradients: Tensor, **slots: Variable
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+        self, weights: Any, gradients: Any, hyper: Variable, **slots: Variable
+    ) -> tuple[Any, dict[str, Any]]:
         """One op of `fastconv.ops`."""
-        new, *states = type(self).operation(weights, gradients, self.hyper, **slots)
+        new, *states = type(self).operation(weights, gradients, hyper, **slots)
         return new, dict(zip(slots, states, strict=True))
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return {**super().get_config(), **{n: getattr(self, n) for n in self.arguments}}
 
 
 class RMSprop(Adaptive):
@@ -49,8 +58,7 @@ class RMSprop(Adaptive):
     momentum: default 0.
     epsilon: default 1e-7.
     centered: default False.
-    weight_decay, clipnorm, clipvalue, global_clipnorm, name, lr, decay: see
-        `Optimizer`.
+    options: weight_decay, clipnorm, use_ema, name and others: see `Optimizer`.
 
     Raises
     ------
@@ -66,7 +74,6 @@ class RMSprop(Adaptive):
 
     n_scalars: ClassVar[int] = 6
     operation = ops.rmsprop
-    arguments = ("rho", "momentum", "epsilon", "centered")
 
     def __init__(
         self,
@@ -77,18 +84,17 @@ class RMSprop(Adaptive):
         centered: bool = False,
         **options: Any,
     ) -> None:
-        self.rho = check_number("rho", rho, below=1.0)
-        self.momentum = check_number("momentum", momentum)
-        self.epsilon = check_number("epsilon", epsilon)
+        self._keep(1.0, rho=rho)
+        self._keep(momentum=momentum, epsilon=epsilon)
         self.centered = bool(centered)
         wanted = {"velocity": True, "momentum": momentum, "average": centered}
         self.slots = tuple(name for name, there in wanted.items() if there)
         super().__init__(learning_rate, **options)
 
-    def scalars(self) -> list[float]:
+    def scalars(self, rate: float) -> list[float]:
         """Those of `fastconv.ops.rmsprop`."""
         rho = (self.rho, 1.0 - self.rho)
-        return [self.learning_rate, self._decay, *rho, self.epsilon, self.momentum]
+        return [rate, self._decay(rate), *rho, self.epsilon, self.momentum]
 
 
 class Adagrad(Adaptive):
@@ -101,8 +107,7 @@ class Adagrad(Adaptive):
     learning_rate: default 0.001; see `Optimizer`.
     initial_accumulator_value: what ``s`` starts with; default 0.1.
     epsilon: default 1e-7.
-    weight_decay, clipnorm, clipvalue, global_clipnorm, name, lr, decay: see
-        `Optimizer`.
+    options: weight_decay, clipnorm, use_ema, name and others: see `Optimizer`.
 
     Raises
     ------
@@ -119,7 +124,6 @@ class Adagrad(Adaptive):
     n_scalars: ClassVar[int] = 3
     slots = ("accumulator",)
     operation = ops.adagrad
-    arguments = ("initial_accumulator_value", "epsilon")
 
     def __init__(
         self,
@@ -130,12 +134,12 @@ class Adagrad(Adaptive):
     ) -> None:
         start = check_number("initial_accumulator_value", initial_accumulator_value)
         self.initial_accumulator_value = self.slot_start = start
-        self.epsilon = check_number("epsilon", epsilon)
+        self._keep(epsilon=epsilon)
         super().__init__(learning_rate, **options)
 
-    def scalars(self) -> list[float]:
+    def scalars(self, rate: float) -> list[float]:
         """Those of `fastconv.ops.adagrad`."""
-        return [self.learning_rate, self._decay, self.epsilon]
+        return [rate, self._decay(rate), self.epsilon]
 
 
 class Adadelta(Adaptive):
@@ -149,8 +153,7 @@ class Adadelta(Adaptive):
     learning_rate: default 0.001, as in Keras; the paper has 1. See `Optimizer`.
     rho: in [0, 1), default 0.95.
     epsilon: default 1e-7.
-    weight_decay, clipnorm, clipvalue, global_clipnorm, name, lr, decay: see
-        `Optimizer`.
+    options: weight_decay, clipnorm, use_ema, name and others: see `Optimizer`.
 
     Raises
     ------
@@ -166,7 +169,6 @@ class Adadelta(Adaptive):
     n_scalars: ClassVar[int] = 5
     slots = ("accumulated_grad", "accumulated_delta")
     operation = ops.adadelta
-    arguments = ("rho", "epsilon")
 
     def __init__(
         self,
@@ -175,20 +177,18 @@ class Adadelta(Adaptive):
         epsilon: float = 1e-7,
         **options: Any,
     ) -> None:
-        self.rho = check_number("rho", rho, below=1.0)
-        self.epsilon = check_number("epsilon", epsilon)
+        self._keep(1.0, rho=rho)
+        self._keep(epsilon=epsilon)
         super().__init__(learning_rate, **options)
 
-    def scalars(self) -> list[float]:
+    def scalars(self, rate: float) -> list[float]:
         """Those of `fastconv.ops.adadelta`."""
         rho = (self.rho, 1.0 - self.rho)
-        return [self.learning_rate, self._decay, *rho, self.epsilon]
+        return [rate, self._decay(rate), *rho, self.epsilon]
 
 
 class Moments(Adaptive):
     """The Adam family: betas, and bias corrections that count the steps."""
-
-    arguments: ClassVar[tuple[str, ...]] = ("beta_1", "beta_2", "epsilon")
 
     def __init__(
         self,
@@ -198,9 +198,8 @@ class Moments(Adaptive):
         epsilon: float = 1e-7,
         **options: Any,
     ) -> None:
-        self.beta_1 = check_number("beta_1", beta_1, below=1.0)
-        self.beta_2 = check_number("beta_2", beta_2, below=1.0)
-        self.epsilon = check_number("epsilon", epsilon)
+        self._keep(1.0, beta_1=beta_1, beta_2=beta_2)
+        self._keep(epsilon=epsilon)
         super().__init__(learning_rate, **options)
 
     def _corrections(self) -> tuple[float, float]:
@@ -222,8 +221,7 @@ class Adam(Moments):
     beta_1, beta_2: in [0, 1), default 0.9 and 0.999.
     epsilon: default 1e-7; the "epsilon hat" of the paper.
     amsgrad: default False.
-    weight_decay, clipnorm, clipvalue, global_clipnorm, name, lr, decay: see
-        `Optimizer`.
+    options: weight_decay, clipnorm, use_ema, name and others: see `Optimizer`.
 
     Raises
     ------
@@ -239,7 +237,6 @@ class Adam(Moments):
 
     n_scalars: ClassVar[int] = 7
     operation = ops.adam
-    arguments = ("beta_1", "beta_2", "epsilon", "amsgrad")
 
     def __init__(
         self,
@@ -255,12 +252,12 @@ class Adam(Moments):
         self.slots = ("momentum", "velocity", *hat)
         super().__init__(learning_rate, beta_1, beta_2, epsilon, **options)
 
-    def scalars(self) -> list[float]:
+    def scalars(self, rate: float) -> list[float]:
         """Those of `fastconv.ops.adam`."""
         first, second = self._corrections()
-        rate = self.learning_rate * math.sqrt(second) / first
+        step = rate * math.sqrt(second) / first
         rests = (1.0 - self.beta_1, 1.0 - self.beta_2)
-        return [rate, self._decay, 0.0, *rests, 1.0, self.epsilon]
+        return [step, self._decay(rate), 0.0, *rests, 1.0, self.epsilon]
 
 
 class AdamW(Adam):
@@ -273,7 +270,7 @@ class AdamW(Adam):
     learning_rate: default 0.001; see `Optimizer`.
     weight_decay: default 0.004.
     beta_1, beta_2, epsilon, amsgrad: as `Adam`.
-    clipnorm, clipvalue, global_clipnorm, name, lr, decay: see `Optimizer`.
+    options: clipnorm, use_ema, name and others: see `Optimizer`.
 
     Raises
     ------
@@ -311,8 +308,7 @@ class Adamax(Moments):
     learning_rate: default 0.001; see `Optimizer`.
     beta_1, beta_2: in [0, 1), default 0.9 and 0.999.
     epsilon: default 1e-7.
-    weight_decay, clipnorm, clipvalue, global_clipnorm, name, lr, decay: see
-        `Optimizer`.
+    options: weight_decay, clipnorm, use_ema, name and others: see `Optimizer`.
 
     Raises
     ------
@@ -329,10 +325,10 @@ class Adamax(Moments):
     slots = ("momentum", "norm")
     operation = ops.adamax
 
-    def scalars(self) -> list[float]:
+    def scalars(self, rate: float) -> list[float]:
         """Those of `fastconv.ops.adamax`."""
-        rate = self.learning_rate / self._corrections()[0]
-        return [rate, self._decay, 1.0 - self.beta_1, self.beta_2, self.epsilon]
+        step = rate / self._corrections()[0]
+        return [step, self._decay(rate), 1.0 - self.beta_1, self.beta_2, self.epsilon]
 
 
 class Nadam(Moments):
@@ -348,8 +344,7 @@ class Nadam(Moments):
     learning_rate: default 0.001; see `Optimizer`.
     beta_1, beta_2: in [0, 1), default 0.9 and 0.999.
     epsilon: default 1e-7.
-    weight_decay, clipnorm, clipvalue, global_clipnorm, name, lr, decay: see
-        `Optimizer`.
+    options: weight_decay, clipnorm, use_ema, name and others: see `Optimizer`.
 
     Raises
     ------
@@ -382,16 +377,16 @@ class Nadam(Moments):
         self._known = (step, self.beta_1, product)
         return product
 
-    def scalars(self) -> list[float]:
+    def scalars(self, rate: float) -> list[float]:
         """Those of `fastconv.ops.adam`."""
         step = self.iterations + 1
         now, after = self._u(step), self._u(step + 1)
         product = self._product(step)
-        momentum = self.learning_rate * after / (1.0 - product * after)
-        gradient = self.learning_rate * (1.0 - now) / (1.0 - product)
+        momentum = rate * after / (1.0 - product * after)
+        gradient = rate * (1.0 - now) / (1.0 - product)
         rests = (1.0 - self.beta_1, 1.0 - self.beta_2)
         scale = 1.0 / math.sqrt(self._corrections()[1])
-        return [momentum, self._decay, gradient, *rests, scale, self.epsilon]
+        return [momentum, self._decay(rate), gradient, *rests, scale, self.epsilon]
 
 
 class Lion(Adaptive):
@@ -404,8 +399,7 @@ class Lion(Adaptive):
     ----------
     learning_rate: default 0.001; see `Optimizer`.
     beta_1, beta_2: in [0, 1), default 0.9 and 0.99.
-    weight_decay, clipnorm, clipvalue, global_clipnorm, name, lr, decay: see
-        `Optimizer`.
+    options: weight_decay, clipnorm, use_ema, name and others: see `Optimizer`.
 
     Raises
     ------
@@ -421,7 +415,6 @@ class Lion(Adaptive):
     n_scalars: ClassVar[int] = 6
     slots = ("momentum",)
     operation = ops.lion
-    arguments = ("beta_1", "beta_2")
 
     def __init__(
         self,
@@ -430,11 +423,10 @@ class Lion(Adaptive):
         beta_2: float = 0.99,
         **options: Any,
     ) -> None:
-        self.beta_1 = check_number("beta_1", beta_1, below=1.0)
-        self.beta_2 = check_number("beta_2", beta_2, below=1.0)
+        self._keep(1.0, beta_1=beta_1, beta_2=beta_2)
         super().__init__(learning_rate, **options)
 
-    def scalars(self) -> list[float]:
+    def scalars(self, rate: float) -> list[float]:
         """Those of `fastconv.ops.lion`."""
         betas = (self.beta_1, 1.0 - self.beta_1, self.beta_2, 1.0 - self.beta_2)
-        return [self.learning_rate, self._decay, *betas]
+        return [rate, self._decay(rate), *betas]

@@ -7,22 +7,13 @@ from typing import Any
 
 from fastconv import custom_objects as objects
 from fastconv.errors import ArgumentError, unknown_name
-from fastconv.optimizers.adaptive import (
-    Adadelta,
-    Adagrad,
-    Adam,
-    Adamax,
-    AdamW,
-    Lion,
-    Nadam,
-    RMSprop,
-)
+from fastconv.optimizers import adaptive, layerwise, sgd
 from fastconv.optimizers.base import Optimizer
-from fastconv.optimizers.sgd import SGD
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
-    cls.__name__.lower(): cls
-    for cls in (SGD, RMSprop, Adagrad, Adadelta, Adam, AdamW, Adamax, Nadam, Lion)
+    name.lower(): getattr(module, name)
+    for module in (sgd, adaptive, layerwise)
+    for name in module.__all__
 }
 
 

@@ -6,9 +6,10 @@ from typing import Any
 
 from fastconv import ops
 from fastconv.errors import ArgumentError
-from fastconv.graph.ir import Tensor
 from fastconv.graph.variable import Variable
 from fastconv.optimizers.base import Optimizer, Schedule
+
+__all__ = ["SGD"]
 
 
 class SGD(Optimizer):
@@ -24,8 +25,7 @@ class SGD(Optimizer):
     momentum: in [0, 1], default 0, or a schedule or function of the step
         number, such as the ``mu(t)`` of Sutskever et al.
     nesterov: Nesterov's momentum; default False.
-    weight_decay, clipnorm, clipvalue, global_clipnorm, name, lr, decay: see
-        `Optimizer`.
+    options: weight_decay, clipnorm, use_ema, name and others: see `Optimizer`.
 
     Raises
     ------
@@ -67,21 +67,16 @@ class SGD(Optimizer):
             )
         self._follow("momentum", value)
 
-    def scalars(self) -> list[float]:
+    def scalars(self, rate: float) -> list[float]:
         """Learning rate and momentum."""
-        return [self.learning_rate, self.momentum]
+        return [rate, self.momentum]
 
     def update(
-        self, weights: Any, gradients: Tensor, **slots: Variable
-    ) -> tuple[Tensor, dict[str, Tensor]]:
+        self, weights: Any, gradients: Any, hyper: Variable, **slots: Variable
+    ) -> tuple[Any, dict[str, Any]]:
         """One `fastconv.ops.sgd`."""
         if not slots:
-            return ops.sgd(weights, gradients, self.hyper), {}
+            return ops.sgd(weights, gradients, hyper), {}
         velocity = slots["velocity"]
-        new, state = ops.sgd(weights, gradients, self.hyper, velocity, self.nesterov)
+        new, state = ops.sgd(weights, gradients, hyper, velocity, self.nesterov)
         return new, {"velocity": state}
-
-    def get_config(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        own = {"momentum": self._saved("momentum"), "nesterov": self.nesterov}
-        return {**super().get_config(), **own}

@@ -6,7 +6,6 @@ import errno
 import logging
 import os
 import weakref
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,27 +13,26 @@ import numpy as np
 
 from fastconv import _core, optimizers
 from fastconv.errors import ArgumentError, FastconvError, FormatError
-from fastconv.graph.variable import Variable
 from fastconv.io import atomic, container
 from fastconv.layers import registry
-from fastconv.layers.base import KerasTensor, Layer, is_spec
+from fastconv.layers.base import Layer
 from fastconv.layers.budget import weight_budget
 from fastconv.losses import FunctionLoss
 from fastconv.metrics import FunctionMetric
 from fastconv.optimizers.base import own_schedule
-from fastconv.training.serialize import (
-    deserialize_layer,
-    make_input,
-    serialize_layer,
-    tensor_config,
+from fastconv.training.serialize import architecture, deserialize_layer, unmarked
+from fastconv.training.state import (
+    RANDOM_STATE,
+    assign,
+    fill,
+    fill_slots,
+    state_arrays,
 )
 from fastconv.training.trainer import Trainer
-from fastconv.training.weight_names import Matched, match, weight_names
-from fastconv.tree import map_structure
+from fastconv.training.weight_names import match, weight_names
 
 logger = logging.getLogger("fastconv")
 
-RANDOM_STATE = "@random_state"
 _warned: weakref.WeakSet[Any] = weakref.WeakSet()  # of schedules that files lose
 Path_ = str | os.PathLike[str]
 
@@ -59,13 +57,6 @@ def save(
     atomic.write(filepath, dump(model, weights_only))
 
 
-def architecture(model: Any) -> dict[str, Any]:
-    """The model's class, layers and connections as JSON-like data."""
-    spec = model.build_spec
-    build = None if spec is None else map_structure(spec, is_spec, _marked)
-    return {"model": serialize_layer(model), "build": build}
-
-
 def dump(model: Any, weights_only: bool = False) -> bytes:
     """The bytes of a file."""
     names = weight_names(model)
@@ -81,7 +72,7 @@ def dump(model: Any, weights_only: bool = False) -> bytes:
         header["metadata"] = model.metadata
         header["epochs"] = model.epochs_seen
         header["compile"] = _compile_config(model)
-        arrays.update(_state(model, names))
+        arrays.update(state_arrays(model, names))
     try:
         return container.dump(header, arrays)
     except TypeError as error:
@@ -95,12 +86,14 @@ def _compile_config(model: Any) -> dict[str, Any] | None:
     if model.optimizer is None:
         return None
     _warn_of_schedule(model.optimizer)
-    objective = model.objective.get_config() if model.objective else {"loss": None}
+    objective = (
+        model.compiled_loss.get_config() if model.compiled_loss else {"loss": None}
+    )
     return {
         **objective,
-        **model.scores.get_config(),
+        **model.compiled_metrics.get_config(),
         "optimizer": optimizers.serialize(model.optimizer),
-        "iterations": model.optimizer.iterations,
+        "iterations": model.optimizer.calls,
     }
 
 
@@ -115,21 +108,6 @@ def _warn_of_schedule(optimizer: Any) -> None:
             "saved as its present value, so assign the schedule again after loading",
             optimizer.name,
         )
-
-
-def _state(model: Any, names: Mapping[str, Variable]) -> dict[str, np.ndarray]:
-    """What a training needs to go on, beside the weights."""
-    found = {RANDOM_STATE: model.random_state.value}
-    slots = {} if model.optimizer is None else model.optimizer.variables()
-    for slot, values in slots.items():
-        for name, weight in names.items():
-            if weight in values:
-                found[_slot_name(slot, name)] = values[weight].value
-    return found
-
-
-def _slot_name(slot: str, weight: str) -> str:
-    return f"@optimizer/{slot}/{weight}"
 
 
 def own_objects(model: Any) -> dict[str, Any]:
@@ -148,8 +126,8 @@ def own_objects(model: Any) -> dict[str, Any]:
     visit(model)
     if not type(model.optimizer).__module__.startswith(("fastconv.", "builtins")):
         found[type(model.optimizer).__name__] = type(model.optimizer)
-    given = [model.objective and model.objective.given]
-    given += list(model.scores.given) if model.scores else []
+    given = [model.compiled_loss and model.compiled_loss.given]
+    given += list(model.compiled_metrics.given) if model.compiled_metrics else []
     for value in _leaves(given):
         if isinstance(value, FunctionLoss | FunctionMetric):
             found[getattr(value.function, "__name__", value.name)] = value.function
@@ -164,10 +142,6 @@ def _leaves(value: Any) -> list[Any]:
     if isinstance(value, list | tuple):
         return [leaf for item in value for leaf in _leaves(item)]
     return [value]
-
-
-def _marked(spec: KerasTensor) -> dict[str, Any]:
-    return {"input": tensor_config(spec)}
 
 
 # Reading ------------------------------------------------------------------------------
@@ -187,14 +161,14 @@ def load(data: bytes, source: str, compile: bool = True) -> Any:
         model = built(header.get("architecture"), source)
     names = weight_names(model)
     matched = match(names, arrays, order)
-    _fill(names, arrays, matched, source, False)
+    fill(names, arrays, matched, source, False)
     if RANDOM_STATE in arrays:
-        _assign(model.random_state, arrays[RANDOM_STATE], source, RANDOM_STATE)
+        assign(model.random_state, arrays[RANDOM_STATE], source, RANDOM_STATE)
     model.epochs_seen = _whole(header.get("epochs", 0), source)
     model.metadata = _facts(header.get("metadata", {}), source)
     if compile and header.get("compile"):
         _compile(model, header["compile"], source)
-        _fill_slots(model, arrays, matched, source)
+        fill_slots(model, arrays, matched, source)
     return model
 
 
@@ -209,7 +183,7 @@ def load_weights(model: Any, filepath: Path_, skip_mismatch: bool) -> None:
         )
     order = [str(name) for name in header.get("weights", [])]
     names = weight_names(model)
-    _fill(names, arrays, match(names, arrays, order), source, skip_mismatch)
+    fill(names, arrays, match(names, arrays, order), source, skip_mismatch)
 
 
 def built(data: Any, source: str) -> Any:
@@ -217,7 +191,7 @@ def built(data: Any, source: str) -> Any:
     try:
         model = deserialize_layer(data["model"])
         if data.get("build") is not None and isinstance(model, Trainer):
-            model.build_for(_unmarked(data["build"]))
+            model.build_for(unmarked(data["build"]))
     except FormatError as error:
         raise FormatError(f"{source}: {error}") from error
     except FastconvError as error:
@@ -229,14 +203,6 @@ def built(data: Any, source: str) -> Any:
     return model
 
 
-def _unmarked(value: Any) -> Any:
-    if isinstance(value, dict):
-        if set(value) == {"input"} and "shape" in value["input"]:
-            return make_input(value["input"])
-        return {k: _unmarked(v) for k, v in value.items()}
-    return [_unmarked(v) for v in value] if isinstance(value, list) else value
-
-
 def _compile(model: Any, config: Any, source: str) -> None:
     try:
         model.compile(
@@ -246,54 +212,12 @@ def _compile(model: Any, config: Any, source: str) -> None:
             metrics=config.get("metrics"),
             weighted_metrics=config.get("weighted_metrics"),
         )
-        model.optimizer.iterations = int(config["iterations"])
+        model.optimizer.calls = int(config["iterations"])
     except (FastconvError, TypeError, KeyError, ValueError, AttributeError) as error:
         raise FormatError(
             f"{source}: its optimizer, loss or metrics cannot be made: {error}; pass "
             "custom_objects, or compile=False"
         ) from error
-
-
-def _fill_slots(
-    model: Any, arrays: container.Arrays, matched: Matched, source: str
-) -> None:
-    """Gives the optimizer its state back; its arrays are named after the weights."""
-    model.optimizer.build(model.trainable_weights)
-    names = weight_names(model)
-    for slot, values in model.optimizer.variables().items():
-        for name, weight in names.items():
-            key = _slot_name(slot, matched.get(name, name))
-            if weight in values and key in arrays:
-                _assign(values[weight], arrays[key], source, key)
-
-
-def _fill(
-    names: Mapping[str, Variable],
-    arrays: container.Arrays,
-    matched: Matched,
-    source: str,
-    skip_mismatch: bool,
-) -> None:
-    """Gives weights the values of the arrays that ``matched`` names."""
-    arrays = {name: arrays[stored] for name, stored in matched.items()}
-    problems = [
-        *(f"{n!r} is missing" for n in names if n not in arrays),
-        *(f"{n!r} is not in the model" for n in arrays if n not in names),
-        *(
-            f"{n!r} expected shape {w.shape}, received {arrays[n].shape}"
-            for n, w in names.items()
-            if n in arrays and arrays[n].shape != w.shape
-        ),
-    ]
-    if problems and not skip_mismatch:
-        raise FormatError(
-            f"{source}: weights do not fit the model: {'; '.join(problems)}"
-        )
-    for problem in problems:
-        logger.warning("%s: skipped: %s", source, problem)
-    for name, weight in names.items():
-        if name in arrays and arrays[name].shape == weight.shape:
-            _assign(weight, arrays[name], source, name)
 
 
 def _whole(value: Any, source: str) -> int:
@@ -306,13 +230,3 @@ def _facts(value: Any, source: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise FormatError(f"{source}: expected metadata by name, received {value!r}")
     return value
-
-
-def _assign(variable: Variable, array: np.ndarray, source: str, name: str) -> None:
-    if array.shape != variable.shape or array.dtype.name != variable.dtype:
-        raise FormatError(
-            f"{source}: {name!r} expected {variable.dtype}{list(variable.shape)}, "
-            "received "
-            f"{array.dtype.name}{list(array.shape)}"
-        )
-    variable.assign(array)

@@ -62,6 +62,8 @@ class Epochs:
         self.data = data
         self.steps = steps
         self._pass = 0
+        self._given = 0  # batches of this pass
+        self._step = 0  # batches of this epoch
         self._open: Iterator[Batch] | None = None  # where the next epoch goes on
 
     @property
@@ -84,7 +86,7 @@ class Epochs:
         """
         if isinstance(self.data, ArrayBatches):
             return self.data.spread(count)
-        batches = self._begun()
+        batches = self._opened()
         first = next(batches, None)
         if first is None:
             raise DataError("data: an epoch without batches")
@@ -102,29 +104,42 @@ class Epochs:
         """All targets, if they are arrays; else None."""
         return self.data.parts[1] if isinstance(self.data, ArrayBatches) else None
 
+    def state(self) -> dict[str, int]:
+        """The position, for `restore`."""
+        return {"pass": self._pass, "given": self._given, "step": self._step}
+
+    def restore(self, state: Mapping[str, int]) -> None:
+        """Makes the next batch the one that came after `state`."""
+        self._pass, self._given = state["pass"], state["given"]
+        self._step, self._open = state["step"], None
+
     def __iter__(self) -> Iterator[Batch]:
-        """The batches of the next epoch."""
-        if self.steps is None:
-            batches, self._open = self._open or self._begun(), None
-            yield from batches
-            return
-        for _ in range(self.steps):
-            yield self._next()
+        """The batches of the next epoch, or what is left of one that was restored."""
+        while self.steps is None or self._step < self.steps:
+            batch = self._next()
+            if batch is None and self.steps is None:
+                break
+            batch = batch or self._next()
+            if batch is None:
+                raise DataError("data: an epoch without batches")
+            self._step += 1
+            yield batch
+        self._step = 0
 
-    def _next(self) -> Batch:
-        for _ in range(2):
-            if self._open is None:
-                self._open = self._begun()
-            batch = next(self._open, None)
-            if batch is not None:
-                return batch
-            self._open = None
-        raise DataError("data: an epoch without batches")
+    def _next(self) -> Batch | None:
+        """The next batch of this pass over the data; None at its end."""
+        if self._open is None:
+            self._open = self._opened()
+        batch = next(self._open, None)
+        if batch is None:
+            self._pass, self._given, self._open = self._pass + 1, 0, None
+        else:
+            self._given += 1
+        return batch
 
-    def _begun(self) -> Iterator[Batch]:
-        """The batches of the next pass over the data."""
-        self._pass += 1
-        return self.data.batches(epoch=self._pass - 1)
+    def _opened(self) -> Iterator[Batch]:
+        """What is left of this pass over the data."""
+        return self.data.batches(epoch=self._pass, start=self._given)
 
 
 def class_weights(class_weight: Mapping[int, float] | None) -> Any:

@@ -213,6 +213,11 @@ class Model(Trainer, OldNames, Persistence, RateFinder, Layer):
     def _as_float(self, array: np.ndarray) -> np.ndarray:
         return array.astype(self.dtype) if array.dtype != self.dtype else array
 
+    @property
+    def has_call(self) -> bool:
+        """Whether there is more than a `train_step`: what the model gives."""
+        return self._graph is not None or type(self).call is not Model.call
+
     def call(self, inputs: Any) -> Any:
         """Runs the layers; a class of your own writes this method."""
         graph = self._known_graph()

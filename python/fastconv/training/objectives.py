@@ -11,6 +11,7 @@ from fastconv.errors import ArgumentError
 from fastconv.graph.ir import Tensor
 from fastconv.losses import Loss
 from fastconv.metrics import Metric
+from fastconv.tree import flatten
 
 
 class Objective:
@@ -46,8 +47,12 @@ class Objective:
         targets: list[Any],
         predictions: list[Tensor],
         sample_weights: list[Any],
+        shares: Tensor | None = None,
     ) -> tuple[Tensor, list[Tensor]]:
-        """The sum to minimise, and the loss of each output that has one."""
+        """The sum to minimise, and the loss of each output that has one.
+
+        ``shares`` multiplies them, one for each output.
+        """
         if len(predictions) != len(names):
             raise ArgumentError(
                 f"the model gives {len(predictions)} outputs; expected {len(names)}: "
@@ -71,6 +76,7 @@ class Objective:
                     f"output {names[i]!r}: loss {loss.name!r} gives values of shape "
                     f"{part.shape}; training needs a reduction to one number"
                 )
+            part = part if shares is None else part * shares[i]
             parts.append(part)
             part = part if weights[i] == 1.0 else part * weights[i]
             total = part if total is None else total + part
@@ -131,6 +137,13 @@ class Scores:
             weights = sample_weights[output] if weighted else None
             metric.update_state(targets[output], predictions[output], weights)
 
+    @property
+    def metrics(self) -> list[Metric]:
+        """All metrics, without those that wait for the shapes."""
+        if self._metrics is None:
+            return flatten(self.given, Metric)
+        return [metric for _, _, metric, _ in self._metrics]
+
     def logs(self) -> dict[str, float]:
         """The means since the last reset: loss, losses of outputs, metrics.
 
@@ -142,16 +155,43 @@ class Scores:
         for name, part in zip(self._loss_names, self._parts, strict=True):
             found[name] = part / samples
         for _, name, metric, _ in self._metrics or ():
-            found |= _numbers(name, metric.result())
+            found |= numbers(name, metric.result())
         return found
+
+    def state(self) -> dict[str, Any] | None:
+        """The sums so far, for `restore`; None if there are none yet."""
+        if self._metrics is None:
+            return None
+        return {
+            "bound": self._bound,
+            "samples": self.samples,
+            "loss": self._loss,
+            "parts": self._parts,
+            "metrics": [attributes(metric) for _, _, metric, _ in self._metrics],
+        }
+
+    def restore(self, state: dict[str, Any] | None) -> None:
+        """Puts back what `state` gave."""
+        self.reset()
+        if state is None:
+            return
+        names, *kinds = state["bound"]
+        targets, predictions = ([_example(k) for k in kind] for kind in kinds)
+        self._bind(names, targets, predictions)
+        self.samples, self._loss = state["samples"], state["loss"]
+        self._parts = state["parts"]
+        bound = zip(self._metrics or (), state["metrics"], strict=True)
+        for (_, _, metric, _), values in bound:
+            set_attributes(metric, values)
 
     def _bind(
         self, names: list[str], targets: list[Any], predictions: list[Any]
     ) -> None:
         """Settles which metric is of which output, at the first batch."""
-        assert self.objective is not None
+        kinds = ([_kind(a) for a in part] for part in (targets, predictions))
+        self._bound = [names, *kinds]
         several = len(names) > 1
-        if several:
+        if several and self.objective is not None:
             losses_found, _ = self.objective.of(names)
             pairs = zip(names, losses_found, strict=True)
             self._loss_names = [f"{name}_loss" for name, loss in pairs if loss]
@@ -185,7 +225,48 @@ class Scores:
         return {"metrics": given, "weighted_metrics": weighted}
 
 
-def _numbers(name: str, result: Any) -> dict[str, float]:
+def _kind(array: Any) -> Any:
+    """Dtype and shape of a sample."""
+    return None if array is None else [array.dtype.name, list(array.shape[1:])]
+
+
+def _example(kind: Any) -> Any:
+    """An array of one sample of a kind."""
+    return None if kind is None else np.zeros((1, *kind[1]), kind[0])
+
+
+def attributes(metric: Metric) -> dict[str, Any]:
+    """The attributes that can be the state of a metric: numbers, arrays and so on."""
+    found = {}
+    for name, value in vars(metric).items():
+        if isinstance(value, Metric):
+            found[name] = attributes(value)
+        elif _is_data(value):
+            found[name] = value
+    return found
+
+
+def set_attributes(metric: Metric, values: dict[str, Any]) -> None:
+    """Puts back what `attributes` gave."""
+    for name, value in values.items():
+        inner = getattr(metric, name, None)
+        if isinstance(inner, Metric):
+            set_attributes(inner, value)
+        else:
+            setattr(metric, name, value)
+
+
+def _is_data(value: Any) -> bool:
+    if isinstance(value, dict):
+        return all(isinstance(k, str) and _is_data(v) for k, v in value.items())
+    if isinstance(value, list | tuple):
+        return all(map(_is_data, value))
+    if isinstance(value, np.ndarray):
+        return not value.dtype.hasobject
+    return value is None or isinstance(value, bool | int | float | str | np.generic)
+
+
+def numbers(name: str, result: Any) -> dict[str, float]:
     """What a metric gives as numbers to log."""
     values = np.asarray(result)
     if values.ndim == 1:

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.callbacks import Callback, Logs
+from fastconv.callbacks.base import Callback, Logs
 
 logger = logging.getLogger("fastconv")
 
@@ -93,22 +93,35 @@ def _trend(values: np.ndarray) -> float:
 class OverfittingWatch(Callback):
     """Says once, in the log, that a training over-fits; `fit` adds one."""
 
+    kept = ("_seen",)
+
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Forgets the last training."""
         self._seen: list[tuple[int, float, float]] = []  # epoch, training, validation
 
+    def restore(self, state: dict[str, Any]) -> None:
+        """Finds again what was seen before the training was cut off."""
+        super().restore(state)
+        for count in range(1, len(self._seen) + 1):
+            self._look(count)
+
     def on_epoch_end(self, epoch: int, logs: Logs | None = None) -> None:
         """Looks at the losses so far."""
-        history: Any = self.model.history
-        if history.overfitting is not None or not {"loss", "val_loss"} <= set(
-            logs or {}
-        ):
+        if not {"loss", "val_loss"} <= set(logs or {}):
             return
         logs = logs or {}
         self._seen.append((epoch + 1, float(logs["loss"]), float(logs["val_loss"])))
-        epochs, train, held = map(np.array, zip(*self._seen, strict=True))
+        if self._look(len(self._seen)):
+            logger.warning("%s", self.model.history.overfitting)
+
+    def _look(self, count: int) -> bool:
+        """Whether the first ``count`` epochs are the first that tell it."""
+        history: Any = self.model.history
+        if history.overfitting is not None:
+            return False
+        epochs, train, held = map(np.array, zip(*self._seen[:count], strict=True))
         found = _at(train, held)
         if found is not None:
-            since = int(epochs[found.since - 1])
-            history.overfitting = replace(found, since=since, seen=epoch + 1)
-            logger.warning("%s", history.overfitting)
+            since, seen = int(epochs[found.since - 1]), int(epochs[-1])
+            history.overfitting = replace(found, since=since, seen=seen)
+        return found is not None

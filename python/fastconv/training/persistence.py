@@ -11,6 +11,7 @@ from typing import Any
 from fastconv.custom_objects import custom_object_scope
 from fastconv.errors import FormatError
 from fastconv.training import checkpoint, plan_report
+from fastconv.training.serialize import architecture
 
 Path_ = str | os.PathLike[str]
 
@@ -90,7 +91,7 @@ class Persistence:
 
     def to_json(self, **options: Any) -> str:
         """The architecture as JSON, for `fastconv.training.model_from_json`."""
-        return json.dumps(checkpoint.architecture(self), **options)
+        return json.dumps(architecture(self), **options)
 
     def __reduce__(self) -> Any:
         return _restore, (checkpoint.dump(self), checkpoint.own_objects(self))

@@ -16,7 +16,7 @@ def plan(model: Any, batch_size: int, training: bool) -> Executable:
     """The plan of a step with ``batch_size`` samples; nothing runs."""
     if not hasattr(batch_size, "__index__") or batch_size < 1:
         raise ArgumentError(f"batch_size: expected an integer >= 1, got {batch_size!r}")
-    if training and model.objective is None:
+    if training and model.compiled_loss is None:
         raise ArgumentError(
             f"model {model.name!r}: its training is not known yet: call "
             "compile(optimizer, "
@@ -39,13 +39,14 @@ def plan(model: Any, batch_size: int, training: bool) -> Executable:
         )
     if not training:
         return plans.executable("predict", x)
-    losses, _ = model.objective.of(model.output_names)
+    losses, _ = model.compiled_loss.of(model.output_names)
     targets = []
     for loss, spec in zip(losses, model.output_specs, strict=True):
         shape = spec.shape[:-1] if loss is not None and loss.sparse else spec.shape
         dtype = "int64" if loss is not None and loss.sparse else "float32"
         targets.append(None if loss is None else _zeros(shape, dtype, batch_size))
-    return plans.executable("train", x, targets, [None] * len(targets))
+    y = targets if len(targets) > 1 else targets[0]
+    return plans.executable("train", x, y, None)
 
 
 def memory(model: Any, batch_size: int, training: bool) -> dict[str, int]:

@@ -18,19 +18,22 @@ class Progress:
     """The display of one pass over data.
 
     verbose: 0 nothing, 1 a bar, 2 one line, "auto": 1 on a terminal or in a notebook.
-    title: "Epoch 1/10", say. steps: how many there are, None if unknown.
+    title: "Epoch 1/10", say. steps: how many there are, None if unknown. done: how many
+    were done before.
     """
 
-    def __init__(self, verbose: Any, title: str, steps: int | None) -> None:
+    def __init__(
+        self, verbose: Any, title: str, steps: int | None, done: int = 0
+    ) -> None:
         self.verbose = resolve(verbose)
         self.title = title
         self._start = self._shown = time.perf_counter()
-        self._done = self._drawn = 0
+        self._done = self._drawn = done
         self._bar: Any = None
         if self.verbose == 1:
             self._bar = _tqdm()(
-                total=steps, desc=title, file=sys.stdout, unit="batch", leave=True,
-                mininterval=0, miniters=1, dynamic_ncols=True,
+                total=steps, initial=done, desc=title, file=sys.stdout, unit="batch",
+                leave=True, mininterval=0, miniters=1, dynamic_ncols=True,
             )  # fmt: skip
 
     def step(self, logs: Callable[[], dict[str, Any]]) -> None:

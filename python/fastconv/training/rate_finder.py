@@ -137,9 +137,9 @@ def _sweep(
     average = 0.0
     for rate, batch in zip(rates, batches, strict=True):
         model.optimizer.learning_rate = float(rate)
-        model.scores.reset()
-        model.train_step(*batch)
-        loss = model.scores.logs()["loss"]
+        model._counted.reset()
+        model.train_batch(*batch)
+        loss = model._counted.logs()["loss"]
         average = smoothing * average + (1 - smoothing) * loss
         corrected = average / (1 - smoothing ** (len(losses) + 1))
         if not math.isfinite(loss):

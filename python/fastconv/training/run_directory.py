@@ -1,7 +1,8 @@
 """The folder of a training run: what was asked for, what came out, where it ran.
 
 ``config.toml`` (all arguments), ``environment.txt``, ``log.csv`` (a line an epoch),
-``chart.svg``, ``model.safetensors`` and ``result.json``.
+``chart.svg``, ``model.safetensors``, ``result.json``, and ``checkpoints``, from which a
+run that was cut off goes on.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from fastconv.errors import ArgumentError, DataError, FormatError
+from fastconv.io import atomic
 from fastconv.plot.chart import training_chart
 from fastconv.training import overfitting
 
@@ -34,6 +36,7 @@ class RunDirectory:
         self.config = path / "config.toml"
         self.environment = path / "environment.txt"
         self.result = path / "result.json"
+        self.checkpoints = path / "checkpoints"
 
     @classmethod
     def create(
@@ -88,7 +91,7 @@ class RunDirectory:
 
     def write_config(self, config: Mapping[str, Any]) -> None:
         """Writes ``config.toml``; :meth:`read_config` gives the same back."""
-        self.config.write_text(to_toml(config), encoding="utf-8")
+        atomic.write(self.config, to_toml(config).encode())
 
     def read_config(self) -> dict[str, Any]:
         """What ``config.toml`` says.

@@ -8,9 +8,9 @@ from typing import Any
 
 from fastconv.errors import ArgumentError, FastconvError, FormatError
 from fastconv.layers import registry
-from fastconv.layers.base import Call, KerasTensor, Layer
+from fastconv.layers.base import Call, KerasTensor, Layer, is_spec
 from fastconv.training.call_graph import CallGraph
-from fastconv.tree import decode, encode, flatten
+from fastconv.tree import decode, encode, flatten, map_structure
 
 
 def serialize_layer(layer: Layer) -> dict[str, Any]:
@@ -151,3 +151,24 @@ def _encode(
 
 def _decode(value: Any, tensors: Mapping[tuple[int, int], KerasTensor]) -> Any:
     return decode(value, lambda leaf: tensors[tuple(leaf["tensor"])])
+
+
+def architecture(model: Any) -> dict[str, Any]:
+    """The model's class, layers and connections as JSON-like data."""
+    spec = model.build_spec
+    build = None if spec is None else map_structure(spec, is_spec, marked)
+    return {"model": serialize_layer(model), "build": build}
+
+
+def unmarked(value: Any) -> Any:
+    """The inputs that ``build`` of `architecture` describes."""
+    if isinstance(value, dict):
+        if set(value) == {"input"} and "shape" in value["input"]:
+            return make_input(value["input"])
+        return {k: unmarked(v) for k, v in value.items()}
+    return [unmarked(v) for v in value] if isinstance(value, list) else value
+
+
+def marked(spec: KerasTensor) -> dict[str, Any]:
+    """What `unmarked` makes an input of again."""
+    return {"input": tensor_config(spec)}

@@ -27,4 +27,4 @@ def unchanged(model: Any) -> Iterator[None]:
             variable.value[...] = value
         for name, value in plain.items():
             setattr(model, name, value)
-        model.scores.reset()
+        model._counted.reset()

@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
 from fastconv import _core
 from fastconv.errors import OutOfMemoryError
-from fastconv.graph.autodiff import grad
 from fastconv.graph.function import Function, resolve_device
-from fastconv.graph.ir import Tensor
 from fastconv.graph.lower import Executable
-from fastconv.graph.scope import scope
 from fastconv.layers import context
 from fastconv.training.available import available_bytes
+from fastconv.training.steps import Record, packed
 from fastconv.training.trained import Trained
+from fastconv.training.whole import Whole
 from fastconv.tree import flatten
-
-Arrays = list[Any]
 
 
 class Plans:
@@ -36,19 +34,38 @@ class Plans:
             )
         }  # fmt: skip
         self.trained = Trained(model)
+        self._whole: Whole | None = None
         self._accepted: set[Any] = set()
 
-    def train(self, x: Any, y: Arrays, w: Arrays) -> Any:
-        """One step; gives total loss, its parts, and predictions. Weights change."""
-        optimizer = self.model.optimizer
-        optimizer.before_step()
+    def train(self, x: Any, y: Any, w: Any) -> Any:
+        """One step; gives what `Record.result` says. Weights change."""
         result = self._run("train", x, y, w)
-        optimizer.after_step()
         self.model.random_state.value[1] += 1
         return result
 
-    def test(self, x: Any, y: Arrays, w: Arrays) -> Any:
-        """Total loss, its parts, and predictions; nothing changes."""
+    def train_one(self, x: Any, y: Any, w: Any) -> Iterator[tuple[Any, Any, Any, Any]]:
+        """`train`, in the form of `train_all`."""
+        yield self.train(x, y, w), x, y, w
+
+    def train_all(self, x: Any, y: Any, w: Any) -> Iterator[tuple[Any, Any, Any, Any]]:
+        """One step on all samples, in parts if need be; gives the result of each."""
+        if self._whole is None:
+            try:
+                result = self.train(x, y, w)
+            except OutOfMemoryError as error:
+                if not error.fits:
+                    raise
+                given = self.model, self.device, self.arena, error.fits
+                with self.trained.in_force():
+                    self._whole = Whole(*given)
+            else:
+                yield result, x, y, w
+                return
+        with self.trained.in_force():
+            yield from self._whole.step(x, y, w)
+
+    def test(self, x: Any, y: Any, w: Any) -> Any:
+        """What `Record.result` says; nothing changes."""
         return self._run("test", x, y, w)
 
     def predict(self, x: Any) -> Any:
@@ -64,6 +81,7 @@ class Plans:
         for function in self._functions.values():
             function.clear()
         self._accepted.clear()
+        self._whole = None
 
     def _run(self, mode: str, *arguments: Any) -> Any:
         key = (mode, *(a.shape for a in _arrays(arguments)))
@@ -75,32 +93,22 @@ class Plans:
 
     # What is traced -------------------------------------------------------------------
 
-    def _train(self, x: Any, y: Arrays, w: Arrays) -> Any:
-        model = self.model
-        random = context.randomness(model.random_state)
+    def _train(self, x: Any, y: Any, w: Any) -> Any:
+        random = context.randomness(self.model.random_state)
         with self.trained.in_force(), context.training(True), random:
-            predictions = flatten(model.forward(x), Tensor)
-            with scope("loss"):
-                names = model.output_names
-                total, parts = model.objective.total(names, y, predictions, w)
-            variables = model.trainable_weights
-            gradients = grad(total, variables)
-            with scope("optimizer"):
-                model.optimizer.apply(zip(gradients, variables, strict=True))
-        return total, parts, predictions
+            return self._step(self.model.train_step, x, y, w)
 
-    def _test(self, x: Any, y: Arrays, w: Arrays) -> Any:
-        model = self.model
+    def _test(self, x: Any, y: Any, w: Any) -> Any:
         with context.training(False):
-            predictions = flatten(model.forward(x), Tensor)
-            with scope("loss"):
-                names = model.output_names
-                total, parts = model.objective.total(names, y, predictions, w)
-        return total, parts, predictions
+            return self._step(self.model.test_step, x, y, w)
 
     def _predict(self, x: Any) -> Any:
         with context.training(False):
-            return self.model.forward(x)
+            return self.model.predict_step((self.model.ready(x),))
+
+    def _step(self, step: Any, x: Any, y: Any, w: Any) -> Any:
+        with Record((y, w)) as record:
+            return record.result(step(packed(self.model.ready(x), y, w)))
 
     # Memory ---------------------------------------------------------------------------
 
@@ -120,8 +128,8 @@ class Plans:
         raise OutOfMemoryError(
             f"model {self.model.name!r}: {mode} with a batch of {batch} needs "
             f"{plan.arena_bytes:,} bytes beside the weights, and {there:,} are "
-            "available; "
-            f"{advice}"
+            f"available; {advice}",
+            fits,
         )
 
     def _largest_batch(self, mode: str, arguments: Any, batch: int, limit: int) -> int:

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from fastconv.callbacks import Callback, Logs
+from fastconv.callbacks.base import Callback, Logs
 from fastconv.errors import ArgumentError
 
 logger = logging.getLogger("fastconv")
@@ -73,7 +73,7 @@ class TimeLimit(Callback):
     def driving(self, optimizer: Any) -> Iterator[None]:
         """Sets the learning rate inside the with block; then it is what it was."""
         source = optimizer.rate_source
-        self._first = optimizer.iterations
+        self._first = optimizer.calls
 
         def rate(step: int) -> float:
             done = step - self._first

@@ -8,29 +8,29 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from fastconv import ops, optimizers
+from fastconv import ops, optimizers, regularizers
 from fastconv.callbacks import CallbackList, History
 from fastconv.data import tree
 from fastconv.data.split import split_validation
 from fastconv.errors import ArgumentError, DataError
 from fastconv.graph.ir import Tensor
 from fastconv.graph.variable import Variable
-from fastconv.layers import context
+from fastconv.layers import context, penalties
 from fastconv.layers.base import KerasTensor
 from fastconv.layers.compat import renamed
 from fastconv.training import auto_batch, plan_report, summary
-from fastconv.training.call_graph import align
 from fastconv.training.feeding import Epochs, class_weights, feed, narrow
 from fastconv.training.fitting import Fit
 from fastconv.training.objectives import Objective, Scores
 from fastconv.training.progress import Progress, resolve
 from fastconv.training.step_plans import Plans
+from fastconv.training.steps import Counted, Steps
 from fastconv.tree import flatten, map_structure
 
 logger = logging.getLogger("fastconv")
 
 
-class Trainer:
+class Trainer(Steps):
     """The part of `Model` that trains, evaluates and predicts."""
 
     if TYPE_CHECKING:  # what the other parts of Model bring
@@ -42,12 +42,16 @@ class Trainer:
         dtype: str
 
         @property
+        def has_call(self) -> bool:
+            """Whether there is more than a `train_step`."""
+
+        @property
         def described(self) -> bool:
             """Whether inputs and outputs are known."""
 
     epochs_seen = 0  # epochs of training that were done; each is shuffled differently
-    objective: Objective | None = None
-    scores: Scores | None = None
+    compiled_loss: Objective | None = None
+    compiled_metrics: Scores | None = None
     stop_training = False
     _optimizer: Any = None
     _plans: Plans | None = None
@@ -55,6 +59,8 @@ class Trainer:
     _output_structure: Any = None
     _names: list[str] | None = None
     _prepared = False
+    _epoch = 0  # whose regularizers are in force
+    _penalties: Any = ()
     history: History | None = None
 
     # Set up ---------------------------------------------------------------------------
@@ -106,13 +112,17 @@ class Trainer:
         if ignored != (False, 1, "auto", True):
             logger.debug("compile: run_eagerly, jit_compile ... have no effect")
         self.optimizer = optimizers.get(optimizer)
-        self.objective = None if loss is None else Objective(loss, loss_weights)
-        self.scores = Scores(self.objective, metrics, weighted_metrics)
-        self._test_scores = Scores(self.objective, metrics, weighted_metrics)
+        self.compiled_loss = None if loss is None else Objective(loss, loss_weights)
+        self.compiled_metrics = Scores(self.compiled_loss, metrics, weighted_metrics)
+        tested = Scores(self.compiled_loss, metrics, weighted_metrics)
+        self._counted, self._test_counted = (
+            Counted(self, self.compiled_metrics),
+            Counted(self, tested),
+        )
         self._plans = Plans(self, device)
         self._prepared = False
-        if self.described and self.objective is not None:
-            self.objective.of(self.output_names)
+        if self.described and self.compiled_loss is not None:
+            self.compiled_loss.of(self.output_names)
 
     @property
     def optimizer(self) -> Any:
@@ -162,9 +172,9 @@ class Trainer:
         self._names, self._prepared = None, False
         if self._plans is not None:
             self._plans.clear()
-        if self.scores is not None:
-            self.scores.unbind()
-            self._test_scores.unbind()
+        if self.compiled_metrics is not None:
+            self.compiled_metrics.unbind()
+            self._test_counted.scores.unbind()
 
     # Data -----------------------------------------------------------------------------
 
@@ -173,69 +183,77 @@ class Trainer:
         if self._prepared:
             assert self._plans is not None
             return self._plans
-        if not self.described:
+        if not self.described and self.has_call:
             self.build_for(tree.tree_map(self._spec, x, "x"))
         if self._plans is None:
             self._plans = Plans(self, "auto")
         self.gather()
         self._prepared = True
+        self._penalties = penalties.starting_late(self)
+        self.set_epoch(self._epoch)
         return self._plans
 
     def _spec(self, array: Any, name: str) -> KerasTensor:
         return KerasTensor((None, *array.shape[1:]), self.dtype, name)
 
     def pack(self, x: Any, y: Any, w: Any) -> tuple[Any, list[Any], list[Any]]:
-        """One batch as plans take it: lists in the order of inputs and outputs."""
-        names = self.output_names
+        """One batch with targets and weights in the order of the outputs."""
         if y is None:
             raise ArgumentError(f"model {self.name!r}: expected targets y beside x")
-        if len(names) == 1 and isinstance(y, np.ndarray):
-            targets, weights = [y], [w]
-        else:
-            targets = align(y, names, "y")
-            given = w if isinstance(w, list | tuple | dict) else [w] * len(names)
-            weights = align(given, names, "sample_weight")
-        return x, targets, weights
+        return x, *self.aligned(y, w)
 
     def forward(self, x: Any) -> Any:
         """The outputs for tensors, inside a traced function; without a label."""
         call = self.call
-        if self._graph is None:
-            x = map_structure(x, _is_tensor, self._cast)
         if "training" in inspect.signature(call).parameters:
             return call(x, training=context.is_training())
         return call(x)
+
+    def ready(self, x: Any) -> Any:
+        """The tensors of data in the dtype that a class of the user expects."""
+        return x if self._graph else map_structure(x, _is_tensor, self._cast)
 
     def _cast(self, tensor: Tensor) -> Tensor:
         return tensor if tensor.dtype == self.dtype else ops.cast(tensor, self.dtype)
 
     def _need_loss(self) -> None:
-        if self.objective is None:
+        if self.optimizer is None:
             raise ArgumentError(
                 f"model {self.name!r} has no loss yet: call compile(optimizer, loss) "
                 "first"
             )
 
-    def train_step(self, x: Any, y: Any, w: Any, weigh: Any = None) -> None:
-        """One step: the weights change, and the scores take in its results.
+    def train_batch(
+        self, x: Any, y: Any, w: Any, weigh: Any = None, whole: bool = False
+    ) -> None:
+        """One step: the weights change, and its results are counted.
 
-        ``weigh`` is what `feeding.class_weights` gives.
+        weigh: what `feeding.class_weights` gives; whole: the step may be done in parts,
+        if it does not fit into memory.
         """
         plans = self.prepare(x)
         if weigh is not None and y is not None:
             own = weigh(y, len(self.output_names))
             w = own if w is None else own * w
-        packed = self.pack(x, y, w)
-        result = plans.train(*packed)
-        assert self.scores is not None
-        self.scores.update(self.output_names, result, *packed[1:])
+        steps = plans.train_all if whole else plans.train_one
+        for result, *data in steps(x, y, w):
+            self._counted.update(result, *data)
 
-    def test_step(self, x: Any, y: Any, w: Any) -> None:
-        """The test scores take in the results of one batch; nothing else changes."""
+    def test_batch(self, x: Any, y: Any, w: Any) -> None:
+        """The results of one batch are counted; nothing else changes."""
         plans = self.prepare(x)
-        packed = self.pack(x, y, w)
-        result = plans.test(*packed)
-        self._test_scores.update(self.output_names, result, *packed[1:])
+        self._test_counted.update(plans.test(x, y, w), x, y, w)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Switches on the regularizers whose ``start_epoch`` has come."""
+        self._epoch = epoch
+        if self._prepared:  # else `prepare` does it
+            regularizers.set_epoch(self._penalties, epoch)
+
+    @property
+    def _last_epoch(self) -> int:
+        """The epoch that was trained last, whose penalties an evaluation counts."""
+        return max(self.epochs_seen - 1, 0)
 
     def warn_of_frozen(self) -> None:
         """Says, once, that ``trainable`` was changed since `compile`."""
@@ -261,11 +279,11 @@ class Trainer:
         """
         self._need_loss()
         x, y, w = _on_batch(x, y, sample_weight)
-        assert self.scores is not None
         self.warn_of_frozen()
-        self.scores.reset()
-        self.train_step(x, y, w, class_weights(class_weight))
-        return _flat(self.scores.logs(), return_dict)
+        self.set_epoch(self.epochs_seen)
+        self._counted.reset()
+        self.train_batch(x, y, w, class_weights(class_weight))
+        return _flat(self._counted.logs(), return_dict)
 
     def test_on_batch(
         self,
@@ -277,9 +295,10 @@ class Trainer:
         """Loss and metrics of one batch; as `train_on_batch`, but nothing changes."""
         self._need_loss()
         x, y, w = _on_batch(x, y, sample_weight)
-        self._test_scores.reset()
-        self.test_step(x, y, w)
-        return _flat(self._test_scores.logs(), return_dict)
+        self.set_epoch(self._last_epoch)
+        self._test_counted.reset()
+        self.test_batch(x, y, w)
+        return _flat(self._test_counted.logs(), return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch, as arrays."""
@@ -311,6 +330,7 @@ class Trainer:
         sanity: bool | None = None,
         time_limit: Any = None,
         fast_dev_run: bool | int = False,
+        resume: Any = None,
     ) -> History:
         """Trains the model.
 
@@ -319,7 +339,8 @@ class Trainer:
         x: an array (samples, ...), a list or dict of them, or any iterable of batches
             (x, y) or (x, y, sample_weight).
         y: targets, for arrays.
-        batch_size: samples in a step; None is 32, "all" takes all samples at once,
+        batch_size: samples in a step; None is 32, "all" takes all samples at once (the
+            exact gradient, summed over parts where one plan does not fit into memory),
             "auto" as many as throughput needs and memory allows, a power of two up to
             1024, which the log tells at level INFO (`training.auto_batch.choose`).
         epochs: the number of the last epoch; each sees all samples once.
@@ -345,6 +366,13 @@ class Trainer:
         fast_dev_run: True or a number n, for a trial of the code: 1 or n batches of
             training and of validation, one epoch, all callbacks but those that write
             files. The weights do change.
+        resume: a folder. Checkpoints of the training are written there, for less than
+            1 % of its time; where there is one, the training goes on from it. A process
+            that is killed at any moment, and started again, ends with the same bytes as
+            one that is not: weights, optimizer, random numbers, order of the samples,
+            metrics, history, and the state of callbacks. Data of your own must give the
+            same batches again. It is `callbacks.BackupAndRestore` with
+            ``save_freq="auto"``, two checkpoints, and none deleted.
 
         Returns
         -------
@@ -355,7 +383,9 @@ class Trainer:
         ------
         ArgumentError before `compile`, or for arguments that do not fit; ShapeError for
         data that do not fit the model; DataError for no samples, NaN, labels out of
-        range; OutOfMemoryError if the plan does not fit into memory.
+        range; OutOfMemoryError if the plan does not fit into memory. With ``resume``,
+        ArgumentError for another model, optimizer or data than before; FormatError if
+        both checkpoints are damaged; OSError if one cannot be written.
 
         >>> import fastconv as fc
         >>> import numpy as np
@@ -379,13 +409,14 @@ class Trainer:
             validation = Epochs(_validation(validation_data, size), validation_steps)
         seed = int(self.random_state.value[0])
         data = feed(x, y, sample_weight, batch_size, shuffle, seed)
+        whole = isinstance(batch_size, str) and batch_size == "all"
         fit = Fit(
             self, Epochs(data, steps_per_epoch), validation, class_weight,
-            validation_freq, sanity, time_limit,
+            validation_freq, sanity, time_limit, whole,
         )  # fmt: skip
         if fast_dev_run:
             return fit.dev_run(initial_epoch, fast_dev_run, verbose, callbacks or [])
-        return fit.run(initial_epoch, epochs, verbose, callbacks or [])
+        return fit.run(initial_epoch, epochs, verbose, callbacks or [], resume)
 
     def evaluate(
         self,
@@ -421,13 +452,14 @@ class Trainer:
         self, data: Epochs, hooks: CallbackList, verbose: Any
     ) -> dict[str, float]:
         """Loss and metrics over the batches of one epoch."""
-        scores = self._test_scores
+        self.set_epoch(self._last_epoch)
+        scores = self._test_counted
         scores.reset()
         progress = Progress(verbose, "Evaluate", data.length)
         hooks.call("on_test_begin")
         for step, batch in enumerate(data):
             hooks.call("on_test_batch_begin", step)
-            self.test_step(*batch)
+            self.test_batch(*batch)
             if hooks.listens("on_test_batch_end"):
                 hooks.call("on_test_batch_end", step, scores.logs())
             progress.step(scores.logs)

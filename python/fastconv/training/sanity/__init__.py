@@ -37,7 +37,7 @@ def check(model: Any, data: Epochs, validation: Epochs | None) -> list[Finding]:
     found = inputs.faults(x)
     model.prepare(x)
     _, aims, _ = model.pack(x, y, None)
-    losses, _ = model.objective.of(model.output_names)
+    losses, _ = model.compiled_loss.of(model.output_names)
     specs = model.output_specs
     whole = data.targets
     full = aims if whole is None else model.pack(x, whole, None)[1]

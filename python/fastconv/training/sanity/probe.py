@@ -134,9 +134,9 @@ class Probe:
     ) -> dict[str, Any]:
         model = self.model
         names = model.output_names
-        losses, _ = model.objective.of(names)
+        losses, _ = model.compiled_loss.of(names)
         weights = [None] * len(names)
-        total, parts = model.objective.total(names, aims, predictions, weights)
+        total, parts = model.compiled_loss.total(names, aims, predictions, weights)
         if any(n.kind == OpKind.callback for n in _nodes([total])):
             self._skip("the loss", "it would call host functions")
             return {}
@@ -160,9 +160,9 @@ class Probe:
 class _Unassigned(Function):
     """A function whose assignments to variables are left out."""
 
-    def _trace(self, spec: Any, arrays: list[np.ndarray]) -> tuple[Graph, Any]:
-        graph, structure = super()._trace(spec, arrays)
-        return replace(graph, updates=()), structure
+    def _trace(self, spec: Any, arrays: list[np.ndarray]) -> tuple[Graph, Any, Any]:
+        graph, structure, _ = super()._trace(spec, arrays)
+        return replace(graph, updates=()), structure, {}
 
 
 def _nodes(tensors: Iterable[Tensor]) -> list[Node]:

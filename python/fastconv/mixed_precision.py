@@ -1,0 +1,131 @@
+"""Dtype policies: in which dtype layers compute, and in which they keep weights.
+
+Kernels compute in float32 so far. The policy "mixed_bfloat16" is accepted, kept and
+saved; it computes in float32, and says so once. "mixed_float16" is refused: float16
+needs scaled losses, and its range is that of no weight.
+"""
+
+from __future__ import annotations
+
+import threading
+import warnings
+from typing import Any
+
+from fastconv.errors import DtypeError, FastconvWarning
+
+__all__ = ["DTypePolicy", "dtype_policy", "set_dtype_policy", "set_global_policy"]
+
+MIXED = "mixed_bfloat16"
+_lock = threading.Lock()
+_said = False
+
+
+class DTypePolicy:
+    """The dtypes of a layer.
+
+    Parameters
+    ----------
+    name: "float32", or "mixed_bfloat16" (weights in float32, computed in bfloat16 where
+        there are kernels for it, in float32 elsewhere: everywhere, today).
+
+    Attributes
+    ----------
+    variable_dtype, compute_dtype: the dtypes in force.
+
+    Raises
+    ------
+    DtypeError for another name.
+
+    >>> import fastconv as fc
+    >>> fc.mixed_precision.DTypePolicy("float32").compute_dtype
+    'float32'
+    """
+
+    def __init__(self, name: str) -> None:
+        if name not in ("float32", MIXED):
+            hint = ""
+            if name in ("mixed_float16", "float16"):
+                hint = f"; use {MIXED!r}, which needs no scaling of the loss"
+            elif name == "bfloat16":
+                hint = f"; use {MIXED!r}, which keeps float32 weights"
+            raise DtypeError(
+                f"dtype policy: expected 'float32' or {MIXED!r}, received {name!r}"
+                f"{hint}"
+            )
+        if name == MIXED:
+            _say_once()
+        self.name = name
+        self.variable_dtype = "float32"
+        self.compute_dtype = "float32"
+
+    def get_config(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return {"name": self.name}
+
+    @classmethod
+    def from_config(cls, config: dict[str, Any]) -> DTypePolicy:
+        """A policy from what `get_config` returned."""
+        return cls(**config)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, DTypePolicy) and other.name == self.name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __str__(self) -> str:
+        return self.name
+
+    def __repr__(self) -> str:
+        return f"<DTypePolicy {self.name!r}>"
+
+
+_policy = DTypePolicy("float32")
+
+
+def set_global_policy(policy: str | DTypePolicy) -> None:
+    """Sets the policy of the layers that are made from now on without a ``dtype``.
+
+    >>> import fastconv as fc
+    >>> fc.mixed_precision.set_global_policy("float32")
+    """
+    global _policy
+    _policy = policy if isinstance(policy, DTypePolicy) else DTypePolicy(policy)
+
+
+def dtype_policy() -> DTypePolicy:
+    """The policy of new layers; at first that of "float32".
+
+    >>> import fastconv as fc
+    >>> fc.mixed_precision.dtype_policy()
+    <DTypePolicy 'float32'>
+    """
+    return _policy
+
+
+set_dtype_policy = set_global_policy
+
+
+def resolve(dtype: Any) -> tuple[DTypePolicy | None, Any]:
+    """The policy that a layer's ``dtype`` stands for, or none, and its dtype."""
+    if isinstance(dtype, dict):
+        dtype = DTypePolicy.from_config(dtype["config"])
+    if dtype is None:
+        dtype = _policy
+    if isinstance(dtype, str) and (dtype.startswith("mixed") or dtype == "bfloat16"):
+        dtype = DTypePolicy(dtype)
+    if isinstance(dtype, DTypePolicy):
+        return dtype, dtype.variable_dtype
+    return None, dtype
+
+
+def _say_once() -> None:
+    global _said
+    with _lock:
+        said, _said = _said, True
+    if not said:
+        warnings.warn(
+            f"{MIXED}: there are no bfloat16 kernels yet; computing in float32",
+            FastconvWarning,
+            stacklevel=4,
+        )

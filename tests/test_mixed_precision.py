@@ -1,0 +1,62 @@
+"""Dtype policies: what is accepted, what is said, and what is saved."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+import fastconv as fc
+from fastconv import mixed_precision
+from fastconv.errors import DtypeError, FastconvWarning
+
+
+@pytest.fixture(autouse=True)
+def fresh(monkeypatch):
+    monkeypatch.setattr(mixed_precision, "_said", False)
+    yield
+    mixed_precision.set_global_policy("float32")
+
+
+def test_mixed_bfloat16_computes_in_float32_and_says_so_once():
+    with pytest.warns(FastconvWarning, match="computing in float32"):
+        mixed_precision.set_global_policy("mixed_bfloat16")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layer = fc.layers.Dense(2)
+        fc.layers.Dense(2, dtype="mixed_bfloat16")
+        mixed_precision.DTypePolicy("mixed_bfloat16")
+    layer.build((None, 3))
+    assert layer.dtype_policy.name == "mixed_bfloat16"
+    assert {w.dtype for w in layer.weights} == {"float32"}
+    assert layer(np.ones((1, 3), "f4")).dtype == np.float32
+
+
+@pytest.mark.filterwarnings("ignore:mixed_bfloat16")
+def test_policies_are_saved(tmp_path):
+    dense = fc.layers.Dense(2, dtype="mixed_bfloat16")
+    model = fc.Sequential([fc.Input((3,)), dense, fc.layers.Dense(1)])
+    model.save(tmp_path / "m.safetensors")
+    again = fc.load_model(tmp_path / "m.safetensors")
+    assert [layer.dtype_policy.name for layer in again.layers] == [
+        "mixed_bfloat16", "float32",
+    ]  # fmt: skip
+    policy = mixed_precision.DTypePolicy("mixed_bfloat16")
+    assert mixed_precision.DTypePolicy.from_config(policy.get_config()) == policy
+    assert fc.layers.Dense(2, dtype=policy).dtype_policy == policy
+
+
+@pytest.mark.parametrize("name", ["mixed_float16", "float16", "bfloat16"])
+def test_other_halves_are_refused(name):
+    with pytest.raises(DtypeError, match="mixed_bfloat16"):
+        mixed_precision.set_global_policy(name)
+    with pytest.raises(DtypeError, match=name):
+        fc.layers.Dense(
+            2, dtype={"class_name": "DTypePolicy", "config": {"name": name}}
+        )
+
+
+def test_plain_dtypes_stay_what_they_are():
+    layer = fc.layers.Flatten(dtype="int64")
+    assert layer.dtype == "int64"
+    assert layer.get_config()["dtype"] == "int64"
+    assert fc.layers.Flatten().dtype_policy == mixed_precision.DTypePolicy("float32")
