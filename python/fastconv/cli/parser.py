@@ -64,9 +64,13 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--time-limit", type=float, metavar="SECONDS", help=text)
     _option(parser, "--batch-size", 32, "images a step")
     _option(parser, "--lr", 0.02, "learning rate at the start; it falls as a cosine")
+    text = "share of the training over which the learning rate rises to its start"
+    _option(parser, "--warm-up", 0.0, text)
     _option(parser, "--momentum", 0.9, "of the gradient descent")
     _option(parser, "--weight-decay", 0.0, "of the gradient descent")
     _option(parser, "--shift", 2, "pixels that training images move by, at random")
+    text = "mirror half of the training images, left to right"
+    parser.add_argument("--flip", action="store_true", help=text)
     _option(parser, "--validation-split", 0.1, "share of the training part, may be 0")
     _option(parser, "--seed", 0, "of weights and order")
     text = "do not check data and model before the first epoch"
@@ -111,6 +115,10 @@ def _bench(parser: argparse.ArgumentParser) -> None:
     _machine(parser)
 
 
+def _models(parser: argparse.ArgumentParser) -> None:
+    """No arguments of its own."""
+
+
 def _doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-peak", action="store_true", help="skip the test of speed")
 
@@ -127,5 +135,6 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "summary": ("Show the layers of a model", _summary),
     "bench": ("Measure the speed of a model", _bench),
     "check": ("List what a Keras script uses that fastconv lacks", _check),
+    "models": ("List the networks of the zoo", _models),
     "doctor": ("Describe this machine, for bug reports", _doctor),
 }

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from fastconv._core import OpKind
 from fastconv.errors import DeviceError, FastconvError
 from fastconv.graph.ir import RULES, Leaf, Tensor
 from fastconv.graph.trace import Trace
@@ -14,6 +15,7 @@ from fastconv.training import plan_report
 from fastconv.tree import flatten, map_structure
 
 HEADER = ("Layer (type)", "Output shape", "Parameters", "Operations")
+_PRODUCTS = (OpKind.conv, OpKind.gemm)
 UNKNOWN_SIZE = 224  # stands for a None that is not the batch
 
 
@@ -40,7 +42,12 @@ def table(model: Any, batch_size: int) -> str:
     lines = [f"Model: {model.name}", line, _row(HEADER, widths), line]
     lines += [_row(row, widths) for row in cells]
     operations = sum(row[3] for row in found if isinstance(row[3], int))
-    lines += [line, *_totals(model, operations), *_memory(model, batch_size)]
+    lines += [
+        line,
+        *_totals(model, operations),
+        *_published(model),
+        *_memory(model, batch_size),
+    ]
     return "\n".join(lines)
 
 
@@ -65,6 +72,29 @@ def _totals(model: Any, operations: int) -> list[str]:
     ]
 
 
+def _published(model: Any) -> list[str]:
+    """What is published about a network of the zoo, beside what this model has."""
+    facts = model.metadata.get("published")
+    if not isinstance(facts, dict):
+        return []
+    numbers = {k: f"{v:,}" for k, v in facts.items() if isinstance(v, int | float)}
+    source, parameters = facts.get("reference"), numbers.get("parameters", "?")
+    found = f"{sum(w.size for w in model.trainable_weights):,}"
+    adds = f"{multiply_adds(model) / 1e9:.3f}" if model.described else "?"
+    lines = [
+        f"Network: {facts.get('paper')}",
+        f"Trainable parameters: {found} ({source}: {parameters})",
+        f"Multiply-adds, 10^9: {adds} ({source}: {numbers.get('multiply_adds', '?')})",
+        f"Images: (x / 255 - {model.metadata.get('mean')}) / "
+        f"{model.metadata.get('deviation')}",
+    ]
+    if "top1" in numbers:
+        top5 = f", top-5 {numbers['top5']} %" if "top5" in numbers else ""
+        top1 = f"top-1 {numbers['top1']} %{top5}"
+        lines.append(f"Published accuracy: {top1} on {facts.get('data')}")
+    return lines
+
+
 def _memory(model: Any, batch_size: int) -> list[str]:
     lines = []
     for training, title in ((True, "training"), (False, "inference")):
@@ -79,8 +109,24 @@ def _memory(model: Any, batch_size: int) -> list[str]:
     return lines
 
 
-def _traced(model: Any) -> tuple[Counter[str], dict[str, Any]]:
-    """Operations of each layer for one sample, and the shape of its last output."""
+def multiply_adds(model: Any) -> int:
+    """Multiplications, each with its addition, of convolutions and dense layers.
+
+    For one sample, forward; batch, biases and element-wise work are not counted, as in
+    the tables of papers.
+
+    >>> import fastconv as fc
+    >>> from fastconv.training.summary import multiply_adds
+    >>> multiply_adds(fc.Sequential([fc.Input((3,)), fc.layers.Dense(2)]))
+    6
+    """
+    graph = _graph(model)
+    costs = (RULES[n.kind].cost(n) for n in graph.nodes() if n.kind in _PRODUCTS)
+    return sum(costs) // 2
+
+
+def _graph(model: Any) -> Any:
+    """What the model does with one sample in inference."""
     trace = Trace()
 
     def stand_in(spec: Any) -> Tensor:
@@ -90,7 +136,12 @@ def _traced(model: Any) -> tuple[Counter[str], dict[str, Any]]:
     with trace.active(), context.training(False):
         specs = map_structure(model.input_specs, is_spec, stand_in)
         outputs = flatten(model.forward(specs), Tensor)
-        graph = trace.graph(outputs)
+        return trace.graph(outputs)
+
+
+def _traced(model: Any) -> tuple[Counter[str], dict[str, Any]]:
+    """Operations of each layer for one sample, and the shape of its last output."""
+    graph = _graph(model)
     operations: Counter[str] = Counter({layer.name: 0 for layer in model.layers})
     shapes: dict[str, Any] = {}
     for node in graph.nodes():
