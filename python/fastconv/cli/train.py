@@ -148,8 +148,9 @@ def _changes(args: Namespace, shape: tuple[int, ...], fill: float) -> list[Any] 
     """How training images are changed at random."""
     found: list[Any] = []
     if args.shift:
-        border = {"padding": args.shift, "fill_value": fill}
-        found.append(layers.RandomCrop(*shape[:2], **border))
+        height, width = shape[:2]
+        crop = layers.RandomCrop(height, width, padding=args.shift, fill_value=fill)
+        found.append(crop)
     if args.flip:
         found.append(layers.RandomFlip("horizontal"))
     return found or None

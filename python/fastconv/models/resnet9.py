@@ -63,6 +63,7 @@ def top(x: Any, classes: int, activation: Any) -> Any:
 
 
 ResNet9 = Network(
-    "resnet9", resnet9, Facts(PAPER, 1941546, 0.114, reference="paper", data="CIFAR-10"),
+    "resnet9", resnet9,
+    Facts(PAPER, 1941546, 0.114, reference="paper", data="CIFAR-10"),
     top=top, image=32, smallest=8, classes=10, weights=None, width=32,
 )  # fmt: skip
