@@ -9,7 +9,8 @@ to 0 as a cosine::
 The command line has the same recipe::
 
     fastconv train resnet9 --data path/to/cifar10 --epochs 10 --batch-size 256 \
-        --lr 0.3 --warm-up 0.2 --weight-decay 0.005 --shift 4 --flip --validation-split 0.02
+        --lr 0.3 --warm-up 0.2 --weight-decay 0.005 --shift 4 --flip \
+        --validation-split 0.02
 
 ``--data`` is what `fastconv.datasets.load` takes: a folder with the binary version, or
 with images, one folder a class. A training that was cut off goes on with ``--out``.
