@@ -100,6 +100,22 @@ def test_dropout_changes_from_step_to_step():
     assert model.test_on_batch(X, y) == model.test_on_batch(X, y)
 
 
+def test_all_samples_at_once_with_validation_of_batches():
+    batches = [(X[:20], LABELS[:20]), (X[20:], LABELS[20:])]
+    model, other = classifier(), classifier()
+    found = model.fit(
+        X, LABELS, batch_size="all", verbose=0, validation_data=iter(batches)
+    )
+    expected = other.fit(
+        X, LABELS, batch_size="all", verbose=0, validation_data=(X, LABELS)
+    )
+    np.testing.assert_allclose(
+        found.history["val_loss"], expected.history["val_loss"], rtol=1e-5
+    )
+    with pytest.raises(ArgumentError, match="'all' needs arrays, received a list_it"):
+        model.fit(iter(batches), batch_size="all", verbose=0)
+
+
 def test_sample_weight_and_class_weight_agree():
     weights = np.where(LABELS == 1, 3.0, 1.0)
     one, two, three = classifier(), classifier("categorical_crossentropy"), classifier()

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.data import tree
-from fastconv.data.batches import ArrayBatches, Batches, as_batches
+from fastconv.data.batches import Batches, as_batches, is_arrays
 from fastconv.errors import ArgumentError, DataError
 
 Batch = tuple[Any, Any, Any]
@@ -27,12 +27,17 @@ def feed(
 
     batch_size: None is 32; "all" is one batch of everything.
     """
-    if isinstance(x, list | tuple | dict) or hasattr(x, "__array__"):
+    if is_arrays(x):
         x, y = (narrow(tree.to_arrays(v, name)) for v, name in ((x, "x"), (y, "y")))
     if isinstance(batch_size, str):
         if batch_size != "all":
             raise ArgumentError(
                 f"batch_size: expected a number or 'all', got {batch_size!r}"
+            )
+        if not is_arrays(x):
+            raise ArgumentError(
+                f"batch_size: 'all' needs arrays, received a {type(x).__name__} of "
+                "ready batches as x: let it give one batch of all samples"
             )
         batch_size = max(1, tree.common_length((x, y, sample_weight), "data"))
     return as_batches(x, y, sample_weight, batch_size, shuffle, seed)
@@ -82,10 +87,12 @@ class Epochs:
     def peek(self, count: int) -> Batch:
         """Up to ``count`` samples before the first epoch, which still has them.
 
-        Of arrays they are spread over all samples, in order; else the first batch.
+        If all samples are at hand, they are spread over them, in order; else it is the
+        first batch.
         """
-        if isinstance(self.data, ArrayBatches):
-            return self.data.spread(count)
+        if self._parts is not None:
+            found: Batch = self.data.spread(count)  # type: ignore[attr-defined]
+            return found
         batches = self._opened()
         first = next(batches, None)
         if first is None:
@@ -96,13 +103,17 @@ class Epochs:
 
     @property
     def inputs(self) -> Any:
-        """All inputs, if they are arrays; else None."""
-        return self.data.parts[0] if isinstance(self.data, ArrayBatches) else None
+        """All inputs before random changes, if they are at hand; else None."""
+        return self._parts and self._parts[0]
 
     @property
     def targets(self) -> Any:
-        """All targets, if they are arrays; else None."""
-        return self.data.parts[1] if isinstance(self.data, ArrayBatches) else None
+        """All targets before random changes, if they are at hand; else None."""
+        return self._parts and self._parts[1]
+
+    @property
+    def _parts(self) -> Batch | None:
+        return getattr(self.data, "parts", None)
 
     def state(self) -> dict[str, int]:
         """The position, for `restore`."""

@@ -12,6 +12,7 @@ from fastconv import ops, optimizers, regularizers
 from fastconv.callbacks import CallbackList, History
 from fastconv.data import tree
 from fastconv.data.augmented import for_fit
+from fastconv.data.batches import is_arrays
 from fastconv.data.split import split_validation
 from fastconv.errors import ArgumentError, DataError
 from fastconv.graph.ir import Tensor
@@ -351,7 +352,8 @@ class Trainer(Steps):
         validation_split: share of the samples, the last ones, kept for validation.
         validation_data: (x, y), (x, y, sample_weight), or an iterable of batches.
         shuffle: whether each epoch has an order of its own, from the seed and the
-            number of epochs that the model has seen.
+            number of epochs that the model has seen. Ready batches keep the order that
+            they come in; only an indexable source of them (`PyDataset`) is reordered.
         class_weight: dict from class number to a factor of its samples' loss.
         sample_weight: factors of the samples' loss.
         initial_epoch: the first epoch's number; to go on with a training.
@@ -559,7 +561,7 @@ def _validation(data: Any, batch_size: Any) -> Any:
     if isinstance(data, tuple) and len(data) in (2, 3):
         x, y, *w = data
         return feed(x, y, w[0] if w else None, batch_size)
-    return feed(data, batch_size=batch_size)
+    return feed(data, batch_size=batch_size if is_arrays(data) else None)
 
 
 def _flat(logs: dict[str, float], return_dict: bool) -> Any:
