@@ -76,6 +76,7 @@ SPATIAL = [  # layers with a data_format
     case("GlobalLpPooling1D", (4, 2), (2,)),
     case("GlobalLpPooling2D", (4, 5, 2), (2,), p=3.0),
     case("GlobalLpPooling3D", (4, 5, 2, 2), (2,)),
+    case("SamePadding2D", (7, 8, 3), (9, 9, 3), kernel_size=3, strides=2),
     case("LocalResponseNormalization", (4, 4, 6), (4, 4, 6), alpha=0.5),
     case("SpatialDropout1D", (4, 2), (4, 2), rate=0.5),
     case("SpatialDropout2D", (4, 5, 2), (4, 5, 2), rate=0.5),

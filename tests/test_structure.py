@@ -157,6 +157,7 @@ RANKS = (
         "explain",
         "adversarial",
         "utils",
+        "weights",
     },
     {"applications", "saving", "utils"},
     {"backend", "preprocessing"},

@@ -1,4 +1,4 @@
-"""The command ``fastconv``: train, predict, evaluate, summary, bench, check, doctor.
+"""The command ``fastconv``: train, predict, summary, models, doctor and more.
 
 Nothing heavy is imported before a command runs, so that ``--help`` answers at once.
 """

@@ -10,6 +10,7 @@ from fastconv import machine, models
 from fastconv.cli.inputs import Inputs
 from fastconv.errors import FormatError
 from fastconv.graph.function import resolve_device
+from fastconv.models.network import Network
 from fastconv.training.run_directory import RunDirectory
 
 __all__ = ["make_model", "open_run", "set_machine", "weights_digest"]
@@ -22,15 +23,22 @@ def set_machine(args: Namespace) -> None:
         machine.set_num_threads(args.threads)
 
 
-def make_model(name: str, channels: int | None = None, classes: int = 10) -> Any:
+def make_model(
+    name: str, channels: int | None = None, classes: int | None = None
+) -> Any:
     """A new model of the zoo, for images of ``channels`` (None: the model's own).
 
     >>> make_model("lenet").input_shape
     (None, 32, 32, 1)
     """
-    constructor = models.get(name)
+    constructor: Any = models.get(name)
+    given: dict[str, Any] = {} if classes is None else {"classes": classes}
+    if isinstance(constructor, Network):
+        side = constructor.image
+        given["input_shape"] = (side, side, channels or constructor.channels)
+        return constructor(weights=None, **given)
     shape = inspect.signature(constructor).parameters["input_shape"].default
-    return constructor(input_shape=(*shape[:2], channels or shape[2]), classes=classes)
+    return constructor(input_shape=(*shape[:2], channels or shape[2]), **given)
 
 
 def open_run(path: str) -> tuple[Any, Inputs, dict[str, Any]]:

@@ -111,6 +111,10 @@ def _bench(parser: argparse.ArgumentParser) -> None:
     _machine(parser)
 
 
+def _models(parser: argparse.ArgumentParser) -> None:
+    """No arguments of its own."""
+
+
 def _doctor(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-peak", action="store_true", help="skip the test of speed")
 
@@ -127,5 +131,6 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "summary": ("Show the layers of a model", _summary),
     "bench": ("Measure the speed of a model", _bench),
     "check": ("List what a Keras script uses that fastconv lacks", _check),
+    "models": ("List the networks of the zoo", _models),
     "doctor": ("Describe this machine, for bug reports", _doctor),
 }

@@ -106,3 +106,10 @@ def several(
             f"{len(given) or repr(inputs)[:80]}"
         )
     return given
+
+
+def padding(layer: Any, value: Any, names: Sequence[str], axes: int) -> Any:
+    """``value``, the name of a padding, or numbers as a pair for each axis."""
+    if isinstance(value, str):
+        return choice(layer, "padding", value, names)
+    return pairs(layer, "padding", value, axes)

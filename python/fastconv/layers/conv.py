@@ -33,7 +33,7 @@ class Window(Spatial):
         self,
         kernel_size: Any,
         strides: Any = 1,
-        padding: str = "valid",
+        padding: Any = "valid",
         data_format: str | None = None,
         dilation_rate: Any = 1,
         activation: Any = None,
@@ -46,7 +46,7 @@ class Window(Spatial):
         self.kernel_size = check.integers(self, "kernel_size", kernel_size, axes)
         self.strides = check.integers(self, "strides", strides, axes)
         self.dilation_rate = check.integers(self, "dilation_rate", dilation_rate, axes)
-        self.padding = check.choice(self, "padding", padding, self.paddings)
+        self.padding = check.padding(self, padding, self.paddings, axes)
         self.activation = activations.get(activation)
         self.use_bias = bool(use_bias)
         self.bias_initializer = initializers.get(bias_initializer)
@@ -84,7 +84,7 @@ class _Conv(Window):
         filters: int,
         kernel_size: Any,
         strides: Any = 1,
-        padding: str = "valid",
+        padding: Any = "valid",
         data_format: str | None = None,
         dilation_rate: Any = 1,
         groups: int = 1,
@@ -157,7 +157,8 @@ class Conv2D(_Conv, axes=2):
     kernel_size: size of the window, a number or one an axis.
     strides, dilation_rate: a number or one an axis; default 1. Both may exceed 1.
     padding: "valid" (none; the default), "same" (output size = ceil(input / stride)),
-        or "causal" (1D: no output sees a later input).
+        "causal" (1D: no output sees a later input), or numbers: one, one an axis, or
+        a pair (before, after) an axis.
     data_format: "channels_last" or "channels_first"; None: `image_data_format()`.
     groups: parts into which channels and filters are divided; default 1.
     activation: name or function; default none.

@@ -9,10 +9,11 @@ from fastconv.errors import ShapeError
 from fastconv.layers import check
 from fastconv.layers.compat import renamed
 from fastconv.layers.spatial import Spatial
+from fastconv.ops import geometry
 
 __all__ = [
-    "Cropping1D", "Cropping2D", "Cropping3D", "ZeroPadding1D", "ZeroPadding2D",
-    "ZeroPadding3D",
+    "Cropping1D", "Cropping2D", "Cropping3D", "SamePadding2D", "ZeroPadding1D",
+    "ZeroPadding2D", "ZeroPadding3D",
 ]  # fmt: skip
 
 
@@ -92,6 +93,46 @@ class ZeroPadding2D(_ZeroPadding, axes=2):
     >>> fc.layers.ZeroPadding2D(((1, 0), (2, 2)))(np.zeros((1, 4, 4, 3))).shape
     (1, 5, 8, 3)
     """
+
+
+class SamePadding2D(_Border, axes=2):
+    """The zeros that ``padding="same"`` would add, as pixels that poolings count.
+
+    So that ``MaxPooling2D(k, s)`` sees zeros at the border and ``AveragePooling2D(k,
+    s)`` divides by all k x k, whatever the size of the image is.
+
+    Parameters
+    ----------
+    kernel_size, strides: of the layer that follows; strides default 1.
+    data_format: "channels_last" or "channels_first"; None: `image_data_format()`.
+
+    >>> import numpy as np
+    >>> import fastconv as fc
+    >>> fc.layers.SamePadding2D(3, 2)(np.zeros((1, 7, 8, 3))).shape
+    (1, 9, 9, 3)
+    """
+
+    def __init__(
+        self,
+        kernel_size: Any,
+        strides: Any = 1,
+        data_format: str | None = None,
+        **kwargs: Any,
+    ) -> None:
+        super().__init__(data_format, **kwargs)
+        self.kernel_size = check.integers(self, "kernel_size", kernel_size, self.axes)
+        self.strides = check.integers(self, "strides", strides, self.axes)
+
+    def call(self, x: Any) -> Any:
+        """The input with zeros around it."""
+        first = self.data_format == "channels_first"
+        sides = x.shape[2:] if first else x.shape[1:-1]
+        found = geometry.window(
+            "same_padding", (1, *sides, 1), self.kernel_size, out_channels=1,
+            strides=self.strides, padding="same",
+        )  # fmt: skip
+        pads = zip(found.pad_before[1:], found.pad_after[1:], strict=True)
+        return ops.pad(x, self.widths(tuple(pads)))
 
 
 class ZeroPadding3D(_ZeroPadding, axes=3):

@@ -32,7 +32,7 @@ class _Pooling(Spatial):
         self,
         pool_size: Any = 2,
         strides: Any = None,
-        padding: str = "valid",
+        padding: Any = "valid",
         data_format: str | None = None,
         **kwargs: Any,
     ) -> None:
@@ -40,7 +40,7 @@ class _Pooling(Spatial):
         strides = pool_size if strides is None else strides
         self.pool_size = check.integers(self, "pool_size", pool_size, self.axes)
         self.strides = check.integers(self, "strides", strides, self.axes)
-        self.padding = check.choice(self, "padding", padding, ("valid", "same"))
+        self.padding = check.padding(self, padding, ("valid", "same"), self.axes)
 
     def call(self, x: Any) -> Any:
         """Pools an input."""
@@ -66,7 +66,7 @@ class _LpPooling(_Pooling):
         self,
         pool_size: Any = 2,
         strides: Any = None,
-        padding: str = "valid",
+        padding: Any = "valid",
         data_format: str | None = None,
         p: float = 2.0,
         **kwargs: Any,
@@ -145,7 +145,8 @@ class MaxPooling2D(_MaxPooling, axes=2):
     ----------
     pool_size: size of the window, a number or one an axis; default 2.
     strides: default ``pool_size``.
-    padding: "valid" (default) or "same"; padding is never chosen.
+    padding: "valid" (default), "same", or numbers as for `Conv2D`; padding is never
+        chosen.
     data_format: "channels_last" or "channels_first"; None: `image_data_format()`.
 
     Raises

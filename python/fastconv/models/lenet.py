@@ -22,6 +22,7 @@ from fastconv.layers import (
     Subsampling2D,
 )
 from fastconv.models.lenet_codes import digit_codes
+from fastconv.models.network import UNIT, Facts
 from fastconv.training import Sequential
 
 __all__ = ["C3_CONNECTIONS", "LeNet5", "rbf_loss"]
@@ -33,6 +34,13 @@ C3_CONNECTIONS = (
     (0, 1, 3, 4), (1, 2, 4, 5), (0, 2, 3, 5),
     (0, 1, 2, 3, 4, 5),
 )  # fmt: skip
+
+FACTS = {
+    "LeNet5": Facts(
+        "LeCun, Bottou, Bengio, Haffner, Gradient-based learning, Proc. IEEE 1998",
+        60000, 0.000417, 99.05, reference="paper", scaling=UNIT, data="MNIST",
+    )
+}  # fmt: skip
 
 
 def LeNet5(  # noqa: N802  (Keras's style for models)
@@ -89,7 +97,9 @@ def LeNet5(  # noqa: N802  (Keras's style for models)
     if variant not in bodies:
         raise unknown_name("variant of LeNet5", variant, list(bodies))
     layers = [Input(input_shape), *bodies[variant](), _output(output, classes)]
-    return Sequential(layers, name=name)
+    model = Sequential(layers, name=name)
+    model.metadata["network"] = "lenet5"
+    return model
 
 
 def _modern() -> list[Any]:

@@ -69,6 +69,7 @@ def dump(model: Any, weights_only: bool = False) -> bytes:
     }
     if not weights_only:
         header["architecture"] = architecture(model)
+        header["metadata"] = model.metadata
         header["epochs"] = model.epochs_seen
         header["compile"] = _compile_config(model)
         arrays.update(state_arrays(model, names))
@@ -164,6 +165,7 @@ def load(data: bytes, source: str, compile: bool = True) -> Any:
     if RANDOM_STATE in arrays:
         assign(model.random_state, arrays[RANDOM_STATE], source, RANDOM_STATE)
     model.epochs_seen = _whole(header.get("epochs", 0), source)
+    model.metadata = _facts(header.get("metadata", {}), source)
     if compile and header.get("compile"):
         _compile(model, header["compile"], source)
         fill_slots(model, arrays, matched, source)
@@ -221,4 +223,10 @@ def _compile(model: Any, config: Any, source: str) -> None:
 def _whole(value: Any, source: str) -> int:
     if type(value) is not int or value < 0:
         raise FormatError(f"{source}: expected a number of epochs, received {value!r}")
+    return value
+
+
+def _facts(value: Any, source: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise FormatError(f"{source}: expected metadata by name, received {value!r}")
     return value

@@ -42,6 +42,11 @@ class Model(Trainer, OldNames, Persistence, RateFinder, Layer):
     outputs: tensors that layers made of them.
     name: default "model", "model_1" ...
 
+    Attributes
+    ----------
+    metadata: facts about the model as JSON-like data, such as the name of its network,
+        the ``mean`` and ``deviation`` of its images, ``class_names``; saved with it.
+
     Raises
     ------
     ArgumentError if the outputs depend on a tensor that is not among the inputs.
@@ -66,6 +71,7 @@ class Model(Trainer, OldNames, Persistence, RateFinder, Layer):
         self._graph: CallGraph | None = None
         self._gathered = 0
         self._build_spec: Any = None
+        self.metadata: dict[str, Any] = {}
         if inputs is None and outputs is None:
             return
         if inputs is None or outputs is None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
+from fastconv import models
+from fastconv._core import OpKind
 from fastconv.errors import DeviceError, FastconvError
 from fastconv.graph.ir import RULES, Leaf, Tensor
 from fastconv.graph.trace import Trace
@@ -14,6 +16,7 @@ from fastconv.training import plan_report
 from fastconv.tree import flatten, map_structure
 
 HEADER = ("Layer (type)", "Output shape", "Parameters", "Operations")
+_PRODUCTS = (OpKind.conv, OpKind.gemm)
 UNKNOWN_SIZE = 224  # stands for a None that is not the batch
 
 
@@ -40,7 +43,12 @@ def table(model: Any, batch_size: int) -> str:
     lines = [f"Model: {model.name}", line, _row(HEADER, widths), line]
     lines += [_row(row, widths) for row in cells]
     operations = sum(row[3] for row in found if isinstance(row[3], int))
-    lines += [line, *_totals(model, operations), *_memory(model, batch_size)]
+    lines += [
+        line,
+        *_totals(model, operations),
+        *_published(model),
+        *_memory(model, batch_size),
+    ]
     return "\n".join(lines)
 
 
@@ -65,6 +73,28 @@ def _totals(model: Any, operations: int) -> list[str]:
     ]
 
 
+def _published(model: Any) -> list[str]:
+    """What is published about a network of the zoo, beside what this model has."""
+    network = model.metadata.get("network")
+    if models.key(network) not in models.names():
+        return []
+    facts = models.facts(network)
+    found = sum(w.size for w in model.trainable_weights)
+    adds = f"{multiply_adds(model) / 1e9:.3f}" if model.described else "?"
+    lines = [
+        f"Network: {facts.paper}",
+        f"Trainable parameters: {found:,} ({facts.reference}: {facts.parameters:,})",
+        f"Multiply-adds, 10^9: {adds} ({facts.reference}: {facts.multiply_adds:.3f})",
+        f"Images: (x / 255 - {list(facts.scaling.mean)}) / "
+        f"{list(facts.scaling.deviation)}",
+    ]
+    if facts.top1 is not None:
+        top5 = "" if facts.top5 is None else f", top-5 {facts.top5:.2f} %"
+        published = f"top-1 {facts.top1:.2f} %{top5}"
+        lines.append(f"Published accuracy: {published} on {facts.data}")
+    return lines
+
+
 def _memory(model: Any, batch_size: int) -> list[str]:
     lines = []
     for training, title in ((True, "training"), (False, "inference")):
@@ -79,8 +109,24 @@ def _memory(model: Any, batch_size: int) -> list[str]:
     return lines
 
 
-def _traced(model: Any) -> tuple[Counter[str], dict[str, Any]]:
-    """Operations of each layer for one sample, and the shape of its last output."""
+def multiply_adds(model: Any) -> int:
+    """Multiplications, each with its addition, of convolutions and dense layers.
+
+    For one sample, forward; batch, biases and element-wise work are not counted, as in
+    the tables of papers.
+
+    >>> import fastconv as fc
+    >>> from fastconv.training.summary import multiply_adds
+    >>> multiply_adds(fc.Sequential([fc.Input((3,)), fc.layers.Dense(2)]))
+    6
+    """
+    graph = _graph(model)
+    costs = (RULES[n.kind].cost(n) for n in graph.nodes() if n.kind in _PRODUCTS)
+    return sum(costs) // 2
+
+
+def _graph(model: Any) -> Any:
+    """What the model does with one sample in inference."""
     trace = Trace()
 
     def stand_in(spec: Any) -> Tensor:
@@ -90,7 +136,12 @@ def _traced(model: Any) -> tuple[Counter[str], dict[str, Any]]:
     with trace.active(), context.training(False):
         specs = map_structure(model.input_specs, is_spec, stand_in)
         outputs = flatten(model.forward(specs), Tensor)
-        graph = trace.graph(outputs)
+        return trace.graph(outputs)
+
+
+def _traced(model: Any) -> tuple[Counter[str], dict[str, Any]]:
+    """Operations of each layer for one sample, and the shape of its last output."""
+    graph = _graph(model)
     operations: Counter[str] = Counter({layer.name: 0 for layer in model.layers})
     shapes: dict[str, Any] = {}
     for node in graph.nodes():

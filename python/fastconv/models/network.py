@@ -1,0 +1,287 @@
+"""What the networks of the zoo share: arguments, classifier, published figures.
+
+A file of the zoo writes the body of a network, from images to feature maps, as the
+table of its paper, and lists its `Network` objects: constructors of models.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from inspect import getdoc
+from pathlib import Path
+from typing import Any
+
+from fastconv import config
+from fastconv.errors import ArgumentError, ShapeError, unknown_name
+from fastconv.layers import (
+    Dense,
+    GlobalAveragePooling2D,
+    GlobalMaxPooling2D,
+    Input,
+    KerasTensor,
+    Permute,
+)
+from fastconv.training import Model
+from fastconv.training.call_graph import sources
+
+__all__ = ["IMAGENET", "SYMMETRIC", "UNIT", "Facts", "Network", "Scaling"]
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """How published weights expect images: ``(x / 255 - mean) / deviation``."""
+
+    mean: tuple[float, ...]
+    deviation: tuple[float, ...]
+
+
+IMAGENET = Scaling((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+SYMMETRIC = Scaling((0.5, 0.5, 0.5), (0.5, 0.5, 0.5))  # -1 .. 1
+UNIT = Scaling((0.0,), (1.0,))  # 0 .. 1
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What is published about a network.
+
+    Attributes
+    ----------
+    paper: authors, title, where and when.
+    parameters: trainable ones, of the reference.
+    multiply_adds: of one image's forward pass, in 10^9; convolutions and dense layers.
+    top1, top5: accuracy in per cent on the validation images of ``data``, one crop;
+        None where none is published.
+    reference: whose definition this is: "torchvision", "keras", or "paper" where the
+        figures follow from the sizes of layers in the paper.
+    scaling: of images.
+    data: the data set of the accuracies.
+    """
+
+    paper: str
+    parameters: int
+    multiply_adds: float
+    top1: float | None = None
+    top5: float | None = None
+    reference: str = "torchvision"
+    scaling: Scaling = IMAGENET
+    data: str = "ImageNet"
+
+
+def classifier(x: Any, classes: int, activation: Any) -> Any:
+    """The mean of each map, and one dense layer: the top of most networks."""
+    x = GlobalAveragePooling2D(name="avgpool")(x)
+    return Dense(classes, activation=activation, name="fc")(x)
+
+
+class Network:
+    """A constructor of models with the arguments of Keras's applications.
+
+    Parameters
+    ----------
+    name: of the network, and of its models.
+    body: a function from a tensor of images to feature maps, and perhaps options.
+    facts: what is published.
+    top: a function (features, classes, activation) to outputs.
+    image, smallest: height and width, by default and at least.
+    channels, classes: of the published network.
+    weights: the default of that argument; None for networks without published ones.
+    options: arguments of ``body`` by name, with their defaults.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        body: Callable[..., Any],
+        facts: Facts,
+        *,
+        top: Callable[..., Any] = classifier,
+        image: int = 224,
+        smallest: int = 32,
+        channels: int = 3,
+        classes: int = 1000,
+        weights: str | None = "imagenet",
+        **options: Any,
+    ) -> None:
+        self.__name__ = name
+        self.__doc__ = f"{name}: {facts.paper}.\n\n{getdoc(Network.__call__)}"
+        self.name, self.body, self.facts, self.top = name, body, facts, top
+        self.image, self.smallest = image, smallest
+        self.channels, self.classes, self.weights = channels, classes, weights
+        self.options = options
+
+    def __call__(
+        self,
+        include_top: bool = True,
+        weights: Any = "default",
+        input_tensor: Any = None,
+        input_shape: Any = None,
+        pooling: str | None = None,
+        classes: int | None = None,
+        classifier_activation: Any = "softmax",
+        name: str | None = None,
+        **options: Any,
+    ) -> Any:
+        """A model.
+
+        Parameters
+        ----------
+        include_top: whether the classifier is there; without it the result is the
+            feature maps, or with ``pooling`` one vector an image. Default True.
+        weights: "imagenet" (the default where they are published), None for random
+            ones (the default elsewhere), or the path of a file. "imagenet" is read
+            from ``NAME.safetensors``, without the top ``NAME_notop.safetensors``, in
+            the folder ``weights`` of the cache, ``FASTCONV_CACHE`` or
+            ``~/.cache/fastconv``.
+        input_tensor: tensor of a model to build upon; default a new input.
+        input_shape: height, width, channels; the default with the top is the size of
+            the paper, without it any size. With ``image_data_format()``
+            "channels_first" it is channels, height, width; the model then turns its
+            input, and maps that it gives, and has the channels last inside.
+        pooling: without the top: "avg" or "max" over each map; default none.
+        classes: outputs of the top; default those of the published network.
+        classifier_activation: of the top; default "softmax".
+        name: of the model; default that of the network.
+        options: of the network, such as the width multiplier of MobileNet.
+
+        Returns
+        -------
+        Model; its ``metadata`` has the name of the network and how it expects images.
+
+        Raises
+        ------
+        ShapeError for images that are too small; ArgumentError for weights that are
+        not there, classes that they have not, or an unknown option; UnknownNameError
+        for another pooling.
+
+        >>> import fastconv as fc
+        >>> base = fc.models.VGG16(include_top=False, weights=None)
+        >>> base.output_shape, base.count_params()
+        ((None, None, None, 512), 14714688)
+        """
+        self._check(pooling, classes, options)
+        path = self._file(weights, include_top, classes)
+        first = config.image_data_format() == "channels_first"
+        image = input_tensor
+        if image is None:
+            image = Input(self._default_shape(include_top, input_shape, first))
+        self._check_image(image, include_top, first)
+        with _channels_last():
+            x = Permute((2, 3, 1), name="channels_last")(image) if first else image
+            x = self.body(x, **{**self.options, **options})
+            if include_top:
+                x = self.top(x, classes or self.classes, classifier_activation)
+            else:
+                x = _pooled(x[0] if isinstance(x, tuple) else x, pooling, first)
+        inputs = image if input_tensor is None else sources(image)
+        model = Model(inputs, x, name=name or self.name)
+        scaling = self.facts.scaling
+        model.metadata = {
+            "network": self.name,
+            "mean": list(scaling.mean),
+            "deviation": list(scaling.deviation),
+        }
+        if path is not None:
+            self._load(model, path)
+        return model
+
+    def _file(self, weights: Any, include_top: bool, classes: int | None) -> Any:
+        """The path of a file of weights, which must be there; None for random ones."""
+        if isinstance(weights, str) and weights == "default":
+            weights = self.weights
+        if weights is None:
+            return None
+        if weights != "imagenet":
+            if not Path(weights).is_file():
+                raise ArgumentError(
+                    f"{self.name}: expected weights=None, 'imagenet' or the path of a "
+                    f"file, received {weights!r}, which is no file"
+                )
+            return os.fspath(weights)
+        if include_top and classes not in (None, self.classes):
+            raise ArgumentError(
+                f"{self.name}: the top of weights='imagenet' has {self.classes} "
+                f"classes, received classes={classes}; give include_top=False or "
+                "weights=None"
+            )
+        part = "" if include_top else "_notop"
+        path = config.cache_dir() / "weights" / f"{self.name}{part}.safetensors"
+        if not path.is_file():
+            raise ArgumentError(
+                f"{self.name}: weights='imagenet' expects the file {path}, which is "
+                "not there, and fastconv downloads no weights; put one there that "
+                "Model.save_weights wrote, name one with weights='PATH', or give "
+                "weights=None for random weights"
+            )
+        return os.fspath(path)
+
+    def _load(self, model: Any, path: str) -> None:
+        model.load_weights(path)
+
+    def _check(self, pooling: Any, classes: Any, options: dict[str, Any]) -> None:
+        if pooling is not None and pooling not in _POOLING:
+            raise unknown_name("pooling", pooling, list(_POOLING))
+        if classes is not None and (type(classes) is not int or classes < 1):
+            raise ArgumentError(
+                f"{self.name}: expected classes, an integer >= 1, received {classes!r}"
+            )
+        for option in options:
+            if option not in self.options:
+                known = ", ".join(self.options) or "none"
+                raise ArgumentError(
+                    f"{self.name}: unknown argument {option!r}; its own: {known}"
+                )
+
+    def _default_shape(self, include_top: bool, shape: Any, first: bool) -> Any:
+        """Height, width and channels, in the order in force."""
+        if shape is not None:
+            return tuple(shape)
+        sides = (self.image,) * 2 if include_top else (None, None)
+        return (self.channels, *sides) if first else (*sides, self.channels)
+
+    def _check_image(self, image: Any, include_top: bool, first: bool) -> None:
+        order = "channels, height, width" if first else "height, width, channels"
+        if not isinstance(image, KerasTensor):
+            raise ArgumentError(
+                f"{self.name}: expected input_tensor, a tensor of a model such as "
+                f"fastconv.Input({order}), received {image!r:.80}"
+            )
+        shape = image.shape[1:]
+        sides, channels = (shape[1:], shape[:1]) if first else (shape[:-1], shape[-1:])
+        fits = all(side is None or side >= self.smallest for side in sides)
+        if len(shape) != 3 or None in channels or not fits:
+            raise ShapeError(
+                f"{self.name}: expected input_shape ({order}) with sides >= "
+                f"{self.smallest}, received {shape}"
+            )
+        if include_top and None in sides:
+            raise ShapeError(
+                f"{self.name}: expected a known image size, received {shape}; "
+                "include_top=False takes images of any size"
+            )
+
+    def __repr__(self) -> str:
+        return f"<network {self.name}>"
+
+
+@contextlib.contextmanager
+def _channels_last() -> Iterator[None]:
+    """Layers made in the with block have their channels last."""
+    before = config.image_data_format()
+    config.set_image_data_format("channels_last")
+    try:
+        yield
+    finally:
+        config.set_image_data_format(before)
+
+
+def _pooled(x: Any, pooling: str | None, first: bool) -> Any:
+    """Feature maps, in the order that the user asked for, or a vector an image."""
+    if pooling is not None:
+        return _POOLING[pooling](name=f"{pooling}_pool")(x)
+    return Permute((3, 1, 2), name="channels_first")(x) if first else x
+
+
+_POOLING = {"avg": GlobalAveragePooling2D, "max": GlobalMaxPooling2D}
