@@ -8,6 +8,7 @@ it dies, that is an error here. Links to other files are never followed.
 from __future__ import annotations
 
 import json
+import math
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -142,7 +143,8 @@ class _Reader:
                 break
             parts.append(f"{name}{len(parts)}")
         for part in parts:
-            size = group.attrs.get_id(part).get_storage_size()
+            held = group.attrs.get_id(part)
+            size = math.prod(held.shape) * held.dtype.itemsize
             if size > _ATTRIBUTE:
                 raise FormatError(f"{part}: {size} bytes of names")
             for text in group.attrs[part]:

@@ -95,9 +95,11 @@ def fit(model: Any, stored: Stored) -> Fit:
             _compare(found, name, target, array, name != inside)
         elif not _is_optional(name):
             found.unexpected.append(name)
+    if targets is None:
+        found.missing = list(weight_names(model))
     taken = {id(weight) for _, weight, _ in found.pairs}
     wrong = {name for name, _, _ in found.shapes}
-    found.missing = [
+    found.missing += [
         name
         for name, target in left.items()
         if id(target.weight) not in taken and name not in wrong

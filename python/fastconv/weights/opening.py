@@ -97,10 +97,12 @@ def propose(stored: Stored) -> list[Network]:
         if isinstance(network, Network):
             found[models.key(network.name)] = network
     top = [found.pop(name) for name in dict.fromkeys(named) if name in found]
-    classes, features = _classes(stored) or 0, _features(stored)
+    classes = _classes(stored)
+    features = max((array.size for array in _top(stored)), default=0) // (classes or 1)
 
     def far(network: Network) -> int:
-        other_top = (network.classes - classes) * (features + 1)
+        more = network.classes - (network.classes if classes is None else classes)
+        other_top = more * (features + 1)
         return abs(network.facts.parameters - other_top - total)
 
     near = sorted(found.values(), key=far)
@@ -108,10 +110,11 @@ def propose(stored: Stored) -> list[Network]:
 
 
 def _top(stored: Stored) -> list[np.ndarray]:
-    """The arrays of the classifier: by its usual names, else the last ones."""
-    found = [name for name in stored.arrays if _TOP.match(name)] or [*stored.arrays]
-    if _TOP.match(found[0]):
-        found.sort(key=lambda name: [f"{p:>4}" for p in re.split(r"[./]", name)])
+    """The arrays of the classifier, which its usual names tell."""
+    found = [name for name in stored.arrays if _TOP.match(name)]
+    if not found:
+        return []
+    found.sort(key=lambda name: [f"{part:>9}" for part in re.split(r"[./]", name)])
     layer = re.split(r"[./]\w+$", found[-1])[0]
     return [stored.arrays[name] for name in found if name.startswith(layer)]
 
@@ -119,8 +122,3 @@ def _top(stored: Stored) -> list[np.ndarray]:
 def _classes(stored: Stored) -> int | None:
     """The file's number of classes, the length of the classifier's bias."""
     return next((a.shape[0] for a in _top(stored) if a.ndim == 1), None)
-
-
-def _features(stored: Stored) -> int:
-    size = max((array.size for array in _top(stored)), default=1)
-    return size // (_classes(stored) or 1)
