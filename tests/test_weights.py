@@ -284,15 +284,11 @@ def test_published_names_have_digests():
 def test_pytorch_predicts_the_same(zipped, tmp_path):
     import torch
 
-    class Flat(torch.nn.Module):
-        def forward(self, x):
-            return x.flatten(1)
-
     parts = {
         "c1": torch.nn.Conv2d(4, 6, (3, 2), groups=2),
         "b1": torch.nn.BatchNorm2d(6, eps=1e-3),
         "d1": torch.nn.Conv2d(6, 12, 3, groups=6),
-        "f1": Flat(),
+        "f1": torch.nn.Flatten(),
         "e1": torch.nn.Linear(12 * 3 * 3, 5),
     }
     net = torch.nn.Sequential()
@@ -313,11 +309,17 @@ def test_pytorch_predicts_the_same(zipped, tmp_path):
     torch.save(net, path, _use_new_zipfile_serialization=zipped)  # a module is code
     with pytest.raises(errors.FormatError, match=r"it wants|opcode"):
         model.load_weights(path)
+    model.save_weights(path, naming="torchvision")
+    other = load_file(path)
+    assert other.keys() == {n for n in net.state_dict() if "num_batches" not in n}
+    for name, array in other.items():
+        np.testing.assert_array_equal(array, net.state_dict()[name].numpy())
 
 
 KERAS = """
 import json, sys
 import keras
+import numpy as np
 from keras import layers
 folder = sys.argv[1]
 model = keras.Sequential([
@@ -329,7 +331,7 @@ model = keras.Sequential([
     layers.Dense(5, name="e1"),
 ])
 x = keras.random.normal((2, 7, 6, 4), seed=1)
-model.get_layer("b1").set_weights([[1, 2, 3, 4, 5, 6], [0.1] * 6, [0.2] * 6, [3] * 6])
+model.get_layer("b1").set_weights([np.arange(6.0) + i for i in range(4)])
 for name in ("x.keras", "x.weights.h5"):
     getattr(model, "save" if name == "x.keras" else "save_weights")(f"{folder}/{name}")
 model.save(f"{folder}/x.h5")
