@@ -319,13 +319,3 @@ def test_a_damaged_config(tmp_path):
             run.read_config()
     with pytest.raises(FastconvError, match=r"model\.safetensors"):
         RunDirectory.open(run.path)
-
-
-def test_moved_images_are_the_same_from_the_middle_of_an_epoch():
-    from fastconv.cli.shift import ShiftedBatches
-
-    x = np.random.default_rng(0).random((10, 6, 6, 1), np.float32)
-    data = ShiftedBatches(x, np.arange(10), 3, 2, 0.0)
-    whole = [(x.tobytes(), y.tolist()) for x, y, _ in data.batches(4)]
-    rest = [(x.tobytes(), y.tolist()) for x, y, _ in data.batches(4, start=2)]
-    assert rest == whole[2:]

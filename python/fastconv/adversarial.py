@@ -200,11 +200,13 @@ class AdversarialBatches(ArrayBatches):
         x, y = self._attack.checked(x, y)
         super().__init__(x, y, batch_size=batch_size, shuffle=True, seed=seed)
 
-    def batches(self, epoch: int = 0, shuffle: bool | None = None) -> Iterator[Batch]:
-        """The batches of an epoch."""
+    def batches(
+        self, epoch: int = 0, shuffle: bool | None = None, start: int = 0
+    ) -> Iterator[Batch]:
+        """The batches of an epoch, from batch ``start`` on."""
         share = min(1.0, (epoch + 1) / (self._warm_up + 1))
         first = epoch * self.num_batches
-        for i, (x, y, w) in enumerate(super().batches(epoch, shuffle)):
+        for i, (x, y, w) in enumerate(super().batches(epoch, shuffle, start), start):
             draw = random.generator(self.seed, _STREAM + first + i)
             yield self._attack(x, y, self._attack.noise(x, draw), share), y, w
 

@@ -64,9 +64,13 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--time-limit", type=float, metavar="SECONDS", help=text)
     _option(parser, "--batch-size", 32, "images a step")
     _option(parser, "--lr", 0.02, "learning rate at the start; it falls as a cosine")
+    text = "share of the training over which the learning rate rises to its start"
+    _option(parser, "--warm-up", 0.0, text)
     _option(parser, "--momentum", 0.9, "of the gradient descent")
     _option(parser, "--weight-decay", 0.0, "of the gradient descent")
     _option(parser, "--shift", 2, "pixels that training images move by, at random")
+    text = "mirror half of the training images, left to right"
+    parser.add_argument("--flip", action="store_true", help=text)
     _option(parser, "--validation-split", 0.1, "share of the training part, may be 0")
     _option(parser, "--seed", 0, "of weights and order")
     text = "do not check data and model before the first epoch"

@@ -7,11 +7,10 @@ import tomllib
 from argparse import Namespace
 from typing import Any
 
-from fastconv import callbacks, datasets, optimizers, random
+from fastconv import callbacks, datasets, layers, optimizers, random
 from fastconv.cli.common import make_model, set_machine, weights_digest
 from fastconv.cli.facts import as_text, machine_facts
 from fastconv.cli.inputs import Inputs
-from fastconv.cli.shift import ShiftedBatches
 from fastconv.data.split import stratified_split
 from fastconv.datasets import Dataset
 from fastconv.errors import ArgumentError
@@ -26,6 +25,10 @@ def run(args: Namespace) -> dict[str, Any]:
     """Trains, saves and reports; Ctrl-C saves what there is and skips the test."""
     if args.epochs < 1:
         raise ArgumentError(f"epochs: expected 1 or more, got {args.epochs}")
+    if not 0 <= args.warm_up < 1:
+        raise ArgumentError(f"warm-up: expected a share below 1, got {args.warm_up}")
+    if args.shift < 0:
+        raise ArgumentError(f"shift: expected 0 or more pixels, got {args.shift}")
     set_machine(args)
     random.set_seed(args.seed)
     data = datasets.load(args.data)
@@ -102,14 +105,9 @@ def _fit(
         kept, held = stratified_split(y, args.validation_split, args.seed)
         validation = (x[held], y[held])
         x, y = x[kept], y[kept]
-    batches = ShiftedBatches(x, y, args.batch_size, args.shift, inputs.black)
-    rate: Any = args.lr  # a time limit anneals it itself
-    if args.time_limit is None:
-        steps = max(1, args.epochs * len(batches))
-        rate = optimizers.schedules.CosineDecay(args.lr, steps)
     model.compile(
         optimizer=optimizers.SGD(
-            rate,
+            _rate(args, len(x)),
             momentum=args.momentum,
             weight_decay=args.weight_decay or None,
         ),
@@ -120,14 +118,42 @@ def _fit(
     log = callbacks.CSVLogger(directory.log)
     record = _Record(directory, f"{args.model} on {data.name}")
     return model.fit(
-        batches,
+        x,
+        y,
+        batch_size=args.batch_size,
         epochs=args.epochs,
+        augment=_changes(args, x.shape[1:], inputs.black),
         validation_data=validation,
         callbacks=[log, record],
         sanity=False if args.no_sanity else None,
         time_limit=args.time_limit,
         resume=directory.checkpoints,
     )
+
+
+def _rate(args: Namespace, samples: int) -> Any:
+    """The learning rate of each step; a time limit anneals a number itself."""
+    if args.time_limit is not None:
+        return args.lr
+    steps = max(1, args.epochs * -(-samples // args.batch_size))
+    rising = round(steps * args.warm_up)
+    if not rising:
+        return optimizers.schedules.CosineDecay(args.lr, steps)
+    return optimizers.schedules.CosineDecay(
+        0.0, steps - rising, warmup_target=args.lr, warmup_steps=rising
+    )
+
+
+def _changes(args: Namespace, shape: tuple[int, ...], fill: float) -> list[Any] | None:
+    """How training images are changed at random."""
+    found: list[Any] = []
+    if args.shift:
+        height, width = shape[:2]
+        crop = layers.RandomCrop(height, width, padding=args.shift, fill_value=fill)
+        found.append(crop)
+    if args.flip:
+        found.append(layers.RandomFlip("horizontal"))
+    return found or None
 
 
 class _Record(callbacks.Callback):

@@ -25,6 +25,7 @@ _MODULES = {
         "ResNet18", "ResNet34", "ResNet50", "ResNet101", "ResNet152",
         "ResNeXt50_32x4d", "ResNeXt101_32x8d", "WideResNet50", "WideResNet101",
     ),
+    "resnet9": ("ResNet9",),
     "resnet_cifar": ("ResNet20", "ResNet32", "ResNet44", "ResNet56", "ResNet110"),
     "resnet_v2": ("ResNet50V2", "ResNet101V2", "ResNet152V2"),
     "small": ("MLP", "SmallNet"),

@@ -98,7 +98,7 @@ def LeNet5(  # noqa: N802  (Keras's style for models)
         raise unknown_name("variant of LeNet5", variant, list(bodies))
     layers = [Input(input_shape), *bodies[variant](), _output(output, classes)]
     model = Sequential(layers, name=name)
-    model.metadata["network"] = "lenet5"
+    model.metadata = FACTS["LeNet5"].metadata("lenet5")
     return model
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from inspect import getdoc
 from pathlib import Path
 from typing import Any
@@ -70,6 +70,17 @@ class Facts:
     reference: str = "torchvision"
     scaling: Scaling = IMAGENET
     data: str = "ImageNet"
+
+    def metadata(self, network: str) -> dict[str, Any]:
+        """What a model keeps of it in its ``metadata``, and in files."""
+        published = asdict(self)
+        scaling = published.pop("scaling")
+        return {
+            "network": network,
+            "mean": list(scaling["mean"]),
+            "deviation": list(scaling["deviation"]),
+            "published": published,
+        }
 
 
 def classifier(x: Any, classes: int, activation: Any) -> Any:
@@ -182,12 +193,7 @@ class Network:
                 x = _pooled(x[0] if isinstance(x, tuple) else x, pooling, first)
         inputs = image if input_tensor is None else sources(image)
         model = Model(inputs, x, name=name or self.name)
-        scaling = self.facts.scaling
-        model.metadata = {
-            "network": self.name,
-            "mean": list(scaling.mean),
-            "deviation": list(scaling.deviation),
-        }
+        model.metadata = self.facts.metadata(self.name)
         if path is not None:
             load_weights(model, path, whole=include_top)
         return model

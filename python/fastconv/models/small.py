@@ -62,7 +62,7 @@ def MLP(  # noqa: N802  (Keras's style for models)
     ]
     output = Dense(classes, activation=classifier_activation, name="output")
     layers = [Input(input_shape), Flatten(name="flatten"), *hidden, output]
-    return _known("mlp", Sequential(layers, name=name))
+    return _known("MLP", Sequential(layers, name=name))
 
 
 def SmallNet(  # noqa: N802
@@ -107,9 +107,9 @@ def SmallNet(  # noqa: N802
         Dense(units, activation="sigmoid", name="hidden", **dense),
         Dense(classes, activation="softmax", name="output", **dense),
     ]
-    return _known("smallnet", Sequential(layers, name=name))
+    return _known("SmallNet", Sequential(layers, name=name))
 
 
 def _known(network: str, model: Any) -> Any:
-    model.metadata["network"] = network
+    model.metadata = FACTS[network].metadata(network.lower())
     return model

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from typing import Any
 
-from fastconv import models
 from fastconv._core import OpKind
 from fastconv.errors import DeviceError, FastconvError
 from fastconv.graph.ir import RULES, Leaf, Tensor
@@ -75,23 +74,24 @@ def _totals(model: Any, operations: int) -> list[str]:
 
 def _published(model: Any) -> list[str]:
     """What is published about a network of the zoo, beside what this model has."""
-    network = model.metadata.get("network")
-    if models.key(network) not in models.names():
+    facts = model.metadata.get("published")
+    if not isinstance(facts, dict):
         return []
-    facts = models.facts(network)
-    found = sum(w.size for w in model.trainable_weights)
+    numbers = {k: f"{v:,}" for k, v in facts.items() if isinstance(v, int | float)}
+    source, parameters = facts.get("reference"), numbers.get("parameters", "?")
+    found = f"{sum(w.size for w in model.trainable_weights):,}"
     adds = f"{multiply_adds(model) / 1e9:.3f}" if model.described else "?"
     lines = [
-        f"Network: {facts.paper}",
-        f"Trainable parameters: {found:,} ({facts.reference}: {facts.parameters:,})",
-        f"Multiply-adds, 10^9: {adds} ({facts.reference}: {facts.multiply_adds:.3f})",
-        f"Images: (x / 255 - {list(facts.scaling.mean)}) / "
-        f"{list(facts.scaling.deviation)}",
+        f"Network: {facts.get('paper')}",
+        f"Trainable parameters: {found} ({source}: {parameters})",
+        f"Multiply-adds, 10^9: {adds} ({source}: {numbers.get('multiply_adds', '?')})",
+        f"Images: (x / 255 - {model.metadata.get('mean')}) / "
+        f"{model.metadata.get('deviation')}",
     ]
-    if facts.top1 is not None:
-        top5 = "" if facts.top5 is None else f", top-5 {facts.top5:.2f} %"
-        published = f"top-1 {facts.top1:.2f} %{top5}"
-        lines.append(f"Published accuracy: {published} on {facts.data}")
+    if "top1" in numbers:
+        top5 = f", top-5 {numbers['top5']} %" if "top5" in numbers else ""
+        top1 = f"top-1 {numbers['top1']} %{top5}"
+        lines.append(f"Published accuracy: {top1} on {facts.get('data')}")
     return lines
 
 

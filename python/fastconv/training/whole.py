@@ -141,8 +141,8 @@ def _count(loss: Loss, y: Any, w: Any, samples: int) -> float:
 
 
 def _warn_of_batch_statistics(model: Any, part: int) -> None:
-    for layer in model._walk(trained=True):
-        if isinstance(layer, BatchNormalization):
+    for layer in model._walk():
+        if isinstance(layer, BatchNormalization) and layer.trainable:
             warnings.warn(
                 f"model {model.name!r}: all samples do not fit into memory at once, so "
                 f"they are seen {part} at a time, and layer {layer.name!r} normalises "
