@@ -1,5 +1,6 @@
 """Damaged and malicious files of weights: refused, clearly, without running a thing."""
 
+import contextlib
 import pickle
 import resource
 import struct
@@ -12,6 +13,7 @@ import pytest
 import fastconv as fc
 import weight_files as w
 from fastconv.errors import FormatError
+from fastconv.weights import files
 
 VALUES = np.arange(6, dtype="f4")
 GOOD = VALUES.reshape(2, 3)
@@ -156,6 +158,24 @@ def test_refused(name, tmp_path, model):
     assert grown < 400 * 1024  # KiB; the file of the bomb is made here, too
     assert not (tmp_path / "run").exists(), "a file has run something"
     np.testing.assert_array_equal(model.get_weights(), before)
+
+
+def test_damaged_bytes(tmp_path):
+    """Whatever a byte is changed to, a file is read or refused."""
+    rng = np.random.default_rng(0)
+    path = tmp_path / "x.npz"
+    np.savez(path, a=VALUES)
+    sources = [path.read_bytes()]
+    for write in (w.pth, w.legacy):
+        written = write(path, {"a": w.Tensor(GOOD, "0")}, {"0": VALUES})
+        sources.append(written.read_bytes())
+    for round_ in range(600):
+        data = bytearray(sources[round_ % 3])
+        for place in rng.integers(len(data), size=rng.integers(1, 6)):
+            data[place] = rng.integers(256)
+        path.write_bytes(data if rng.random() < 0.8 else data[: rng.integers(99)])
+        with contextlib.suppress(FormatError):
+            assert files.read(path).arrays.keys() <= {"a"}
 
 
 def test_shapes_that_differ_are_listed(tmp_path, model):

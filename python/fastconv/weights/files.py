@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 from pathlib import Path
@@ -43,13 +44,15 @@ def read(filepath: str | os.PathLike[str]) -> Stored:
     with path.open("rb") as file:
         try:
             return _read(file, path, source)
-        except (OSError, MissingExtraError):
+        except MissingExtraError:
             raise
         except FastconvError as error:
             if str(error).startswith(source):
                 raise
             raise FormatError(f"{source}: refused: {error}") from error
         except Exception as error:
+            if isinstance(error, OSError) and error.errno != errno.EINVAL:
+                raise  # EINVAL: a place in the file that cannot be
             raise FormatError(
                 f"{source}: damaged, truncated, or of another format: "
                 f"{type(error).__name__}: {str(error)[:200]}"
