@@ -77,9 +77,8 @@ class MaxNorm(_Norm):
         the filters of a `Conv2D` it is [0, 1, 2].
 
     >>> import fastconv as fc
-    >>> fc.constraints.MaxNorm(1.0)([[3.0, 0.3], [4.0, 0.4]]).round(2)
-    array([[0.6, 0.3],
-           [0.8, 0.4]], dtype=float32)
+    >>> fc.constraints.MaxNorm(1.0, axis=1)([[3.0, 4.0]]).round(2)
+    array([[0.6, 0.8]], dtype=float32)
     """
 
     def __init__(self, max_value: float = 2, axis: Any = 0) -> None:
@@ -120,9 +119,8 @@ class MinMaxNorm(_Norm):
     axis: default 0.
 
     >>> import fastconv as fc
-    >>> fc.constraints.MinMaxNorm(2.0, 3.0)([[3.0], [4.0]]).round(2)
-    array([[1.8],
-           [2.4]], dtype=float32)
+    >>> fc.constraints.MinMaxNorm(2.0, 3.0, axis=1)([[3.0, 4.0]]).round(2)
+    array([[1.8, 2.4]], dtype=float32)
     """
 
     def __init__(

@@ -193,7 +193,7 @@ class Layer:
         return weight
 
     def rules(self, what: str) -> dict[str, Any]:
-        """The arguments of `add_weight` from ``what``_regularizer and _constraint."""
+        """The arguments of `add_weight` for regularizer and constraint of a weight."""
         kinds = ("regularizer", "constraint")
         return {kind: getattr(self, f"{what}_{kind}") for kind in kinds}
 

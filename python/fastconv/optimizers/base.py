@@ -59,8 +59,6 @@ class Optimizer:
     Attributes
     ----------
     calls: calls so far, which is what schedules see.
-    iterations: updates of the weights: ``calls``, or with accumulation
-        ``calls // gradient_accumulation_steps``.
     slots: names of the arrays that it keeps, each of the size of the weights.
     n_scalars: how many numbers `scalars` gives.
     layerwise: whether `update` is called for each weight, and not for whole blocks.

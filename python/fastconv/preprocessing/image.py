@@ -88,6 +88,9 @@ class _Brightness:
 class ImageDataGenerator:
     """Random changes of images, and their scaling, with the arguments of Keras 2.
 
+    Of Keras's arguments ``samplewise_*``, ``zca_*``, channel_shift_range,
+    preprocessing_function, data_format and dtype are not there.
+
     Parameters
     ----------
     rotation_range: degrees, in both directions.
@@ -104,12 +107,8 @@ class ImageDataGenerator:
         channel, divide by the deviation, of the data that `fit` was given.
     validation_split: the share of the first samples that ``subset="validation"`` is.
 
-    Of Keras's arguments samplewise_*, zca_*, channel_shift_range,
-    preprocessing_function, data_format and dtype are not there.
-
     >>> import fastconv as fc
-    >>> made = fc.preprocessing.image.ImageDataGenerator(rotation_range=10,
-    ...                                                  rescale=1 / 255)
+    >>> made = fc.preprocessing.image.ImageDataGenerator(rescale=1 / 255)
     >>> x, y = next(made.flow(np.full((6, 8, 8, 3), 255), np.arange(6), batch_size=4))
     >>> x.shape, round(float(x.max()), 3)
     ((4, 8, 8, 3), 1.0)
