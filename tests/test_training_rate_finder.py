@@ -37,7 +37,7 @@ def state(model):
     ]
     numbers = np.array([model.optimizer.iterations, model.optimizer.learning_rate])
     return [*(w.numpy() for w in model.weights), *slots, numbers, model.epochs_seen,
-            model.random_state.numpy()]  # fmt: skip
+            model._seed_and_step.numpy()]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["adam", "adagrad", "sgd", "nadam"])

@@ -163,7 +163,7 @@ def load(data: bytes, source: str, compile: bool = True) -> Any:
     matched = match(names, arrays, order)
     fill(names, arrays, matched, source, False)
     if RANDOM_STATE in arrays:
-        assign(model.random_state, arrays[RANDOM_STATE], source, RANDOM_STATE)
+        assign(model._seed_and_step, arrays[RANDOM_STATE], source, RANDOM_STATE)
     model.epochs_seen = _whole(header.get("epochs", 0), source)
     model.metadata = _facts(header.get("metadata", {}), source)
     if compile and header.get("compile"):

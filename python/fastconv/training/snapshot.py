@@ -17,7 +17,7 @@ def unchanged(model: Any) -> Iterator[None]:
     the state of chance, metrics. Plans stay: they hold no state. The model must be
     built.
     """
-    values = {v: v.numpy() for v in (*model.weights, model.random_state)}
+    values = {v: v.numpy() for v in (*model.weights, model._seed_and_step)}
     plain = {name: getattr(model, name) for name in _PLAIN}
     try:
         with model.optimizer.unchanged():
