@@ -26,7 +26,11 @@ from fastconv.tree import flatten, map_structure
 BatchShape = tuple[int | None, ...]
 
 STAND_INS = (512, 768)  # for a None that is not the batch, while shapes are worked out
-NOT_HELD = {"_calls", "_random_state", "_eager_state"}  # attributes that hold no part of a layer
+NOT_HELD = {
+    "_calls",
+    "_random_state",
+    "_eager_state",
+}  # attributes that hold no part of a layer
 _names: Counter[str] = Counter()
 _thaws = 0  # how often a layer was frozen or unfrozen, in the whole program
 
@@ -104,7 +108,9 @@ class Layer:
     array([[1., 2.]], dtype=float32)
     """
 
-    _rank: ClassVar[int | None] = None  # axes of the input, where only that many will do
+    _rank: ClassVar[int | None] = (
+        None  # axes of the input, where only that many will do
+    )
     activity_regularizer: Any
     ruled: ClassVar[
         tuple[str, ...]

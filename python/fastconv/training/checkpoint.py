@@ -94,6 +94,7 @@ def _compile_config(model: Any) -> dict[str, Any] | None:
         **model.compiled_metrics.get_config(),
         "optimizer": optimizers.serialize(model.optimizer),
         "iterations": model.optimizer.calls,
+        "averaged": model.optimizer.averaged,
     }
 
 
@@ -213,6 +214,7 @@ def _compile(model: Any, config: Any, source: str) -> None:
             weighted_metrics=config.get("weighted_metrics"),
         )
         model.optimizer.calls = int(config["iterations"])
+        model.optimizer.averaged = bool(config.get("averaged", False))
     except (FastconvError, TypeError, KeyError, ValueError, AttributeError) as error:
         raise FormatError(
             f"{source}: its optimizer, loss or metrics cannot be made: {error}; pass "

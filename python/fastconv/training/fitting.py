@@ -208,6 +208,7 @@ class Fit:
         if not step:
             scores.reset()
         begins, ends = (hooks.listens(f"on_train_batch_{e}") for e in ("begin", "end"))
+        model._in_epoch = True
         try:
             for x, y, w in self.data:
                 if begins:
@@ -226,6 +227,8 @@ class Fit:
                 raise
             interrupt.requested = True
             self.keeper = None  # a step, or its callbacks, may be half done
+        finally:
+            model._in_epoch = False
         return scores.logs(), step
 
     def _validates(self, epoch: int) -> bool:

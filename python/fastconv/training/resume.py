@@ -133,6 +133,7 @@ class Keeper:
             "epochs_seen": model.epochs_seen,
             "stop_training": model.stop_training,
             "iterations": optimizer.calls,
+            "averaged": optimizer.averaged,
             "numbers": optimizer.numbers(),
             "scores": model._counted.state() if step else None,
         }
@@ -166,6 +167,7 @@ class Keeper:
         model.epochs_seen = state["epochs_seen"]
         model.stop_training = state["stop_training"]
         model.optimizer.calls = state["iterations"]
+        model.optimizer.averaged = state["averaged"]
         model.optimizer.set_numbers(state["numbers"])
         model._counted.restore(state["scores"])
         self._steps, self._saved = state["steps"], (state["epoch"], state["step"])

@@ -24,6 +24,7 @@ from fastconv.training.feeding import Epochs, class_weights, feed, narrow
 from fastconv.training.fitting import Fit
 from fastconv.training.objectives import Objective, Scores
 from fastconv.training.progress import Progress, resolve
+from fastconv.training.snapshot import aside
 from fastconv.training.step_plans import Plans
 from fastconv.training.steps import Counted, Steps
 from fastconv.tree import flatten, map_structure
@@ -61,6 +62,7 @@ class Trainer(Steps):
     _names: list[str] | None = None
     _prepared = False
     _epoch = 0  # whose regularizers are in force
+    _in_epoch = False  # whether `fit` is between the first and the last step of one
     _penalties: Any = ()
     history: History | None = None
 
@@ -296,10 +298,12 @@ class Trainer(Steps):
         """Loss and metrics of one batch; as `train_on_batch`, but nothing changes."""
         self._need_loss()
         x, y, w = _on_batch(x, y, sample_weight)
-        self._set_epoch(self._last_epoch)
-        self._test_counted.reset()
-        self.test_batch(x, y, w)
-        return _flat(self._test_counted.logs(), return_dict)
+        with aside(self):
+            self._set_epoch(self._last_epoch)
+            self._test_counted.reset()
+            self.test_batch(x, y, w)
+            logs = self._test_counted.logs()
+        return _flat(logs, return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch, as arrays."""
@@ -459,10 +463,16 @@ class Trainer(Steps):
         self, data: Epochs, hooks: CallbackList, verbose: Any
     ) -> dict[str, float]:
         """Loss and metrics over the batches of one epoch."""
+        progress = Progress(verbose, "Evaluate", data.length)
+        with aside(self):
+            return self._evaluate(data, hooks, progress)
+
+    def _evaluate(
+        self, data: Epochs, hooks: CallbackList, progress: Progress
+    ) -> dict[str, float]:
         self._set_epoch(self._last_epoch)
         scores = self._test_counted
         scores.reset()
-        progress = Progress(verbose, "Evaluate", data.length)
         hooks.call("on_test_begin")
         for step, batch in enumerate(data):
             hooks.call("on_test_batch_begin", step)
@@ -507,15 +517,16 @@ class Trainer(Steps):
         if verbose == "auto" and resolve(verbose) == 2:
             verbose = 0  # a line that says nothing
         progress = Progress(verbose, "Predict", data.length)
-        hooks.call("on_predict_begin")
         parts = []
-        for step, (batch, _, _) in enumerate(data):
-            hooks.call("on_predict_batch_begin", step)
-            parts.append(self._prepare(batch).predict(batch))
-            if hooks.listens("on_predict_batch_end"):
-                hooks.call("on_predict_batch_end", step, {"outputs": parts[-1]})
-            progress.step(dict)
-        hooks.call("on_predict_end")
+        with aside(self):
+            hooks.call("on_predict_begin")
+            for step, (batch, _, _) in enumerate(data):
+                hooks.call("on_predict_batch_begin", step)
+                parts.append(self._prepare(batch).predict(batch))
+                if hooks.listens("on_predict_batch_end"):
+                    hooks.call("on_predict_batch_end", step, {"outputs": parts[-1]})
+                progress.step(dict)
+            hooks.call("on_predict_end")
         progress.end({})
         if not parts:
             raise DataError("predict: no batches")
