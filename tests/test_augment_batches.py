@@ -324,6 +324,30 @@ def test_fit_refuses_what_evaluation_would_miss():
         network().fit(x, y, augment=[layers.Rescaling(0.5)], verbose=0)
 
 
+@pytest.mark.parametrize("source", ["arrays", "batches"])
+def test_fit_refuses_another_size_than_that_of_evaluation(source):
+    x, y = stripes(6)
+    size = x.shape[1] - 2
+    model = fc.Sequential([layers.Flatten(), layers.Dense(2)])
+    model.compile("sgd", "mse")
+    given = (x, y) if source == "arrays" else (iter([(x, y)]),)
+    with pytest.raises(ArgumentError, match=r"keep the size .* put the crop into the"):
+        model.fit(*given, augment=layers.RandomCrop(size, size), verbose=0)
+    assert model.optimizer.iterations == 0
+    same = layers.RandomCrop(x.shape[1], x.shape[2], padding=2)
+    network().fit(x, y, augment=same, verbose=0)
+
+
+def test_a_spread_is_of_changed_samples_at_equal_distances():
+    x, y = images(10, 4, 4, 1), np.arange(10)
+    changed = data.augment((x, y), layers.Rescaling(2.0), batch_size=3)
+    found, labels, _ = changed.spread(4)
+    np.testing.assert_array_equal(labels, [0, 2, 5, 7])
+    np.testing.assert_allclose(found, 2 * x[labels], rtol=1e-6)
+    np.testing.assert_array_equal(changed.parts[0], x)
+    assert data.augment(iter([(x, y)]), layers.RandomFlip()).parts is None
+
+
 def test_mixing_in_a_call_without_training():
     x, y = images(3, 4, 4, 1), one_hot(3)
     same = layers.CutMix()({"images": x, "labels": y}, training=False)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import logging
+import os
 import sys
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -119,13 +121,46 @@ def test_what_has_changed_is_decoded_again(images, tmp_path, reads):
         return len(list((tmp_path / "cache").iterdir()))
 
     for n, arguments in enumerate(
-        [{}, {"image_size": (3, 3)}, {"color_mode": "grayscale"}, {"seed": 6}], 1
+        [{}, {"image_size": (3, 3)}, {"color_mode": "grayscale"}], 1
     ):
         epoch(dataset(images, cache=tmp_path / "cache", **arguments))
         assert (files(), len(reads)) == (n, 15 * n)
     (images / "cat" / "0.png").write_bytes((images / "dog" / "5.png").read_bytes())
     epoch(dataset(images, cache=tmp_path / "cache"))
-    assert (files(), len(reads)) == (5, 75)
+    assert (files(), len(reads)) == (4, 60)
+
+
+@pytest.mark.parametrize("change", [{"seed": 6}, {"shuffle": False}])
+def test_one_file_serves_every_order(images, tmp_path, reads, change):
+    cache = tmp_path / "cache"
+    epoch(dataset(images, cache=cache))
+    assert epoch(dataset(images, cache=cache, **change)) == epoch(
+        dataset(images, cache=False, **change)
+    )
+    assert (len(list(cache.iterdir())), len(reads)) == (1, 30)
+
+
+@pytest.mark.parametrize("in_file", [True, False])
+def test_several_threads_at_once(images, tmp_path, reads, in_file):
+    """As in fit with the same folder for training and validation."""
+    expected = epoch(dataset(images))
+    reads.clear()
+    data = dataset(images, cache=tmp_path / "cache" if in_file else True)
+    with ThreadPoolExecutor(6) as pool:
+        runs = list(pool.map(lambda _: epoch(data), range(6)))
+    assert runs == [expected] * 6
+    assert len(reads) == 15
+    assert data.images.complete
+
+
+def test_a_fork_while_a_thread_decodes(images):
+    data = dataset(images)
+    expected = epoch(dataset(images))
+    with data.images._lock:  # a thread of the parent holds it for ever
+        child = os.fork()
+        if child == 0:
+            os._exit(0 if epoch(data) == expected else 1)
+    assert os.waitpid(child, 0)[1] == 0
 
 
 @pytest.mark.parametrize("at", [-1, -700, 200])

@@ -417,6 +417,62 @@ def test_another_training_is_refused(tmp_path, cut, change, match):
     assert all(path.exists() for path in cut)
 
 
+FLIP = {"augment": fc.layers.RandomFlip("horizontal")}
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        ({"x": X + 1}, r"data\.data\.samples: expected"),
+        ({"y": Y[::-1]}, r"data\.data\.samples: expected"),
+        ({"batch_size": 4}, r"data\.data\.batch_size: expected 8, received 4"),
+        ({"shuffle": False}, r"data\.data\.shuffle: expected True, received False"),
+        ({"augment": fc.layers.RandomFlip("vertical")}, r"augment\[0\]\.config\.mode"),
+        ({"augment": fc.layers.RandomRotation(0.1)}, r"augment\[0\]\.class_name"),
+        ({"augment": [fc.layers.RandomFlip("horizontal")] * 2}, r"augment\[1\]"),
+        ({"augment": None}, r"data\.augment"),
+    ],
+)  # fmt: skip
+def test_another_training_with_augmentation_is_refused(tmp_path, change, match):
+    run, options = str(tmp_path / "run"), {"batch_size": 8, "verbose": 0, **FLIP}
+    network().fit(X, Y, resume=run, **options)
+    x, y = change.pop("x", X), change.pop("y", Y)
+    with pytest.raises(ArgumentError, match=match):
+        network().fit(x, y, epochs=2, resume=run, **{**options, **change})
+    again = {**options, "augment": [fc.layers.RandomFlip("horizontal")]}
+    assert network().fit(X, Y, epochs=2, resume=run, **again).epoch == [0, 1]
+
+
+def test_augmented_batches_in_augmented_batches_are_told_apart(tmp_path):
+    def data(mode):
+        flip = fc.layers.RandomFlip(mode)
+        return fc.data.augment((X, Y), flip, batch_size=8, seed=3)
+
+    run = str(tmp_path / "run")
+    network().fit(data("horizontal"), resume=run, verbose=0, **FLIP)
+    with pytest.raises(ArgumentError, match=r"data\.data\.augment\[0\]\.config\.mode"):
+        network().fit(data("vertical"), epochs=2, resume=run, verbose=0, **FLIP)
+
+
+def test_adversarial_training_goes_on(tmp_path):
+    """Its batches follow from the weights, and so are no part of what it is."""
+
+    def train(epochs, run=None, x=X, callback=None):
+        model = network()
+        low, high = float(X.min()) - 1, float(X.max()) + 1
+        data = fc.adversarial.AdversarialBatches(
+            model, x, Y, 0.1, batch_size=8, steps=1, limits=(low, high)
+        )
+        model.fit(data, epochs=epochs, verbose=0, resume=run, callbacks=callback)
+        return b"".join(w.tobytes() for w in model.get_weights())
+
+    run = str(tmp_path / "run")
+    train(1, run)
+    assert train(3, run) == train(3)
+    with pytest.raises(ArgumentError, match=r"data\.samples: expected"):
+        train(4, run, X + 0.5)
+
+
 def test_two_backups_and_bad_arguments(tmp_path):
     with pytest.raises(ArgumentError, match="one BackupAndRestore"):
         fit(network(), tmp_path, every(tmp_path), resume=tmp_path)

@@ -100,6 +100,22 @@ def test_dropout_changes_from_step_to_step():
     assert model.test_on_batch(X, y) == model.test_on_batch(X, y)
 
 
+def test_all_samples_at_once_with_validation_of_batches():
+    batches = [(X[:20], LABELS[:20]), (X[20:], LABELS[20:])]
+    model, other = classifier(), classifier()
+    found = model.fit(
+        X, LABELS, batch_size="all", verbose=0, validation_data=iter(batches)
+    )
+    expected = other.fit(
+        X, LABELS, batch_size="all", verbose=0, validation_data=(X, LABELS)
+    )
+    np.testing.assert_allclose(
+        found.history["val_loss"], expected.history["val_loss"], rtol=1e-5
+    )
+    with pytest.raises(ArgumentError, match="'all' needs arrays, received a list_it"):
+        model.fit(iter(batches), batch_size="all", verbose=0)
+
+
 def test_sample_weight_and_class_weight_agree():
     weights = np.where(LABELS == 1, 3.0, 1.0)
     one, two, three = classifier(), classifier("categorical_crossentropy"), classifier()
@@ -112,6 +128,111 @@ def test_sample_weight_and_class_weight_agree():
     ):
         np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
         np.testing.assert_array_equal(a, c)
+
+
+FACTORS = {0: 0.5, 2: 3.0}  # class 1 has weight 1
+PLACES = RNG.integers(0, 3, (50, 5))
+SERIES = RNG.standard_normal((50, 5, 4)).astype(np.float32)
+
+
+def by_place(loss="sparse_categorical_crossentropy", activation="softmax", units=3):
+    """A model whose output (N, 5, units) has a class for each of five places."""
+    fc.utils.set_random_seed(3)
+    model = fc.Sequential(
+        [fc.Input((5, 4)), fc.layers.Dense(units, activation=activation, name="class")]
+    )
+    model.compile(fc.optimizers.SGD(0.1), loss)
+    return model
+
+
+def hot(labels):
+    return fc.utils.to_categorical(labels, 3)
+
+
+WEIGHED = [
+    # make, x, y, sample_weight, class numbers
+    pytest.param(classifier, X, LABELS, None, LABELS, id="numbers"),
+    pytest.param(classifier, X, [LABELS], None, LABELS, id="list"),
+    pytest.param(classifier, X, {"class": LABELS}, None, LABELS, id="dict"),
+    pytest.param(classifier, X, LABELS[:, None], None, LABELS, id="column"),
+    pytest.param(classifier, X, LABELS, (50, 1), LABELS, id="weights-column"),
+    pytest.param(classifier, X, {"class": LABELS}, (50,), LABELS, id="dict-weights"),
+    pytest.param(
+        lambda: classifier("categorical_crossentropy"), X, hot(LABELS), (50,), LABELS,
+        id="one-hot",
+    ),
+    pytest.param(by_place, SERIES, PLACES, None, PLACES, id="places"),
+    pytest.param(by_place, SERIES, PLACES[..., None], (50,), PLACES, id="places-last"),
+    pytest.param(by_place, SERIES, PLACES, (50, 5), PLACES, id="places-weights"),
+    pytest.param(
+        lambda: by_place("categorical_crossentropy"), SERIES, hot(PLACES), (50, 1),
+        PLACES, id="places-one-hot",
+    ),
+    pytest.param(
+        lambda: by_place("binary_crossentropy", "sigmoid", 1), SERIES, PLACES % 2,
+        (50, 5, 1), PLACES % 2, id="places-binary",
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("make", "x", "y", "shape", "labels"), WEIGHED)
+def test_class_weight_is_a_sample_weight(make, x, y, shape, labels):
+    """At each place the weight of its class, looked up by hand, times the sample's."""
+    given, weights = None, np.vectorize(lambda c: FACTORS.get(int(c), 1.0))(labels)
+    if shape is not None:
+        given = np.random.default_rng(4).uniform(0.5, 2, shape)
+        full = given if given.ndim <= labels.ndim else given[..., 0]
+        weights = weights * full.reshape(full.shape + (1,) * (labels.ndim - full.ndim))
+    one, two = make(), make()
+    found = one.train_on_batch(x, y, sample_weight=given, class_weight=FACTORS)
+    plain = y["class"] if isinstance(y, dict) else y
+    plain = plain[0] if isinstance(plain, list) else plain
+    assert found == pytest.approx(two.train_on_batch(x, plain, weights), rel=1e-5)
+    for a, b in zip(one.get_weights(), two.get_weights(), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    nothing = make()
+    zero = nothing.train_on_batch(x, y, class_weight={0: 0.0, 1: 0.0, 2: 0.0})
+    assert zero == 0
+
+
+@pytest.mark.parametrize(
+    ("make", "x", "y", "w", "error", "match"),
+    [
+        (linear, X, X[:, :1] * 9, None, ArgumentError, "expected classes as y, rec"),
+        (lambda: by_place("mse", None, 4), SERIES, SERIES, None, ArgumentError,
+         "rows that sum to 1"),
+        (lambda: by_place("binary_crossentropy", "sigmoid"), SERIES,
+         np.ones((50, 5, 3)), None, ArgumentError, "several labels a sample"),
+        (by_place, SERIES, PLACES, np.ones((50, 4)), ShapeError,
+         r"sample_weight: expected weights for classes of shape \(50, 5\)"),
+        (classifier, X, LABELS, np.ones((50, 2)), ShapeError, r"shape \(50, 2"),
+    ],
+)  # fmt: skip
+def test_class_weight_of_what_has_no_classes(make, x, y, w, error, match):
+    with pytest.raises(error, match=match):
+        make().train_on_batch(x, y, sample_weight=w, class_weight=FACTORS)
+
+
+def test_class_weight_of_a_model_with_several_outputs_or_none():
+    inputs = fc.Input((4,))
+    model = fc.Model(inputs, [fc.layers.Dense(3)(inputs) for _ in range(2)])
+    model.compile("sgd", "mse")
+    with pytest.raises(ArgumentError, match="one output, this one has 2"):
+        model.train_on_batch(X, [hot(LABELS)] * 2, class_weight=FACTORS)
+
+    class Steps(fc.Model):
+        def train_step(self, data):
+            _, _, weights = data
+            return {"loss": fc.ops.sum(weights)}
+
+    for y in (LABELS, hot(LABELS)):
+        model = Steps()
+        model.compile("sgd")
+        found = model.train_on_batch(X, y, class_weight=FACTORS, return_dict=True)
+        expected = sum(FACTORS.get(int(label), 1.0) for label in LABELS)
+        assert found["loss"] == pytest.approx(expected)
+    with pytest.raises(ArgumentError, match="may be class numbers or rows of 0 and 1"):
+        model.train_on_batch(X, PLACES, class_weight=FACTORS)
 
 
 def test_several_outputs():

@@ -214,6 +214,26 @@ def test_same_samples_in_training_and_validation():
     assert "duplicates" not in looked(classifier(), X, Y, (X + 1, Y))
 
 
+@pytest.mark.parametrize("given", [True, False])
+def test_augmentation_hides_nothing(given):
+    """All targets, and the images before the changes, are looked at as without it."""
+    x = RNG.standard_normal((256, 4, 4, 1)).astype(np.float32)
+    labels = np.repeat([0, 1, 2], [232, 12, 12])
+    model = fc.Sequential([Input((4, 4, 1)), fc.layers.Flatten(), Dense(4)])
+    model.compile("sgd", fc.losses.SparseCategoricalCrossentropy(from_logits=True))
+    turn = fc.layers.RandomFlip("horizontal", seed=1)
+    other = {"validation_data": (x[40:50], labels[40:50]), "verbose": 0}
+    if given:
+        data = fc.data.augment((x, labels), turn, batch_size=32)
+        found = model.fit(data, **other).findings
+    else:
+        found = model.fit(x, labels, augment=turn, **other).findings
+    messages = {finding.check: finding.message for finding in found}
+    assert "10 of 10 validation samples" in messages["duplicates"]
+    assert "232 samples" in messages["imbalance"]
+    assert "the labels go only to 2" in messages["units"]
+
+
 def test_rows_that_differ_in_one_value_are_no_duplicates():
     wide = RNG.standard_normal((20, 1000)).astype(np.float32)
     for column in (0, 1, 7, 999):

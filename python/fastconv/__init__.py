@@ -43,6 +43,7 @@ _NAMES = {
     "device": "eager",
     "function": "graph",
     "grad": "graph",
+    "load": "weights.opening",
     "load_model": "training",
     "set_num_threads": "machine",
     "threads": "machine",

@@ -12,6 +12,7 @@ __all__ = [
     "epsilon",
     "floatx",
     "image_data_format",
+    "mirror",
     "offline",
     "sanity",
     "set_epsilon",
@@ -60,6 +61,15 @@ def data_dir() -> Path | None:
     >>> folder = data_dir()
     """
     chosen = setting("data")
+    return Path(chosen).expanduser() if chosen else None
+
+
+def mirror() -> Path | None:
+    """The folder of published weights named by ``FASTCONV_MIRROR``, or None.
+
+    >>> folder = mirror()
+    """
+    chosen = setting("mirror")
     return Path(chosen).expanduser() if chosen else None
 
 

@@ -25,6 +25,8 @@ def run(args: Namespace) -> dict[str, Any]:
     """Trains, saves and reports; Ctrl-C saves what there is and skips the test."""
     if args.epochs < 1:
         raise ArgumentError(f"epochs: expected 1 or more, got {args.epochs}")
+    if args.batch_size < 1:
+        raise ArgumentError(f"batch_size: expected 1 or more, got {args.batch_size}")
     if not 0 <= args.warm_up < 1:
         raise ArgumentError(f"warm-up: expected a share below 1, got {args.warm_up}")
     if args.resume and args.time_limit is not None:

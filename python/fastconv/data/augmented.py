@@ -42,6 +42,7 @@ class Pipeline:
 
     def __init__(self, steps: Any, training: bool = True) -> None:
         given = list(steps) if isinstance(steps, list | tuple) else [steps]
+        self.steps = tuple(given)
         self.native: list[AugmentStep] = []
         self.mixers: list[Any] = []
         for step in given:
@@ -155,17 +156,25 @@ class AugmentedBatches:
     """Batches whose images are changed while they are read; made by `augment`.
 
     What `fastconv.Model.fit` takes. The images are the whole of x; the labels change
-    where images are mixed.
+    where images are mixed. With ``same_size``, steps that change the size of images are
+    refused when the first batch is read.
 
     >>> import fastconv as fc
     >>> len(augment(np.zeros((5, 4, 4, 1)), fc.layers.RandomFlip(), batch_size=2))
     3
     """
 
-    def __init__(self, data: Batches, pipeline: Pipeline, seed: int = 0) -> None:
+    def __init__(
+        self,
+        data: Batches,
+        pipeline: Pipeline,
+        seed: int = 0,
+        same_size: bool = False,
+    ) -> None:
         self.data = data
         self.pipeline = pipeline
         self.seed = seed
+        self.same_size = same_size
 
     @property
     def num_samples(self) -> int | None:
@@ -181,6 +190,16 @@ class AugmentedBatches:
         """Batches in one epoch."""
         return len(self.data)  # type: ignore[arg-type]
 
+    @property
+    def parts(self) -> Batch | None:
+        """All samples before the changes, if they are at hand."""
+        return getattr(self.data, "parts", None)
+
+    def spread(self, count: int) -> Batch:
+        """Up to ``count`` changed samples of ``parts``, at equal distances."""
+        x, y, w = self.data.spread(count)  # type: ignore[attr-defined]
+        return self._changed(x, y, w, np.arange(len(_single(x))), 0, 0)
+
     def batches(
         self, epoch: int = 0, shuffle: bool | None = None, start: int = 0
     ) -> Iterator[Batch]:
@@ -195,12 +214,26 @@ class AugmentedBatches:
             samples = (number << 32) + np.arange(len(rows))
             if order is not None:
                 samples = order[rows.start : rows.stop]
-            images = self.pipeline(x, samples, self.seed, epoch)
-            yield *self.pipeline.mix(images, y, self.seed, epoch, number), w
+            yield self._changed(x, y, w, samples, epoch, number)
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of epoch 0."""
         return self.batches()
+
+    def _changed(
+        self, x: Any, y: Any, w: Any, samples: np.ndarray, epoch: int, number: int
+    ) -> Batch:
+        images = self.pipeline(x, samples, self.seed, epoch)
+        before, after = x.shape[1:3], images.shape[1:3]
+        if self.same_size and before != after:
+            raise ArgumentError(
+                f"fit: augment: expected steps that keep the size of images, received "
+                f"some that make {after} of {before}, which evaluate and predict would "
+                "not do: put the crop into the model, or give "
+                "data.augment(..., training=False) for evaluation too"
+            )
+        x, y = self.pipeline.mix(images, y, self.seed, epoch, number)
+        return x, y, w
 
 
 def _single(x: Any) -> np.ndarray:
@@ -217,7 +250,8 @@ def for_fit(data: Batches, steps: Any, seed: int) -> AugmentedBatches:
 
     Raises
     ------
-    ArgumentError for a step that evaluation would miss.
+    ArgumentError for a step that evaluation would miss; for one that changes the size
+    of images, when the first batch is read.
     """
     pipeline = Pipeline(steps)
     if pipeline.rescales:
@@ -226,7 +260,7 @@ def for_fit(data: Batches, steps: Any, seed: int) -> AugmentedBatches:
             "evaluate and predict would not do: put it into the model, or give "
             "data.augment(..., training=False) for evaluation too"
         )
-    return AugmentedBatches(data, pipeline, seed)
+    return AugmentedBatches(data, pipeline, seed, same_size=True)
 
 
 def augment(

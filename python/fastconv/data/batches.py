@@ -22,6 +22,12 @@ class Batches(Protocol):
 
     ``num_samples`` and ``num_batches`` are None where they are not known beforehand.
 
+    Where all samples are at hand, there are two members more, which `fit` looks at
+    before training, and which tell whether a training that is resumed has the same
+    data: ``parts``, (x, y, sample_weight) of all samples, as they are before anything
+    random; and ``spread(count)``, a batch of up to so many samples, as training would
+    get them.
+
     >>> import numpy as np
     >>> isinstance(ArrayBatches(np.zeros((4, 2))), Batches)
     True
@@ -126,6 +132,11 @@ class ArrayBatches:
         return self.batches()
 
 
+def is_arrays(x: Any) -> bool:
+    """Whether x is an array or nested arrays, and no source of ready batches."""
+    return isinstance(x, list | tuple | dict) or hasattr(x, "__array__")
+
+
 def as_batches(
     x: Any,
     y: Any = None,
@@ -158,7 +169,7 @@ def as_batches(
     >>> len(as_batches([[1.0], [2.0], [3.0]], batch_size=2))
     2
     """
-    if isinstance(x, list | tuple | dict) or hasattr(x, "__array__"):
+    if is_arrays(x):
         size = 32 if batch_size is None else batch_size
         return ArrayBatches(x, y, sample_weight, size, shuffle, seed, nan)
     for name, value in (("y", y), ("sample_weight", sample_weight)):

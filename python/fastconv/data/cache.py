@@ -8,7 +8,7 @@ from typing import IO, Any
 from fastconv import config
 from fastconv.errors import ArgumentError, DataError, FormatError
 
-__all__ = ["fetch", "locate", "sha256_of"]
+__all__ = ["check", "fetch", "locate", "sha256_of"]
 
 _CHUNK = 1 << 20
 _TIMEOUT_S = 60.0
@@ -20,6 +20,20 @@ def sha256_of(path: Path) -> str:
 
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def check(path: Path, sha256: str) -> None:
+    """Compare a file with a digest, or with the first digits of one.
+
+    Raises:
+        FormatError: they differ.
+    """
+    received = sha256_of(path)
+    if not received.startswith(sha256.lower()):
+        raise FormatError(
+            f"{path}: expected sha256 {sha256}, received {received}; the file was "
+            "altered or damaged, delete it"
+        )
 
 
 def fetch(
@@ -37,7 +51,7 @@ def fetch(
     Args:
         name: path below ``config.cache_dir()``.
         url: ``https://``; ``http://`` only to the machine itself (127.0.0.1).
-        sha256: the expected digest in hexadecimal.
+        sha256: the expected digest in hexadecimal, or its first digits, at least 8.
         opener: opens a URL for reading; None is urllib with a time limit.
 
     Raises:
@@ -51,9 +65,11 @@ def fetch(
     """
     if not _is_inside(name):
         raise ArgumentError(f"cache: expected a name inside the cache, got {name!r}")
+    if len(sha256) < 8:
+        raise ArgumentError(f"cache: expected a sha256 for {name}, got {sha256!r}")
     _check_url(url)
     path = config.cache_dir() / name
-    if path.is_file() and sha256_of(path) == sha256.lower():
+    if path.is_file() and sha256_of(path).startswith(sha256.lower()):
         return path
     if config.offline():
         raise DataError(
@@ -95,7 +111,7 @@ def _download(
     try:
         with os.fdopen(handle, "wb") as file:
             received = _copy(url, file, opener)
-            if received != sha256:
+            if not received.startswith(sha256):
                 raise FormatError(
                     f"{url}: expected sha256 {sha256}, received {received}; the file "
                     "was altered or the transfer damaged, and is not kept"

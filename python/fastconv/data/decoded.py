@@ -4,6 +4,7 @@ import hashlib
 import logging
 import os
 import tempfile
+import threading
 import weakref
 import zlib
 from collections.abc import Callable, Sequence
@@ -33,8 +34,10 @@ class DecodedImages:
     A record is the image, its CRC-32, and whether the file was damaged. A file of them
     is an ``.npy`` file in the folder ``cache``; its name is a digest of the names,
     sizes and times of the image files and of how they are decoded, so that what has
-    changed is not found there. It is written beside its place and renamed when it is
-    whole, and each record read from it is compared with its checksum once.
+    changed is not found there; its records are sorted by them, so that it serves every
+    order of the files. It is written beside its place and renamed when it is whole, and
+    each record read from it is compared with its checksum once. Several threads may ask
+    for images: one at a time until all are there.
 
     Args:
         files: where the images are.
@@ -67,10 +70,15 @@ class DecodedImages:
             [("crc", "<u4"), ("state", "u1"), ("image", "u1", shape)]
         )
         self._records: np.ndarray | None = None
+        self._place = np.arange(len(files))  # of each file's record
         self._path: Path | None = None
         self._beside: Path | None = None  # while the file is being filled
         if isinstance(cache, str | os.PathLike):
-            self._path = Path(cache) / f"{_digest(files, recipe)}.npy"
+            states = [_state(file) for file in files]
+            order = sorted(range(len(files)), key=states.__getitem__)
+            self._place[order] = np.arange(len(files))
+            name = _digest([states[i] for i in order], recipe)
+            self._path = Path(cache) / f"{name}.npy"
         elif not isinstance(cache, bool):
             raise ArgumentError(
                 f"cache: expected True, False or a folder, got {cache!r}"
@@ -78,6 +86,8 @@ class DecodedImages:
         self._in_memory = cache is True and self._fits()
         self._left = len(files)  # to be decoded, or to be compared with their checksums
         self._seen = np.zeros(len(files), bool)
+        self._lock = threading.Lock()
+        self._owner = os.getpid()
 
     @property
     def complete(self) -> bool:
@@ -86,18 +96,26 @@ class DecodedImages:
 
     def rows(self, numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Images (n, H, W, C), uint8, and which of ``numbers`` are not damaged."""
-        if self._records is None and (self._in_memory or self._path is not None):
-            self._records = self._open()
-        if self._records is None:
+        if not self._in_memory and self._path is None:
             taken = np.zeros(len(numbers), self._record)
             self._fill(taken, np.arange(len(numbers)), numbers)
         else:
-            if not self.complete:
-                self._see(self._records, numbers)
-            taken = self._records.take(numbers)
+            taken = self._kept(numbers).take(self._place[numbers])
         good = taken["state"] == _GOOD
         images = taken["image"]
         return images if good.all() else images[good], good
+
+    def _kept(self, numbers: np.ndarray) -> np.ndarray:
+        """All records, of which those of ``numbers`` are there."""
+        if self._records is not None and self.complete:
+            return self._records
+        if self._owner != os.getpid():  # a thread that held it was lost in a fork
+            self._lock, self._owner = threading.Lock(), os.getpid()
+        with self._lock:
+            if self._records is None:
+                self._records = self._open()
+            self._see(self._records, numbers)
+        return self._records
 
     def _fits(self) -> bool:
         needed = len(self.files) * self._record.itemsize
@@ -146,10 +164,10 @@ class DecodedImages:
         """Decodes what is new; compares what a file held with its checksum."""
         unseen = np.unique(numbers[~self._seen[numbers]])
         if self._path is None or self._beside is not None:
-            self._fill(records, unseen, unseen)
+            self._fill(records, self._place[unseen], unseen)
         else:
             for i in unseen:
-                self._compare(records[i], int(i))
+                self._compare(records[self._place[i]], int(i))
         self._seen[unseen] = True
         self._left = int(np.count_nonzero(~self._seen))
         if self.complete and self._beside is not None and self._path is not None:
@@ -216,13 +234,17 @@ def _where(file: ImageFile) -> str:
     return str(file[2]) if isinstance(file[2], Path) else f"{file[0]}/{file[1]}"
 
 
-def _digest(files: Sequence[ImageFile], recipe: str) -> str:
+def _state(file: ImageFile) -> str:
+    """What tells a file from others, and from itself after a change."""
+    folder, name, source = file
+    if isinstance(source, bytes):
+        return f"\0{folder}\0{name}\0{len(source)} {zlib.crc32(source)}"
+    found = source.stat()
+    return f"\0{folder}\0{name}\0{found.st_size} {found.st_mtime_ns}"
+
+
+def _digest(states: Sequence[str], recipe: str) -> str:
     digest = hashlib.sha256(f"{_VERSION} {recipe}".encode())
-    for folder, name, source in files:
-        if isinstance(source, bytes):
-            state = f"{len(source)} {zlib.crc32(source)}"
-        else:
-            found = source.stat()
-            state = f"{found.st_size} {found.st_mtime_ns}"
-        digest.update(f"\0{folder}\0{name}\0{state}".encode())
+    for state in states:
+        digest.update(state.encode())
     return digest.hexdigest()[:32]

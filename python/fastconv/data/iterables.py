@@ -4,11 +4,8 @@ from collections.abc import Iterator
 from itertools import chain
 from typing import Any
 
-import numpy as np
-
 from fastconv.data import tree
 from fastconv.data.checks import check_nan, count
-from fastconv.data.prefetch import prefetch
 from fastconv.data.split import permutation
 from fastconv.errors import DataError
 
@@ -74,12 +71,12 @@ class IterableBatches:
 
     A source with ``__len__`` and ``__getitem__`` (Keras's PyDataset or Sequence) is
     indexed, in an order shuffled by batches if asked; any other is iterated over, once
-    an epoch (``torch.utils.data.DataLoader``). Both are used by a thread that makes
-    copies of their batches ahead of training (:func:`~fastconv.data.prefetch`). A
-    generator is neither restarted nor read ahead: an epoch goes on where the last one
-    stopped. ``on_epoch_begin`` and ``on_epoch_end`` of the
-    source are called if it has them. Elements may be anything with ``__array__`` or
-    ``numpy()``, nested in tuples, lists and dicts.
+    an epoch (``torch.utils.data.DataLoader``). A generator is not restarted: an epoch
+    goes on where the last one stopped. Nothing is asked for before it is needed, so a
+    source may read the model or draw random numbers; one that does neither can make
+    batches ahead itself (:func:`~fastconv.data.prefetch`). ``on_epoch_begin`` and
+    ``on_epoch_end`` of the source are called if it has them. Elements may be anything
+    with ``__array__`` or ``numpy()``, nested in tuples, lists and dicts.
 
     Raises:
         DataError: the source is no iterable; while iterating: it gave no batch in an
@@ -110,8 +107,6 @@ class IterableBatches:
         self.seed = seed
         self.nan = nan
         self._indexed = indexed
-        # What is read ahead of it would be lost when training stops.
-        self._once = hasattr(source, "__next__")
 
     @property
     def num_batches(self) -> int | None:
@@ -131,9 +126,7 @@ class IterableBatches:
         """
         start = count("start", start, least=0)
         shuffle = self.shuffle if shuffle is None else shuffle
-        if self._once:
-            return self._made(epoch, shuffle, start)
-        return prefetch(map(_copied, self._made(epoch, shuffle, start)))
+        return self._made(epoch, shuffle, start)
 
     def _made(self, epoch: int, shuffle: bool, start: int) -> Iterator[Batch]:
         self._notify("on_epoch_begin")
@@ -186,9 +179,3 @@ class IterableBatches:
         method = getattr(self.source, event, None)
         if callable(method):
             method()
-
-
-def _copied(batch: Batch) -> Batch:
-    """A source may fill the same memory for each batch."""
-    x, y, w = (tree.tree_map(lambda a, _: np.array(a), part, "") for part in batch)
-    return x, y, w

@@ -14,6 +14,7 @@ __all__ = ["prefetch"]
 T = TypeVar("T")
 
 _END = object()
+_PATIENCE = 1.0  # seconds that closing waits for a source in the middle of an element
 
 
 def prefetch(source: Iterable[T], ahead: int = 2) -> Iterator[T]:
@@ -21,7 +22,15 @@ def prefetch(source: Iterable[T], ahead: int = 2) -> Iterator[T]:
 
     The thread starts with the first element that is asked for. What the source raises
     is raised here, in its place. Closing the iterator, or dropping it, stops the thread
-    and closes the source; up to ``ahead + 1`` elements that were made are then lost.
+    and closes the source; up to ``ahead + 1`` elements that were made are then lost. A
+    source that is in the middle of an element is waited for at most a second: the
+    thread, which does not keep the process alive, then ends after that element.
+
+    `fit` and `evaluate` do so by themselves only for image folders that are still to be
+    decoded. For data of your own, return ``prefetch(...)`` from ``__iter__``, if what
+    makes the batches reads no weights of the model, draws no random numbers of
+    fastconv, and takes new memory for each batch: the thread would make them depend on
+    the moment.
 
     Args:
         source: anything that can be iterated over; used by the thread alone.
@@ -66,7 +75,7 @@ def _elements(source: Iterable[T], ahead: int) -> Iterator[T]:
         if os.getpid() == process:
             stop.set()
             _drain(made)
-            thread.join()
+            thread.join(_PATIENCE)
 
 
 def _produce(source: Iterable[Any], made: queue.Queue[Any], stop: Any) -> None:

@@ -1,28 +1,32 @@
-"""Reads the pickles of CIFAR-10 without running anything that a file names.
+"""Reads pickles of plain data without running anything that a file names.
 
 Two fences: only opcodes that build plain data pass a first scan, and every name in the
-file must be one of five, which stand for the small classes below and not for NumPy.
+file must be one of a table. The names of the arrays of CIFAR-10 stand for the small
+classes below and not for NumPy; those of PyTorch for classes in `fastconv.weights.pth`.
 """
 
 import io
 import math
 import pickle
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
 from fastconv.errors import FormatError
 
-__all__ = ["restricted_loads"]
+__all__ = ["restricted_loads", "restricted_object"]
 
 _OPCODES = """
     PROTO FRAME STOP MARK POP POP_MARK DUP NONE NEWTRUE NEWFALSE INT BININT BININT1
-    BININT2 LONG LONG1 LONG4 STRING BINSTRING SHORT_BINSTRING BINBYTES SHORT_BINBYTES
-    BINBYTES8 UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8 EMPTY_LIST LIST APPEND
+    BININT2 LONG LONG1 LONG4 FLOAT BINFLOAT STRING BINSTRING SHORT_BINSTRING
+    BINBYTES SHORT_BINBYTES BINBYTES8 UNICODE BINUNICODE SHORT_BINUNICODE BINUNICODE8
+    EMPTY_LIST LIST APPEND
     APPENDS EMPTY_TUPLE TUPLE TUPLE1 TUPLE2 TUPLE3 EMPTY_DICT DICT SETITEM SETITEMS
     GLOBAL STACK_GLOBAL REDUCE BUILD PUT BINPUT LONG_BINPUT MEMOIZE GET BINGET
     LONG_BINGET
 """
+_TUPLES = 30_000  # at most; nested ones are hashed by recursion, which takes stack
 _DTYPES = ("u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f4", "f8", "b1")
 
 
@@ -94,23 +98,62 @@ _NAMES: dict[tuple[str, str], Any] = {
 
 
 class _Unpickler(pickle.Unpickler):
+    def __init__(
+        self, data: bytes, names: Mapping[tuple[str, str], Any], load: Any, text: str
+    ) -> None:
+        super().__init__(io.BytesIO(data), encoding=text)
+        self._names, self._load = names, load
+
     def find_class(self, module: str, name: str) -> Any:
-        """One of five stand-ins, never an import."""
-        if (module, name) not in _NAMES:
+        """A stand-in of the table, never an import."""
+        if (module, name) not in self._names:
             raise FormatError(f"it wants {module}.{name}")
-        return _NAMES[module, name]
+        return self._names[module, name]
+
+    def persistent_load(self, pid: Any) -> Any:
+        """What stands outside the pickle."""
+        return self._load(pid)
 
 
-def _scan(data: bytes) -> None:
+def _scan(data: bytes, allowed: frozenset[str]) -> None:
     """Refuse opcodes that build other things, and memo indices that take memory."""
     import pickletools
 
-    allowed = frozenset(_OPCODES.split())
+    tuples = 0
     for opcode, argument, position in pickletools.genops(data):
         if opcode.name not in allowed:
             raise FormatError(f"opcode {opcode.name} at byte {position}")
         if "PUT" in opcode.name and not 0 <= int(argument or 0) <= len(data):
             raise FormatError(f"memo index {argument} at byte {position}")
+        tuples += "TUPLE" in opcode.name
+    if tuples > _TUPLES:
+        raise FormatError(f"{tuples} tuples, more than {_TUPLES}")
+
+
+def restricted_object(
+    data: bytes,
+    names: Mapping[tuple[str, str], Any],
+    load: Callable[[Any], Any] | None = None,
+    encoding: str = "utf-8",
+) -> Any:
+    """The object pickled in ``data``, made of plain data and of stand-ins.
+
+    Args:
+        data: the pickle.
+        names: (module, name) -> what stands for it; all others are refused.
+        load: gives what a persistent id stands for; None refuses them.
+        encoding: of the strings of Python 2.
+
+    Raises:
+        FormatError: a name or an opcode that is not allowed; other errors of pickle
+            for what is truncated or senseless.
+
+    >>> restricted_object(pickle.dumps([1, "a"], 2), {})
+    [1, 'a']
+    """
+    more = ["BINPERSID"] if load else []
+    _scan(data, frozenset([*_OPCODES.split(), *more]))
+    return _Unpickler(data, names, load, encoding).load()
 
 
 def restricted_loads(data: bytes, where: str) -> dict[str, Any]:
@@ -130,8 +173,7 @@ def restricted_loads(data: bytes, where: str) -> dict[str, Any]:
     {'labels': [1, 2]}
     """
     try:
-        _scan(data)
-        loaded = _Unpickler(io.BytesIO(data), encoding="bytes").load()
+        loaded = restricted_object(data, _NAMES, encoding="bytes")
         return {_text(key): _plain(value) for key, value in loaded.items()}
     except Exception as error:
         raise FormatError(

@@ -40,7 +40,7 @@ from fastconv.layers import (
     MaxPooling2D,
 )
 from fastconv.models.blocks import conv, normalize, relu
-from fastconv.models.network import Facts, Network
+from fastconv.models.network import SYMMETRIC, Facts, Network
 
 PAPER = "Szegedy et al., Going deeper with convolutions, CVPR 2015"
 UP = ((0, 1), (0, 1))  # as if the last window, only partly inside, were counted
@@ -125,6 +125,7 @@ def _auxiliary(x: Any, classes: int, activation: Any, name: str) -> Any:
 
 
 GoogLeNet = Network(
-    "googlenet", googlenet, Facts(PAPER, 6624904, 1.498, 69.778, 89.53),
+    "googlenet", googlenet,
+    Facts(PAPER, 6624904, 1.498, 69.778, 89.53, scaling=SYMMETRIC),
     top=top, auxiliary=False,
 )  # fmt: skip

@@ -26,6 +26,8 @@ from fastconv.layers import (
 )
 from fastconv.training import Model
 from fastconv.training.call_graph import sources
+from fastconv.weights import published
+from fastconv.weights.loading import load_weights
 
 __all__ = ["IMAGENET", "SYMMETRIC", "UNIT", "Facts", "Network", "Scaling"]
 
@@ -142,10 +144,13 @@ class Network:
         include_top: whether the classifier is there; without it the result is the
             feature maps, or with ``pooling`` one vector an image. Default True.
         weights: "imagenet" (the default where they are published), None for random
-            ones (the default elsewhere), or the path of a file. "imagenet" is read
-            from ``NAME.safetensors``, without the top ``NAME_notop.safetensors``, in
-            the folder ``weights`` of the cache, ``FASTCONV_CACHE`` or
-            ``~/.cache/fastconv``.
+            ones (the default elsewhere), or the path of a file of any kind that
+            `Model.load_weights` reads. "imagenet" is read from ``NAME.safetensors``,
+            without the top ``NAME_notop.safetensors``, or torchvision's file, in the
+            folder ``weights`` of the cache (``FASTCONV_CACHE`` or
+            ``~/.cache/fastconv``) or in the folder ``FASTCONV_MIRROR``. If it is in
+            neither, an explicit weights="imagenet" downloads torchvision's file, unless
+            ``FASTCONV_OFFLINE`` is set; the default does not.
         input_tensor: tensor of a model to build upon; default a new input.
         input_shape: height, width, channels; the default with the top is the size of
             the paper, without it any size. With ``image_data_format()``
@@ -190,12 +195,13 @@ class Network:
         model = Model(inputs, x, name=name or self.name)
         model.metadata = self.facts.metadata(self.name)
         if path is not None:
-            self._load(model, path)
+            load_weights(model, path, whole=include_top)
         return model
 
     def _file(self, weights: Any, include_top: bool, classes: int | None) -> Any:
         """The path of a file of weights, which must be there; None for random ones."""
-        if isinstance(weights, str) and weights == "default":
+        asked = not (isinstance(weights, str) and weights == "default")
+        if not asked:
             weights = self.weights
         if weights is None:
             return None
@@ -213,18 +219,7 @@ class Network:
                 "weights=None"
             )
         part = "" if include_top else "_notop"
-        path = config.cache_dir() / "weights" / f"{self.name}{part}.safetensors"
-        if not path.is_file():
-            raise ArgumentError(
-                f"{self.name}: weights='imagenet' expects the file {path}, which is "
-                "not there, and fastconv downloads no weights; put one there that "
-                "Model.save_weights wrote, name one with weights='PATH', or give "
-                "weights=None for random weights"
-            )
-        return os.fspath(path)
-
-    def _load(self, model: Any, path: str) -> None:
-        model.load_weights(path)
+        return os.fspath(published.find(self.name, part, asked))
 
     def _check(self, pooling: Any, classes: Any, options: dict[str, Any]) -> None:
         if pooling is not None and pooling not in _POOLING:

@@ -67,9 +67,9 @@ def dump(model: Any, weights_only: bool = False) -> bytes:
         "numpy": np.__version__,
         "weights": list(names),
     }
+    header["metadata"] = model.metadata
     if not weights_only:
         header["architecture"] = architecture(model)
-        header["metadata"] = model.metadata
         header["epochs"] = model.epochs_seen
         header["compile"] = _compile_config(model)
         arrays.update(state_arrays(model, names))
@@ -173,18 +173,9 @@ def load(data: bytes, source: str, compile: bool = True) -> Any:
     return model
 
 
-def load_weights(model: Any, filepath: Path_, skip_mismatch: bool) -> None:
-    """Reads the weights of a file into a model."""
-    source = os.fspath(filepath)
-    header, arrays = container.parse(Path(filepath).read_bytes(), source)
-    if not model.weights and not model.built:
-        raise ArgumentError(
-            f"model {model.name!r}: it is not built, so it has no weights yet; call "
-            "build(input_shape), or give it data"
-        )
-    order = [str(name) for name in header.get("weights", [])]
-    names = weight_names(model)
-    fill(names, arrays, match(names, arrays, order), source, skip_mismatch)
+def kind(data: bytes, source: str) -> str:
+    """What an own file holds: "model" or "weights"."""
+    return str(container.parse(data, source)[0].get("kind"))
 
 
 def built(data: Any, source: str) -> Any:

@@ -8,9 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from fastconv import losses
 from fastconv.data import tree
-from fastconv.data.batches import ArrayBatches, Batches, as_batches
-from fastconv.errors import ArgumentError, DataError
+from fastconv.data.batches import Batches, as_batches, is_arrays
+from fastconv.errors import ArgumentError, DataError, ShapeError
 
 Batch = tuple[Any, Any, Any]
 
@@ -27,12 +28,17 @@ def feed(
 
     batch_size: None is 32; "all" is one batch of everything.
     """
-    if isinstance(x, list | tuple | dict) or hasattr(x, "__array__"):
+    if is_arrays(x):
         x, y = (narrow(tree.to_arrays(v, name)) for v, name in ((x, "x"), (y, "y")))
     if isinstance(batch_size, str):
         if batch_size != "all":
             raise ArgumentError(
                 f"batch_size: expected a number or 'all', got {batch_size!r}"
+            )
+        if not is_arrays(x):
+            raise ArgumentError(
+                f"batch_size: 'all' needs arrays, received a {type(x).__name__} of "
+                "ready batches as x: let it give one batch of all samples"
             )
         batch_size = max(1, tree.common_length((x, y, sample_weight), "data"))
     return as_batches(x, y, sample_weight, batch_size, shuffle, seed)
@@ -82,10 +88,12 @@ class Epochs:
     def peek(self, count: int) -> Batch:
         """Up to ``count`` samples before the first epoch, which still has them.
 
-        Of arrays they are spread over all samples, in order; else the first batch.
+        If all samples are at hand, they are spread over them, in order; else it is the
+        first batch.
         """
-        if isinstance(self.data, ArrayBatches):
-            return self.data.spread(count)
+        if self._parts is not None:
+            found: Batch = self.data.spread(count)  # type: ignore[attr-defined]
+            return found
         batches = self._opened()
         first = next(batches, None)
         if first is None:
@@ -96,13 +104,17 @@ class Epochs:
 
     @property
     def inputs(self) -> Any:
-        """All inputs, if they are arrays; else None."""
-        return self.data.parts[0] if isinstance(self.data, ArrayBatches) else None
+        """All inputs before random changes, if they are at hand; else None."""
+        return self._parts and self._parts[0]
 
     @property
     def targets(self) -> Any:
-        """All targets, if they are arrays; else None."""
-        return self.data.parts[1] if isinstance(self.data, ArrayBatches) else None
+        """All targets before random changes, if they are at hand; else None."""
+        return self._parts and self._parts[1]
+
+    @property
+    def _parts(self) -> Batch | None:
+        return getattr(self.data, "parts", None)
 
     def state(self) -> dict[str, int]:
         """The position, for `restore`."""
@@ -142,29 +154,103 @@ class Epochs:
         return self.data.batches(epoch=self._pass, start=self._given)
 
 
-def class_weights(class_weight: Mapping[int, float] | None) -> Any:
-    """A function from targets, and the number of outputs, to weights; or None."""
-    if class_weight is None:
-        return None
-    table = np.ones(max([*class_weight, 0]) + 1, np.float32)
-    for label, weight in class_weight.items():
-        if not hasattr(label, "__index__") or label < 0:
-            raise ArgumentError(
-                f"class_weight: expected class numbers, received {label!r}"
-            )
-        table[label] = weight
+class ClassWeights:
+    """Weights of samples, or of their places, that follow from their classes.
 
-    def weigh(y: Any, outputs: int) -> np.ndarray:
-        if outputs != 1:
-            raise ArgumentError(
-                f"class_weight: expected a model with one output, this one has "
-                f"{outputs}; give sample_weight"
-            )
-        labels = y
-        if y.ndim > 1:
-            labels = y.argmax(-1) if y.shape[-1] > 1 else y[..., 0]
-        labels = labels.astype(np.int64)
-        inside = (labels >= 0) & (labels < len(table))
-        return np.where(inside, table[np.where(inside, labels, 0)], np.float32(1))
+    given: from class number to weight; classes that are not in it have weight 1.
 
-    return weigh
+    Raises
+    ------
+    ArgumentError for what is no class number.
+    """
+
+    def __init__(self, given: Mapping[int, float]) -> None:
+        self.table = np.ones(max([*given, 0]) + 1, np.float32)
+        for label, weight in given.items():
+            if not hasattr(label, "__index__") or label < 0:
+                raise ArgumentError(
+                    f"class_weight: expected class numbers, received {label!r}"
+                )
+            self.table[label] = weight
+
+    def times(self, model: Any, y: Any, w: Any) -> np.ndarray:
+        """The sample weights of a batch, multiplied by those of its classes.
+
+        model: after `Trainer.prepare`; has one output.
+
+        Raises
+        ------
+        ArgumentError for several outputs, or targets that are no classes; ShapeError
+        for weights of other samples or places.
+        """
+        if model.described:
+            names = model.output_names
+            if len(names) != 1:
+                raise ArgumentError(
+                    f"class_weight: expected a model with one output, this one has "
+                    f"{len(names)}; give sample_weight"
+                )
+            (y,), (w,) = model.aligned(y, w)
+        if not isinstance(y, np.ndarray):
+            raise ArgumentError(
+                f"class_weight: expected one array as y, received a {type(y).__name__}"
+            )
+        labels = _classes(model, y)
+        inside = (labels >= 0) & (labels < len(self.table))
+        own = np.where(inside, self.table[np.where(inside, labels, 0)], np.float32(1))
+        return own if w is None else own * _like(own, np.asarray(w))
+
+
+def _classes(model: Any, y: np.ndarray) -> np.ndarray:
+    """The class number at each place: (N,), or (N, ...) where an output has places."""
+    loss, rank = None, None
+    if model.described:
+        rank = len(model.output_specs[0].shape)
+        if model.compiled_loss is not None:
+            loss = model.compiled_loss.of(model.output_names)[0][0]
+    sparse = isinstance(loss, losses.SparseCategoricalCrossentropy)
+    axis = getattr(loss, "options", {}).get("axis", -1)
+    if y.ndim > 1 and (rank is None or y.ndim >= rank):
+        if y.shape[axis] == 1:
+            y = y.squeeze(axis)
+        elif not sparse:
+            return _most_likely(y, axis, rank)
+    whole = np.rint(y)
+    wrong = (y != whole) & ((y < 0) | (y > 1))  # between them it is a soft 0 or 1
+    if wrong.any():
+        raise ArgumentError(
+            f"class_weight: expected classes as y, received {y[wrong][0]:.6g}; give "
+            "sample_weight"
+        )
+    return whole.astype(np.int64)
+
+
+def _most_likely(y: np.ndarray, axis: int, rank: int | None) -> np.ndarray:
+    """The classes of targets that are distributions over them."""
+    if rank is None and y.dtype.kind != "f":
+        raise ArgumentError(
+            f"class_weight: y of shape {y.shape} may be class numbers or rows of 0 and "
+            "1, and the model has no output that tells; give sample_weight"
+        )
+    sums = y.sum(axis, np.float64)
+    if y.min(initial=0) < 0 or ((np.abs(sums - 1) > 1e-3) & (sums != 0)).any():
+        raise ArgumentError(
+            "class_weight: expected classes as y, or rows that sum to 1; y of shape "
+            f"{y.shape} holds other rows (several labels a sample, or quantities?); "
+            "give sample_weight"
+        )
+    return y.argmax(axis)
+
+
+def _like(own: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Weights of samples with as many axes as those of classes."""
+    shape = w.shape[:-1] if w.ndim == own.ndim + 1 and w.shape[-1] == 1 else w.shape
+    shape += (1,) * (own.ndim - len(shape))
+    if len(shape) != own.ndim or any(
+        n not in (1, m) for n, m in zip(shape, own.shape, strict=True)
+    ):
+        raise ShapeError(
+            f"sample_weight: expected weights for classes of shape {own.shape}, as y "
+            f"and class_weight give them, received shape {w.shape}"
+        )
+    return w.reshape(shape)

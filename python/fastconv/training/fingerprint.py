@@ -12,12 +12,13 @@ import numpy as np
 
 from fastconv import optimizers
 from fastconv.data import tree
-from fastconv.data.batches import ArrayBatches
+from fastconv.data.augmented import AugmentedBatches
+from fastconv.data.batches import Batch
 from fastconv.errors import FastconvError
 from fastconv.training.serialize import architecture
 from fastconv.training.weight_names import weight_names
 
-_ROWS = 64  # samples of a batch that go into the digest of the data
+_ROWS = 192  # samples that go into the digest of the data
 
 
 def of_model(model: Any) -> dict[str, Any]:
@@ -43,13 +44,18 @@ def of_optimizer(model: Any) -> dict[str, Any]:
 
 
 def of_data(data: Any) -> dict[str, Any] | None:
-    """Size, order and, of arrays, a digest of some samples."""
+    """Size, order, a digest of some samples if all are at hand, and augmentation."""
     if data is None:
         return None
+    if isinstance(data, AugmentedBatches):
+        steps = [_step(step) for step in data.pipeline.steps]
+        own = {"augment": steps, "seed": data.seed}
+        return {**plain(own), "data": of_data(data.data)}
     names = "num_samples", "num_batches", "batch_size", "shuffle", "seed"
     found = {name: getattr(data, name, None) for name in names}
-    if isinstance(data, ArrayBatches):
-        found |= _samples(data)
+    parts = getattr(data, "parts", None)
+    if parts is not None:
+        found |= _samples(parts)
     return plain(found)
 
 
@@ -88,14 +94,19 @@ def _architecture(model: Any) -> Any:
         return type(model).__name__
 
 
-def _samples(data: ArrayBatches) -> dict[str, Any]:
-    """Shapes of the parts, and a digest of rows of the first, middle and last batch."""
+def _step(step: Any) -> dict[str, Any]:
+    """Class and arguments of a step of augmentation."""
+    config = getattr(step, "get_config", dict)
+    return {"class_name": type(step).__name__, "config": config()}
+
+
+def _samples(parts: Batch) -> dict[str, Any]:
+    """Shapes of the parts, and a digest of rows at equal distances, the ends too."""
+    count = tree.common_length(parts, "data")
+    rows = np.unique(np.linspace(0, count - 1, _ROWS).astype(np.int64))
     sha, shapes = hashlib.sha256(), {}
-    for number in sorted({0, len(data) // 2, len(data) - 1}):
-        batch = next(data.batches(epoch=0, shuffle=False, start=number))
-        for part, value in zip(("x", "y", "sample_weight"), batch, strict=True):
-            for name, array in tree.leaves(value, part):
-                shapes[name] = [array.dtype.name, *array.shape[1:]]
-                rows = array[:: max(1, len(array) // _ROWS)]
-                sha.update(np.ascontiguousarray(rows).tobytes())
+    for part, value in zip(("x", "y", "sample_weight"), parts, strict=True):
+        for name, array in tree.leaves(value, part):
+            shapes[name] = [array.dtype.name, *array.shape[1:]]
+            sha.update(np.ascontiguousarray(array[rows]).tobytes())
     return {"shapes": shapes, "samples": sha.hexdigest()}

@@ -12,7 +12,7 @@ from fastconv import config
 from fastconv.callbacks import BackupAndRestore, CallbackList, History
 from fastconv.errors import ArgumentError
 from fastconv.training import fingerprint, sanity
-from fastconv.training.feeding import Epochs, class_weights
+from fastconv.training.feeding import ClassWeights, Epochs
 from fastconv.training.interrupt import Interrupt
 from fastconv.training.overfitting import OverfittingWatch
 from fastconv.training.progress import Progress
@@ -41,7 +41,7 @@ class Fit:
         self.validation = validation
         self.validation_freq = _frequency(validation_freq)
         self.class_weight = class_weight
-        self.weigh = class_weights(class_weight)
+        self.weigh = None if class_weight is None else ClassWeights(class_weight)
         self.whole = whole
         self.check = config.sanity() if check is None else check
         steps = 0 if validation is None else validation.length or 0

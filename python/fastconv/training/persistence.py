@@ -12,6 +12,7 @@ from fastconv.custom_objects import custom_object_scope
 from fastconv.errors import FormatError
 from fastconv.training import checkpoint, plan_report
 from fastconv.training.serialize import architecture
+from fastconv.weights import loading
 
 Path_ = str | os.PathLike[str]
 
@@ -66,17 +67,40 @@ class Persistence:
         plan.save(os.fspath(filepath))
 
     def save_weights(
-        self, filepath: str | os.PathLike[str], overwrite: bool = True
+        self,
+        filepath: str | os.PathLike[str],
+        overwrite: bool = True,
+        naming: str | None = None,
     ) -> None:
-        """Writes the weights only, to one safetensors file; as `save`."""
-        checkpoint.save(self, filepath, overwrite=overwrite, weights_only=True)
+        """Writes the weights only, to one safetensors file; as `save`.
+
+        Parameters
+        ----------
+        overwrite: whether a file that is there is replaced; default True.
+        naming: None for fastconv's names and a digest (the default); "torchvision" for
+            those of a PyTorch state dict, ``features.0.weight``, in PyTorch's layout;
+            "keras" for Keras's, ``features.0/kernel``. Mean, deviation and class names
+            of ``metadata`` are in each.
+
+        Raises
+        ------
+        As `save`; UnknownNameError for another naming.
+        """
+        if naming is None:
+            checkpoint.save(self, filepath, overwrite=overwrite, weights_only=True)
+        else:
+            loading.save_weights(self, filepath, overwrite, naming)
 
     def load_weights(
         self, filepath: str | os.PathLike[str], skip_mismatch: bool = False
     ) -> None:
-        """Reads weights from a file of `save` or `save_weights`.
+        """Reads weights from a file of fastconv, PyTorch, Keras or NumPy.
 
-        They are found by name or, if all names differ, by their order.
+        Safetensors, ``.pth`` and ``.pt`` state dicts (PyTorch is not needed),
+        ``.weights.h5``, ``.h5`` and ``.keras`` (h5py is needed: the extra ``keras``),
+        ``.npz``. Nothing in a file runs. Weights are found by the names of fastconv,
+        torchvision, timm or Keras or, if all names differ, by their order; shapes are
+        compared in the layout of the file.
 
         Parameters
         ----------
@@ -85,9 +109,10 @@ class Persistence:
 
         Raises
         ------
-        FormatError if the file is damaged, or does not fit the model.
+        FormatError if the file is damaged, wants to run something, or does not fit the
+        model, which then is as before; OSError if it cannot be read.
         """
-        checkpoint.load_weights(self, filepath, skip_mismatch)
+        loading.load_weights(self, filepath, skip_mismatch)
 
     def to_json(self, **options: Any) -> str:
         """The architecture as JSON, for `fastconv.training.model_from_json`."""

@@ -12,6 +12,7 @@ from fastconv import ops, optimizers, regularizers
 from fastconv.callbacks import CallbackList, History
 from fastconv.data import tree
 from fastconv.data.augmented import for_fit
+from fastconv.data.batches import is_arrays
 from fastconv.data.split import split_validation
 from fastconv.errors import ArgumentError, DataError
 from fastconv.graph.ir import Tensor
@@ -20,7 +21,7 @@ from fastconv.layers import context, penalties
 from fastconv.layers.base import KerasTensor
 from fastconv.layers.compat import renamed
 from fastconv.training import auto_batch, plan_report, summary
-from fastconv.training.feeding import Epochs, class_weights, feed, narrow
+from fastconv.training.feeding import ClassWeights, Epochs, feed, narrow
 from fastconv.training.fitting import Fit
 from fastconv.training.objectives import Objective, Scores
 from fastconv.training.progress import Progress, resolve
@@ -231,13 +232,12 @@ class Trainer(Steps):
     ) -> None:
         """One step: the weights change, and its results are counted.
 
-        weigh: what `feeding.class_weights` gives; whole: the step may be done in parts,
+        weigh: `feeding.ClassWeights`, or None; whole: the step may be done in parts,
         if it does not fit into memory.
         """
         plans = self._prepare(x)
         if weigh is not None and y is not None:
-            own = weigh(y, len(self.output_names))
-            w = own if w is None else own * w
+            w = weigh.times(self, y, w)
         steps = plans.train_all if whole else plans.train_one
         for result, *data in steps(x, y, w):
             self._counted.update(result, *data)
@@ -285,7 +285,8 @@ class Trainer(Steps):
         self.warn_of_frozen()
         self._set_epoch(self.epochs_seen)
         self._counted.reset()
-        self.train_batch(x, y, w, class_weights(class_weight))
+        weigh = None if class_weight is None else ClassWeights(class_weight)
+        self.train_batch(x, y, w, weigh)
         return _flat(self._counted.logs(), return_dict)
 
     def test_on_batch(
@@ -355,8 +356,11 @@ class Trainer(Steps):
         validation_split: share of the samples, the last ones, kept for validation.
         validation_data: (x, y), (x, y, sample_weight), or an iterable of batches.
         shuffle: whether each epoch has an order of its own, from the seed and the
-            number of epochs that the model has seen.
-        class_weight: dict from class number to a factor of its samples' loss.
+            number of epochs that the model has seen. Ready batches keep the order that
+            they come in; only an indexable source of them (`PyDataset`) is reordered.
+        class_weight: dict from class number to a factor of the loss of its samples, or
+            of its places where y has a class for each; for a model with one output. It
+            multiplies ``sample_weight``.
         sample_weight: factors of the samples' loss.
         initial_epoch: the first epoch's number; to go on with a training.
         steps_per_epoch: steps of an epoch; default all batches.
@@ -571,7 +575,7 @@ def _validation(data: Any, batch_size: Any) -> Any:
     if isinstance(data, tuple) and len(data) in (2, 3):
         x, y, *w = data
         return feed(x, y, w[0] if w else None, batch_size)
-    return feed(data, batch_size=batch_size)
+    return feed(data, batch_size=batch_size if is_arrays(data) else None)
 
 
 def _flat(logs: dict[str, float], return_dict: bool) -> Any:
