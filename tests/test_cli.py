@@ -250,6 +250,9 @@ def test_a_time_limit_is_no_interruption(tmp_path, capsys):
     assert not found["interrupted"]
     assert "test_accuracy" in found
     assert main(["train", "lenet", "--time-limit", "0"]) == 2
+    capsys.readouterr()
+    assert main(["train", "lenet", "--resume", *argv]) == 2
+    assert "no --time-limit" in capsys.readouterr().err
 
 
 # Inputs -----------------------------------------------------------------------------

@@ -66,7 +66,7 @@ def test_each_weight_counts_once_and_parents_are_no_trap():
 
 def test_the_random_state_of_a_model_is_no_weight():
     model = fc.Sequential([fc.Input((2,)), layers.Dropout(0.5), layers.Dense(1)])
-    assert model.random_state is not None
+    assert model._seed_and_step is not None
     assert len(model.weights) == 2
 
 

@@ -73,7 +73,7 @@ def every(folder, steps=2, **options):
 def digest(model, folder, history):
     """Of weights, optimizer, chance, history and log."""
     names = [weight.name.rpartition("/")[2] for weight in model.weights]
-    parts = [*model.get_weights(), model.random_state.value]
+    parts = [*model.get_weights(), model._seed_and_step.value]
     for values in model.optimizer.variables().values():
         parts += [values[w].value for w in model.trainable_weights]
     sha = hashlib.sha256(b"".join(part.tobytes() for part in parts))

@@ -78,7 +78,7 @@ def test_each_fit_goes_on_with_the_shuffle():
     one, parts = small(), small()
     for model in (one, parts):
         model.set_weights([np.full(w.shape, 0.1, "f") for w in model.weights])
-        model.random_state.assign(np.array([7, 0]))
+        model._seed_and_step.assign(np.array([7, 0]))
     one.fit(X, X[:, :1], epochs=3, batch_size=8, verbose=0)
     for _ in range(3):
         parts.fit(X, X[:, :1], batch_size=8, verbose=0)

@@ -96,7 +96,7 @@ def test_dropout_changes_from_step_to_step():
     y = X[:, :1]
     losses = [model.train_on_batch(X, y) for _ in range(4)]
     assert len(set(losses)) == 4
-    assert model.random_state.value[1] == 4
+    assert model._seed_and_step.value[1] == 4
     assert model.test_on_batch(X, y) == model.test_on_batch(X, y)
 
 

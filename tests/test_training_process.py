@@ -40,7 +40,7 @@ steps = model.optimizer.iterations
 print(json.dumps({
     "epochs": len(history.epoch),
     "losses": len(history.history["loss"]),
-    "consistent": bool(model.random_state.value[1] == steps),
+    "consistent": bool(model._seed_and_step.value[1] == steps),
     "finite": bool(np.isfinite(model.predict(x[:4], verbose=0)).all()),
     "handler": signal.getsignal(2) is signal.default_int_handler,
 }))

@@ -37,7 +37,7 @@ def state(model):
     ]
     numbers = np.array([model.optimizer.iterations, model.optimizer.learning_rate])
     return [*(w.numpy() for w in model.weights), *slots, numbers, model.epochs_seen,
-            model.random_state.numpy()]  # fmt: skip
+            model._seed_and_step.numpy()]  # fmt: skip
 
 
 @pytest.mark.parametrize("name", ["adam", "adagrad", "sgd", "nadam"])
@@ -153,3 +153,14 @@ def test_needs_a_loss_and_a_finite_one():
     model.set_weights([w * 0 + 1e30 for w in model.get_weights()])
     with pytest.raises(DataError, match="first step"):
         model.lr_find(X, X[:, :1])
+
+
+def test_a_step_that_logs_no_loss_is_told():
+    class Silent(fc.Model):
+        def train_step(self, data):
+            return {"size": fc.ops.sum(data[0])}
+
+    model = Silent()
+    model.compile("sgd")
+    with pytest.raises(ArgumentError, match=r"logged 'loss'.*\['size'\]"):
+        model.lr_find(X, Y)

@@ -87,7 +87,7 @@ def test_training_is_the_same_to_the_byte_with_and_without():
             for known in model.optimizer.variables().values()
             for slot in known.values()
         ]
-        state = [model.random_state.numpy(), np.array(model.optimizer.iterations)]
+        state = [model._seed_and_step.numpy(), np.array(model.optimizer.iterations)]
         return [*model.get_weights(), *slots, *state]
 
     def unbuilt(check):
@@ -106,9 +106,9 @@ def test_training_is_the_same_to_the_byte_with_and_without():
 def test_the_check_itself_changes_nothing():
     norm = fc.layers.BatchNormalization()
     model = classifier(norm, Dense(8, activation="relu"), fc.layers.Dropout(0.5))
-    before = [w.numpy() for w in (*model.weights, model.random_state)]
+    before = [w.numpy() for w in (*model.weights, model._seed_and_step)]
     sanity.check(model, Epochs(feed(X, Y), None), None)
-    for a, b in zip(before, (*model.weights, model.random_state), strict=True):
+    for a, b in zip(before, (*model.weights, model._seed_and_step), strict=True):
         np.testing.assert_array_equal(a, b)
     assert model.optimizer.iterations == 0
     assert not any(model.optimizer.variables().values())

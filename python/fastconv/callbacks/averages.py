@@ -20,29 +20,29 @@ class SwapEMAWeights(Callback):
 
     Raises
     ------
-    ArgumentError when training begins, if the optimizer keeps no average.
+    ArgumentError when training, evaluation or prediction begins, if the optimizer keeps
+    no average.
 
     Polyak, Juditsky, "Acceleration of stochastic approximation by averaging", SIAM J.
     Control and Optimization 30, 1992.
 
     >>> import fastconv as fc
-    >>> fc.callbacks.SwapEMAWeights(swap_on_epoch=True).swapped
-    False
+    >>> import numpy as np
+    >>> model = fc.Sequential([fc.Input((1,)), fc.layers.Dense(1)])
+    >>> model.compile(fc.optimizers.SGD(use_ema=True), loss="mse")
+    >>> x = np.ones((8, 1))
+    >>> swap = fc.callbacks.SwapEMAWeights(swap_on_epoch=True)
+    >>> history = model.fit(x, x, verbose=0, callbacks=[swap])
     """
-
-    kept = ("swapped",)
-
-    def restore(self, state: Logs) -> None:
-        """The weights of a checkpoint are as they were: perhaps the averages."""
-        super().restore(state)
-        self.model.optimizer.averaged = self.swapped
 
     def __init__(self, swap_on_epoch: bool = False) -> None:
         self.swap_on_epoch = swap_on_epoch
-        self.swapped = False
 
     def on_train_begin(self, logs: Logs | None = None) -> None:
         """Checks the optimizer."""
+        self._check()
+
+    def _check(self) -> None:
         if not getattr(self.model.optimizer, "use_ema", False):
             raise ArgumentError(
                 "SwapEMAWeights: expected an optimizer that averages weights, received "
@@ -76,5 +76,5 @@ class SwapEMAWeights(Callback):
 
     def _swap(self, averaged: bool) -> None:
         """Makes the model's weights the averages, or what they were before."""
+        self._check()
         self.model.optimizer.swap_averages(averaged)
-        self.swapped = averaged

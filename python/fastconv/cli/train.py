@@ -29,6 +29,11 @@ def run(args: Namespace) -> dict[str, Any]:
         raise ArgumentError(f"batch_size: expected 1 or more, got {args.batch_size}")
     if not 0 <= args.warm_up < 1:
         raise ArgumentError(f"warm-up: expected a share below 1, got {args.warm_up}")
+    if args.resume and args.time_limit is not None:
+        raise ArgumentError(
+            "resume: expected no --time-limit beside it: a training that the clock "
+            "ends cannot be repeated; give --epochs"
+        )
     if args.shift < 0:
         raise ArgumentError(f"shift: expected 0 or more pixels, got {args.shift}")
     set_machine(args)
@@ -129,7 +134,7 @@ def _fit(
         callbacks=[log, record],
         sanity=False if args.no_sanity else None,
         time_limit=args.time_limit,
-        resume=directory.checkpoints,
+        resume=directory.checkpoints if args.time_limit is None else None,
     )
 
 

@@ -82,7 +82,7 @@ def gradients(model: Any, x: Any, y: Any) -> dict[str, np.ndarray]:
     >>> found["C1/kernel"].shape
     (5, 5, 1, 6)
     """
-    if model.objective is None:
+    if model.compiled_loss is None:
         raise ArgumentError(
             f"model {model.name!r} has no loss yet: call compile(optimizer, loss) first"
         )
@@ -91,13 +91,13 @@ def gradients(model: Any, x: Any, y: Any) -> dict[str, np.ndarray]:
     @function
     def compute(x: Any, y: list[Any]) -> list[Tensor]:
         with context.training(False):
-            found = flatten(model.forward(x), Tensor)
+            found = flatten(model._forward(x), Tensor)
             names = model.output_names
-            total, _ = model.objective.total(names, y, found, [None] * len(found))
+            total, _ = model.compiled_loss.total(names, y, found, [None] * len(found))
         return grad(total, variables)
 
-    model.prepare(x)
-    data, targets, _ = model.pack(np.asarray(x, np.float32), np.asarray(y), None)
+    model._prepare(x)
+    data, targets, _ = model._pack(np.asarray(x, np.float32), np.asarray(y), None)
     found = compute(data, targets)
     return {v.name: g for v, g in zip(variables, found, strict=True)}
 

@@ -25,7 +25,7 @@ def scores(model: Any, x: Tensor) -> Tensor:
     Probabilities saturate where a network is sure; the scores under them do not.
     """
     with context.training(False):
-        return _before_softmax(model, flatten(model.forward(x), Tensor))
+        return _before_softmax(model, flatten(model._forward(x), Tensor))
 
 
 def scores_and_map(model: Any, x: Tensor, layer: str) -> tuple[Tensor, Tensor]:

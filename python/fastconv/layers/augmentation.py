@@ -27,7 +27,7 @@ class Augmentation(Layer):
     (N, H, W, C); the output is of the layer's dtype. There is no gradient through it.
     """
 
-    rank = 4
+    _rank = 4
 
     def __init__(
         self, seed: int | None = None, data_format: str | None = None, **kwargs: Any

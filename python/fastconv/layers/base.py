@@ -26,7 +26,11 @@ from fastconv.tree import flatten, map_structure
 BatchShape = tuple[int | None, ...]
 
 STAND_INS = (512, 768)  # for a None that is not the batch, while shapes are worked out
-NOT_HELD = {"_calls", "_random_state"}  # attributes that hold no part of a layer
+NOT_HELD = {
+    "_calls",
+    "_random_state",
+    "_eager_state",
+}  # attributes that hold no part of a layer
 _names: Counter[str] = Counter()
 _thaws = 0  # how often a layer was frozen or unfrozen, in the whole program
 
@@ -104,7 +108,9 @@ class Layer:
     array([[1., 2.]], dtype=float32)
     """
 
-    rank: ClassVar[int | None] = None  # axes of the input, where only that many will do
+    _rank: ClassVar[int | None] = (
+        None  # axes of the input, where only that many will do
+    )
     activity_regularizer: Any
     ruled: ClassVar[
         tuple[str, ...]
@@ -128,6 +134,7 @@ class Layer:
         self._listed: list[Layer] = []  # of a model that is a list or graph of layers
         self._made: list[Variable] = []  # by add_weight
         self._eager: Function | None = None
+        self._eager_state: Variable | None = None  # of chance, in calls on arrays
         self._frozen: tuple[int, str] = (-1, "")  # see _frozen_layers
         self._calls: list[Call] = []
         self.name = name or unique_name(type(self).__name__)
@@ -444,25 +451,29 @@ class Layer:
 
     def _check_rank(self, args: Any) -> None:
         for tensor in args:
-            if self.rank and _has_shape(tensor) and len(tensor.shape) != self.rank:
+            if self._rank and _has_shape(tensor) and len(tensor.shape) != self._rank:
                 raise ShapeError(
                     f"layer {self.name!r} ({type(self).__name__}): expected an input "
-                    f"of {self.rank} axes, the batch among them, received shape "
+                    f"of {self._rank} axes, the batch among them, received shape "
                     f"{tuple(tensor.shape)}"
                 )
 
     def _run_now(self, args: Any, kwargs: Any) -> Any:
-        if self._eager is None:
+        if self._eager is None or self._eager_state is None:
             self._eager = Function(self._run_frozen)
+            self._eager_state = context.random_state()
         training = context.is_training()
         given = {"training": training, **kwargs}
         result = self._eager(self._frozen_layers(), *args, **given)
-        context.advance()
+        self._eager_state.value[1] += 1
         return result
 
     def _run_frozen(self, frozen: str, *args: Any, **kwargs: Any) -> Any:
         """The call; ``frozen`` makes it another plan when layers were frozen."""
-        return self(*args, **kwargs)
+        assert self._eager_state is not None
+        streams = context.eager_streams(self.name)
+        with context.randomness(self._eager_state, streams):
+            return self(*args, **kwargs)
 
     def _frozen_layers(self) -> str:
         """A digit for each layer, 0 for the frozen ones; kept while none changes."""
@@ -499,7 +510,7 @@ class Layer:
 
     def __getstate__(self) -> dict[str, Any]:
         """What copies take along: the weights, not the plans nor the connections."""
-        return {**vars(self), "_eager": None, "_calls": []}
+        return {**vars(self), "_eager": None, "_eager_state": None, "_calls": []}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.name!r}>"

@@ -203,7 +203,7 @@ class RepeatVector(Layer):
             [1., 3.]]], dtype=float32)
     """
 
-    rank = 2
+    _rank = 2
 
     def __init__(self, n: int, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -183,7 +183,7 @@ class RBF(Layer):
     array([[-0., -4.]], dtype=float32)
     """
 
-    rank = 2
+    _rank = 2
 
     def __init__(self, codes: Any, **kwargs: Any) -> None:
         super().__init__(**kwargs)

@@ -19,7 +19,7 @@ class Spatial(Layer):
     def __init_subclass__(cls, axes: int = 0, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if axes:
-            cls.axes, cls.rank = axes, axes + 2
+            cls.axes, cls._rank = axes, axes + 2
 
     def __init__(self, data_format: str | None = None, **kwargs: Any) -> None:
         super().__init__(**kwargs)

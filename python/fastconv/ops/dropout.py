@@ -28,7 +28,7 @@ def dropout(x: Any, rate: float, random: Any, stream: int | None = None) -> Tens
     rate: fraction to drop, 0 <= rate < 1 (taken as a float32).
     random: int64 of shape (2,): seed and step.
     stream: tells the dropouts of one function apart, below 2^32; by default they are
-        counted as they are traced.
+        counted as they are traced, from 2^30 on.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def dropout(x: Any, rate: float, random: Any, stream: int | None = None) -> Tens
     >>> import fastconv as fc
     >>> import numpy as np
     >>> fc.ops.dropout(np.ones(6, np.float32), 0.5, np.array([7, 0]))
-    array([2., 2., 0., 0., 0., 2.], dtype=float32)
+    array([2., 2., 2., 2., 0., 2.], dtype=float32)
     """
     x, random = as_tensor(x), as_tensor(random)
     if isinstance(rate, bool) or not isinstance(rate, int | float) or not 0 <= rate < 1:

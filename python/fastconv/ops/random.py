@@ -14,6 +14,7 @@ from fastconv.graph.trace import Trace, as_tensor
 from fastconv.ops.shape import Target, sizes_of, target_spec
 
 # How often each trace has met random numbers: the number of an op is its stream.
+OPS = 1 << 30  # a mark that streams of layers do not have
 _met: WeakKeyDictionary[Trace, int] = WeakKeyDictionary()
 
 
@@ -38,7 +39,7 @@ def random_uniform(
     random: int64 of shape (2,): seed and step.
     low, high: the bounds, low <= high; default 0 and 1.
     stream: tells the random numbers of one function apart, below 2^32; by default they
-        are counted as they are traced.
+        are counted as they are traced, from 2^30 on, where no layer of a model is.
 
     Returns
     -------
@@ -53,7 +54,7 @@ def random_uniform(
     >>> import fastconv as fc
     >>> import numpy as np
     >>> fc.ops.random_uniform((2,), np.array([7, 0])).round(4)
-    array([0.9546, 0.7502], dtype=float32)
+    array([0.72  , 0.9158], dtype=float32)
     """
     if not low <= high:
         raise ArgumentError(
@@ -125,7 +126,7 @@ def random_bernoulli(
     >>> import fastconv as fc
     >>> import numpy as np
     >>> fc.ops.random_bernoulli((6,), np.array([7, 0]))
-    array([0., 0., 1., 1., 1., 0.], dtype=float32)
+    array([0., 0., 0., 0., 1., 0.], dtype=float32)
     """
     if not 0 <= probability <= 1:
         raise ArgumentError(
@@ -151,11 +152,11 @@ def check_state(name: str, random: Tensor) -> None:
 
 
 def next_stream() -> int:
-    """How many ops of the trace in progress have asked before."""
+    """A number that no other op of the trace in progress has."""
     trace = current_trace()
     if trace is None:
-        return 0
-    _met[trace] = _met.get(trace, -1) + 1
+        return OPS
+    _met[trace] = _met.get(trace, OPS - 1) + 1
     return _met[trace]
 
 

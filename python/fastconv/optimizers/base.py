@@ -201,6 +201,7 @@ class Optimizer:
 
     def before_run(self) -> None:
         """Evaluates schedules and scalars; traced functions call it before a step."""
+        self.swap_averages(False)
         for what, schedule in self._schedules.items():
             self._numbers[what] = check_number(what, schedule(self.calls))
         for factor, hyper in self._hypers.items():
@@ -222,11 +223,12 @@ class Optimizer:
         made = [v for known in self._slots.values() for v in known.values()]
         values = {v: v.numpy() for v in made}
         steps = self.calls
+        averaged = self.averaged
         schedules, numbers = dict(self._schedules), dict(self._numbers)
         try:
             yield
         finally:
-            self.calls = steps
+            self.calls, self.averaged = steps, averaged
             self._schedules, self._numbers = schedules, numbers
             for name, known in self._slots.items():
                 start = self.slot_start if name in self.slots else 0.0
@@ -359,9 +361,10 @@ class Optimizer:
     def swap_averages(self, averaged: bool) -> None:
         """Makes the weights the averages, or what they were before that.
 
-        The averages keep the other one meanwhile (`callbacks.SwapEMAWeights`).
+        The averages keep the other one meanwhile (`callbacks.SwapEMAWeights`). Before
+        the first step there are none, and nothing changes.
         """
-        if self.averaged == averaged:
+        if self.averaged == averaged or not self.calls:
             return
         for weight, average in self._slots.get(AVERAGE, {}).items():
             before = weight.value.copy()

@@ -66,7 +66,7 @@ def activation_report(
     0.0
     """
     x = narrow(tree.to_arrays(x, "x"))
-    model.prepare(x)
+    model._prepare(x)
     if not model.connections:
         raise ArgumentError(
             f"model {model.name!r}: expected a Sequential or functional model, whose "

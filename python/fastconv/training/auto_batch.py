@@ -33,13 +33,13 @@ def choose(model: Any, x: Any, y: Any, sample_weight: Any) -> int:
     """
     parts = [_arrays(v, n) for v, n in ((x, "x"), (y, "y"), (sample_weight, "w"))]
     samples = tree.common_length((parts[0], parts[1], parts[2]), "data")
-    plans = model.prepare(tree.slice_rows(parts[0], slice(1)))
+    plans = model._prepare(tree.slice_rows(parts[0], slice(1)))
     if not has_plans(plans.device):
         raise ArgumentError(
             f"batch_size: 'auto' needs plans, which device {plans.device!r} has not; "
             "give a number"
         )
-    given = model.pack(*(tree.slice_rows(part, slice(1)) for part in parts))
+    given = model._pack(*(tree.slice_rows(part, slice(1)) for part in parts))
 
     def planned(size: int) -> Any:
         return plans.executable("train", *with_batch(given, size))

@@ -94,6 +94,7 @@ def _compile_config(model: Any) -> dict[str, Any] | None:
         **model.compiled_metrics.get_config(),
         "optimizer": optimizers.serialize(model.optimizer),
         "iterations": model.optimizer.calls,
+        "averaged": model.optimizer.averaged,
     }
 
 
@@ -163,7 +164,7 @@ def load(data: bytes, source: str, compile: bool = True) -> Any:
     matched = match(names, arrays, order)
     fill(names, arrays, matched, source, False)
     if RANDOM_STATE in arrays:
-        assign(model.random_state, arrays[RANDOM_STATE], source, RANDOM_STATE)
+        assign(model._seed_and_step, arrays[RANDOM_STATE], source, RANDOM_STATE)
     model.epochs_seen = _whole(header.get("epochs", 0), source)
     model.metadata = _facts(header.get("metadata", {}), source)
     if compile and header.get("compile"):
@@ -204,6 +205,7 @@ def _compile(model: Any, config: Any, source: str) -> None:
             weighted_metrics=config.get("weighted_metrics"),
         )
         model.optimizer.calls = int(config["iterations"])
+        model.optimizer.averaged = bool(config.get("averaged", False))
     except (FastconvError, TypeError, KeyError, ValueError, AttributeError) as error:
         raise FormatError(
             f"{source}: its optimizer, loss or metrics cannot be made: {error}; pass "

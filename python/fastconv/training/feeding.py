@@ -190,7 +190,7 @@ class ClassWeights:
                     f"class_weight: expected a model with one output, this one has "
                     f"{len(names)}; give sample_weight"
                 )
-            (y,), (w,) = model.aligned(y, w)
+            (y,), (w,) = model._aligned(y, w)
         if not isinstance(y, np.ndarray):
             raise ArgumentError(
                 f"class_weight: expected one array as y, received a {type(y).__name__}"

@@ -50,7 +50,7 @@ class Fit:
         self.keeper: Keeper | None = None
 
     def dev_run(self, first: int, steps: Any, verbose: Any, callbacks: Any) -> History:
-        """One epoch of a few batches, without callbacks that write files."""
+        """A few batches, without callbacks that write files; no epoch that counts."""
         if not hasattr(steps, "__index__") or steps < 1:
             raise ArgumentError(
                 f"fast_dev_run: expected True or a number of batches, got {steps!r}"
@@ -60,7 +60,11 @@ class Fit:
                 data.shorten(int(steps))
         self.limit = None
         kept = [c for c in _listed(callbacks) if not getattr(c, "writes_files", False)]
-        return self.run(first, first + 1, verbose, kept)
+        seen = self.model.epochs_seen
+        try:
+            return self.run(first, first + 1, verbose, kept)
+        finally:
+            self.model.epochs_seen = seen
 
     def run(
         self, first: int, last: int, verbose: Any, callbacks: Any, resume: Any = None
@@ -164,7 +168,7 @@ class Fit:
         """From ``step`` of epoch ``first`` to the end; gives the last logs."""
         keeper, model = self.keeper, self.model
         for epoch in itertools.count(first) if last is None else range(first, last):
-            self.model.set_epoch(max(epoch, self.model.epochs_seen))
+            self.model._set_epoch(max(epoch, self.model.epochs_seen))
             if model.stop_training:
                 break
             if not step:
@@ -204,6 +208,7 @@ class Fit:
         if not step:
             scores.reset()
         begins, ends = (hooks.listens(f"on_train_batch_{e}") for e in ("begin", "end"))
+        model._in_epoch = True
         try:
             for x, y, w in self.data:
                 if begins:
@@ -222,6 +227,8 @@ class Fit:
                 raise
             interrupt.requested = True
             self.keeper = None  # a step, or its callbacks, may be half done
+        finally:
+            model._in_epoch = False
         return scores.logs(), step
 
     def _validates(self, epoch: int) -> bool:

@@ -193,7 +193,7 @@ class Model(Trainer, OldNames, Persistence, RateFinder, Layer):
             self._build_spec = specs
             self._output_structure = self._abstract((specs,), {})
 
-    def gather(self) -> None:
+    def _gather(self) -> None:
         """Puts the weights in one block, those that are trained first."""
         weights = [*self.trainable_weights, *self.non_trainable_weights]
         if len(weights) > self._gathered:

@@ -175,9 +175,10 @@ class Scores:
         self.reset()
         if state is None:
             return
-        names, *kinds = state["bound"]
-        targets, predictions = ([_example(k) for k in kind] for kind in kinds)
-        self._bind(names, targets, predictions)
+        if self._metrics is None or self._bound != state["bound"]:
+            names, *kinds = state["bound"]
+            targets, predictions = ([_example(k) for k in kind] for kind in kinds)
+            self._bind(names, targets, predictions)
         self.samples, self._loss = state["samples"], state["loss"]
         self._parts = state["parts"]
         bound = zip(self._metrics or (), state["metrics"], strict=True)

@@ -31,7 +31,7 @@ def plan(model: Any, batch_size: int, training: bool) -> Executable:
     x = map_structure(
         model.input_specs, is_spec, lambda t: _zeros(t.shape, t.dtype, batch_size)
     )
-    plans = model.prepare(x)
+    plans = model._prepare(x)
     if plans.device != "cpu":
         raise DeviceError(
             f"model {model.name!r}: device {plans.device!r} has no plans; compile with "

@@ -97,8 +97,9 @@ class RateFinder:
 
         Raises
         ------
-        ArgumentError before `compile` and for numbers that make no sense; DataError
-        if the first loss is no number already.
+        ArgumentError before `compile`, for numbers that make no sense, and for a
+        `train_step` that logs no "loss"; DataError if the first loss is no number
+        already.
 
         >>> import fastconv as fc
         >>> import numpy as np
@@ -121,10 +122,10 @@ class RateFinder:
             raise ArgumentError(
                 f"lr_find: expected smoothing in [0, 1), received {smoothing!r}"
             )
-        seed = int(model.random_state.value[0])
+        seed = int(model._seed_and_step.value[0])
         data = Epochs(feed(x, y, sample_weight, batch_size, True, seed), steps)
         rates = np.geomspace(start, end, steps)
-        model.prepare(data.peek(1)[0])
+        model._prepare(data.peek(1)[0])
         with unchanged(model):
             return _sweep(model, iter(data), rates, smoothing)
 
@@ -139,7 +140,13 @@ def _sweep(
         model.optimizer.learning_rate = float(rate)
         model._counted.reset()
         model.train_batch(*batch)
-        loss = model._counted.logs()["loss"]
+        logs = model._counted.logs()
+        if "loss" not in logs:
+            raise ArgumentError(
+                "lr_find: expected a logged 'loss', which tells when a rate is too "
+                f"high, received the logs {sorted(logs)}; let train_step return one"
+            )
+        loss = logs["loss"]
         average = smoothing * average + (1 - smoothing) * loss
         corrected = average / (1 - smoothing ** (len(losses) + 1))
         if not math.isfinite(loss):

@@ -98,7 +98,7 @@ class Keeper:
         """Writes a checkpoint, between two steps."""
         begin = time.perf_counter()
         model = self.model
-        model.gather()
+        model._gather()
         model.optimizer.build(model.trainable_weights)
         names = weight_names(model)
         arrays = {name: weight.value for name, weight in names.items()}
@@ -133,6 +133,7 @@ class Keeper:
             "epochs_seen": model.epochs_seen,
             "stop_training": model.stop_training,
             "iterations": optimizer.calls,
+            "averaged": optimizer.averaged,
             "numbers": optimizer.numbers(),
             "scores": model._counted.state() if step else None,
         }
@@ -162,18 +163,28 @@ class Keeper:
         matched = match(names, arrays, header["weights"])
         fill(names, arrays, matched, source, False)
         fill_slots(model, arrays, matched, source)
-        assign(model.random_state, arrays[RANDOM_STATE], source, RANDOM_STATE)
+        assign(model._seed_and_step, arrays[RANDOM_STATE], source, RANDOM_STATE)
         model.epochs_seen = state["epochs_seen"]
         model.stop_training = state["stop_training"]
         model.optimizer.calls = state["iterations"]
+        model.optimizer.averaged = state["averaged"]
         model.optimizer.set_numbers(state["numbers"])
         model._counted.restore(state["scores"])
         self._steps, self._saved = state["steps"], (state["epoch"], state["step"])
+        self._tell(state, source)
+        return state
+
+    def _tell(self, state: State, source: str) -> None:
+        if state["stop_training"]:
+            logger.warning(
+                "%s: training had ended in epoch %d: stop_training; it does not go on",
+                source, state["epoch"],
+            )  # fmt: skip
+            return
         logger.info(
             "training goes on from %s, in epoch %d after step %d",
             source, state["epoch"] + 1, state["step"],
         )  # fmt: skip
-        return state
 
     def _compare(self, header: State, source: str) -> None:
         """Refuses another training than the one that was cut off."""

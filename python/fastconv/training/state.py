@@ -20,7 +20,7 @@ RANDOM_STATE = "@random_state"
 
 def state_arrays(model: Any, names: Mapping[str, Variable]) -> dict[str, np.ndarray]:
     """What a training needs to go on, beside the weights."""
-    found = {RANDOM_STATE: model.random_state.value}
+    found = {RANDOM_STATE: model._seed_and_step.value}
     slots = {} if model.optimizer is None else model.optimizer.variables()
     for slot, values in slots.items():
         for name, weight in names.items():
@@ -37,7 +37,7 @@ def fill_slots(
     model: Any, arrays: container.Arrays, matched: Matched, source: str
 ) -> None:
     """Gives the optimizer its state back; its arrays are named after the weights."""
-    model.gather()  # slots lie as the weights do
+    model._gather()  # slots lie as the weights do
     model.optimizer.build(model.trainable_weights)
     names = weight_names(model)
     for slot, values in model.optimizer.variables().items():

@@ -40,7 +40,7 @@ class Plans:
     def train(self, x: Any, y: Any, w: Any) -> Any:
         """One step; gives what `Record.result` says. Weights change."""
         result = self._run("train", x, y, w)
-        self.model.random_state.value[1] += 1
+        self.model._seed_and_step.value[1] += 1
         return result
 
     def train_one(self, x: Any, y: Any, w: Any) -> Iterator[tuple[Any, Any, Any, Any]]:
@@ -94,7 +94,7 @@ class Plans:
     # What is traced -------------------------------------------------------------------
 
     def _train(self, x: Any, y: Any, w: Any) -> Any:
-        random = context.randomness(self.model.random_state)
+        random = context.randomness(self.model._seed_and_step)
         with self.trained.in_force(), context.training(True), random:
             return self._step(self.model.train_step, x, y, w)
 
@@ -104,11 +104,11 @@ class Plans:
 
     def _predict(self, x: Any) -> Any:
         with context.training(False):
-            return self.model.predict_step((self.model.ready(x),))
+            return self.model.predict_step((self.model._ready(x),))
 
     def _step(self, step: Any, x: Any, y: Any, w: Any) -> Any:
         with Record((y, w)) as record:
-            return record.result(step(packed(self.model.ready(x), y, w)))
+            return record.result(step(packed(self.model._ready(x), y, w)))
 
     # Memory ---------------------------------------------------------------------------
 

@@ -62,7 +62,7 @@ class Steps:
         compiled_loss: Objective | None
         compiled_metrics: Scores | None
         losses: list[Tensor]
-        forward: Any
+        _forward: Any
         _held: Any
 
         @property
@@ -83,7 +83,7 @@ class Steps:
         is logged beside them.
         """
         x, y, sample_weight = unpack(data)
-        y_pred = self.forward(x)
+        y_pred = self._forward(x)
         loss = self._loss(x, y, y_pred, sample_weight, True)
         weights = self.trainable_weights
         gradients = grad(loss, weights)
@@ -94,13 +94,13 @@ class Steps:
     def test_step(self, data: Any) -> dict[str, Any]:
         """One step of `evaluate`; as `train_step`, but nothing changes."""
         x, y, sample_weight = unpack(data)
-        y_pred = self.forward(x)
+        y_pred = self._forward(x)
         self._loss(x, y, y_pred, sample_weight, False)
         return self.compute_metrics(x, y, y_pred, sample_weight)
 
     def predict_step(self, data: Any) -> Any:
         """One step of `predict`: the outputs for the tensors ``(x,)``."""
-        return self.forward(unpack(data)[0])
+        return self._forward(unpack(data)[0])
 
     def compute_loss(
         self,
@@ -123,7 +123,7 @@ class Steps:
             if y is None:
                 raise ArgumentError(f"model {self.name!r}: expected targets y beside x")
             names, predictions = self.output_names, flatten(y_pred, Tensor)
-            targets, weights = self.aligned(y, sample_weight)
+            targets, weights = self._aligned(y, sample_weight)
             with scope("loss"):
                 total, parts = self.compiled_loss.total(
                     names, targets, predictions, weights, record.shares
@@ -161,11 +161,11 @@ class Steps:
                 f"model {self.name!r}: compute_metrics needs the loss; call "
                 "compute_loss before it"
             )
-        targets, weights = self.aligned(y, sample_weight)
+        targets, weights = self._aligned(y, sample_weight)
         record.scored = (targets, flatten(y_pred, Tensor), weights)
         return {}
 
-    def aligned(self, y: Any, w: Any) -> tuple[list[Any], list[Any]]:
+    def _aligned(self, y: Any, w: Any) -> tuple[list[Any], list[Any]]:
         """Targets and weights as lists in the order of the outputs."""
         names = self.output_names
         if len(names) == 1 and not isinstance(y, list | tuple | dict):
@@ -258,7 +258,7 @@ class Counted:
         if result["scored"] is not None:
             self.scored = True
             targets, predictions, weights = result["scored"]
-            given = self.model.aligned(y, w)
+            given = self.model._aligned(y, w)
             targets, weights = map(_filled, (targets, weights), given)
             total, parts = result["loss"]
             results = (total, parts, predictions)

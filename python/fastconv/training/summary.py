@@ -135,7 +135,7 @@ def _graph(model: Any) -> Any:
 
     with trace.active(), context.training(False):
         specs = map_structure(model.input_specs, is_spec, stand_in)
-        outputs = flatten(model.forward(specs), Tensor)
+        outputs = flatten(model._forward(specs), Tensor)
         return trace.graph(outputs)
 
 

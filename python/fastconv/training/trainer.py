@@ -25,6 +25,7 @@ from fastconv.training.feeding import ClassWeights, Epochs, feed, narrow
 from fastconv.training.fitting import Fit
 from fastconv.training.objectives import Objective, Scores
 from fastconv.training.progress import Progress, resolve
+from fastconv.training.snapshot import aside
 from fastconv.training.step_plans import Plans
 from fastconv.training.steps import Counted, Steps
 from fastconv.tree import flatten, map_structure
@@ -40,7 +41,7 @@ class Trainer(Steps):
         _graph: Any
         call: Any
         build_for: Any
-        gather: Any
+        _gather: Any
         dtype: str
 
         @property
@@ -62,6 +63,7 @@ class Trainer(Steps):
     _names: list[str] | None = None
     _prepared = False
     _epoch = 0  # whose regularizers are in force
+    _in_epoch = False  # whether `fit` is between the first and the last step of one
     _penalties: Any = ()
     history: History | None = None
 
@@ -138,7 +140,7 @@ class Trainer(Steps):
             self._plans.clear()
 
     @property
-    def random_state(self) -> Variable:
+    def _seed_and_step(self) -> Variable:
         """Seed and step of the dropout of this model, int64[2]."""
         if self._random_state is None:
             self._random_state = context.random_state()
@@ -180,7 +182,7 @@ class Trainer(Steps):
 
     # Data -----------------------------------------------------------------------------
 
-    def prepare(self, x: Any) -> Plans:
+    def _prepare(self, x: Any) -> Plans:
         """Builds the model for such data, if it is not built, and gives the plans."""
         if self._prepared:
             assert self._plans is not None
@@ -189,29 +191,29 @@ class Trainer(Steps):
             self.build_for(tree.tree_map(self._spec, x, "x"))
         if self._plans is None:
             self._plans = Plans(self, "auto")
-        self.gather()
+        self._gather()
         self._prepared = True
         self._penalties = penalties.starting_late(self)
-        self.set_epoch(self._epoch)
+        self._set_epoch(self._epoch)
         return self._plans
 
     def _spec(self, array: Any, name: str) -> KerasTensor:
         return KerasTensor((None, *array.shape[1:]), self.dtype, name)
 
-    def pack(self, x: Any, y: Any, w: Any) -> tuple[Any, list[Any], list[Any]]:
+    def _pack(self, x: Any, y: Any, w: Any) -> tuple[Any, list[Any], list[Any]]:
         """One batch with targets and weights in the order of the outputs."""
         if y is None:
             raise ArgumentError(f"model {self.name!r}: expected targets y beside x")
-        return x, *self.aligned(y, w)
+        return x, *self._aligned(y, w)
 
-    def forward(self, x: Any) -> Any:
+    def _forward(self, x: Any) -> Any:
         """The outputs for tensors, inside a traced function; without a label."""
         call = self.call
         if "training" in inspect.signature(call).parameters:
             return call(x, training=context.is_training())
         return call(x)
 
-    def ready(self, x: Any) -> Any:
+    def _ready(self, x: Any) -> Any:
         """The tensors of data in the dtype that a class of the user expects."""
         return x if self._graph else map_structure(x, _is_tensor, self._cast)
 
@@ -233,7 +235,7 @@ class Trainer(Steps):
         weigh: `feeding.ClassWeights`, or None; whole: the step may be done in parts,
         if it does not fit into memory.
         """
-        plans = self.prepare(x)
+        plans = self._prepare(x)
         if weigh is not None and y is not None:
             w = weigh.times(self, y, w)
         steps = plans.train_all if whole else plans.train_one
@@ -242,13 +244,13 @@ class Trainer(Steps):
 
     def test_batch(self, x: Any, y: Any, w: Any) -> None:
         """The results of one batch are counted; nothing else changes."""
-        plans = self.prepare(x)
+        plans = self._prepare(x)
         self._test_counted.update(plans.test(x, y, w), x, y, w)
 
-    def set_epoch(self, epoch: int) -> None:
+    def _set_epoch(self, epoch: int) -> None:
         """Switches on the regularizers whose ``start_epoch`` has come."""
         self._epoch = epoch
-        if self._prepared:  # else `prepare` does it
+        if self._prepared:  # else `_prepare` does it
             regularizers.set_epoch(self._penalties, epoch)
 
     @property
@@ -281,7 +283,7 @@ class Trainer(Steps):
         self._need_loss()
         x, y, w = _on_batch(x, y, sample_weight)
         self.warn_of_frozen()
-        self.set_epoch(self.epochs_seen)
+        self._set_epoch(self.epochs_seen)
         self._counted.reset()
         weigh = None if class_weight is None else ClassWeights(class_weight)
         self.train_batch(x, y, w, weigh)
@@ -297,15 +299,17 @@ class Trainer(Steps):
         """Loss and metrics of one batch; as `train_on_batch`, but nothing changes."""
         self._need_loss()
         x, y, w = _on_batch(x, y, sample_weight)
-        self.set_epoch(self._last_epoch)
-        self._test_counted.reset()
-        self.test_batch(x, y, w)
-        return _flat(self._test_counted.logs(), return_dict)
+        with aside(self):
+            self._set_epoch(self._last_epoch)
+            self._test_counted.reset()
+            self.test_batch(x, y, w)
+            logs = self._test_counted.logs()
+        return _flat(logs, return_dict)
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch, as arrays."""
         x = narrow(tree.to_arrays(x, "x"))
-        return self.prepare(x).predict(x)
+        return self._prepare(x).predict(x)
 
     # Many batches ---------------------------------------------------------------------
 
@@ -373,7 +377,8 @@ class Trainer(Steps):
             holds them, and given as ``time_limit`` it repeats them to the byte.
         fast_dev_run: True or a number n, for a trial of the code: 1 or n batches of
             training and of validation, one epoch, all callbacks but those that write
-            files. The weights do change.
+            files; ``resume`` and ``time_limit`` are ignored. The weights do change, but
+            it does not count as an epoch.
         resume: a folder. Checkpoints of the training are written there, for less than
             1 % of its time; where there is one, the training goes on from it. A process
             that is killed at any moment, and started again, ends with the same bytes as
@@ -415,7 +420,7 @@ class Trainer(Steps):
         if validation_data is not None:
             size = validation_batch_size or batch_size
             validation = Epochs(_validation(validation_data, size), validation_steps)
-        seed = int(self.random_state.value[0])
+        seed = int(self._seed_and_step.value[0])
         data = feed(x, y, sample_weight, batch_size, shuffle, seed)
         whole = isinstance(batch_size, str) and batch_size == "all"
         if augment is not None:
@@ -462,10 +467,16 @@ class Trainer(Steps):
         self, data: Epochs, hooks: CallbackList, verbose: Any
     ) -> dict[str, float]:
         """Loss and metrics over the batches of one epoch."""
-        self.set_epoch(self._last_epoch)
+        progress = Progress(verbose, "Evaluate", data.length)
+        with aside(self):
+            return self._evaluate(data, hooks, progress)
+
+    def _evaluate(
+        self, data: Epochs, hooks: CallbackList, progress: Progress
+    ) -> dict[str, float]:
+        self._set_epoch(self._last_epoch)
         scores = self._test_counted
         scores.reset()
-        progress = Progress(verbose, "Evaluate", data.length)
         hooks.call("on_test_begin")
         for step, batch in enumerate(data):
             hooks.call("on_test_batch_begin", step)
@@ -510,15 +521,16 @@ class Trainer(Steps):
         if verbose == "auto" and resolve(verbose) == 2:
             verbose = 0  # a line that says nothing
         progress = Progress(verbose, "Predict", data.length)
-        hooks.call("on_predict_begin")
         parts = []
-        for step, (batch, _, _) in enumerate(data):
-            hooks.call("on_predict_batch_begin", step)
-            parts.append(self.prepare(batch).predict(batch))
-            if hooks.listens("on_predict_batch_end"):
-                hooks.call("on_predict_batch_end", step, {"outputs": parts[-1]})
-            progress.step(dict)
-        hooks.call("on_predict_end")
+        with aside(self):
+            hooks.call("on_predict_begin")
+            for step, (batch, _, _) in enumerate(data):
+                hooks.call("on_predict_batch_begin", step)
+                parts.append(self._prepare(batch).predict(batch))
+                if hooks.listens("on_predict_batch_end"):
+                    hooks.call("on_predict_batch_end", step, {"outputs": parts[-1]})
+                progress.step(dict)
+            hooks.call("on_predict_end")
         progress.end({})
         if not parts:
             raise DataError("predict: no batches")

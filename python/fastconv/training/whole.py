@@ -69,7 +69,7 @@ class Whole:
             counts = self._counts(piece[1], piece[2], rows.stop - start)
             shares = np.divide(counts, whole, out=np.zeros_like(whole), where=whole > 0)
             result = self._add(*piece, shares.astype(np.float32))
-            self.model.random_state.value[1] += 1
+            self.model._seed_and_step.value[1] += 1
             self._scale(result, samples / (rows.stop - start))
             yield result, *piece
         self._apply()
@@ -81,10 +81,10 @@ class Whole:
 
     def _part(self, x: Any, y: Any, w: Any, shares: Tensor) -> Any:
         model = self.model
-        random = context.randomness(model.random_state)
+        random = context.randomness(model._seed_and_step)
         with context.training(True), random, Record((y, w), shares) as record:
-            y_pred = model.forward(model.ready(x))
-            self._check(model.aligned(y, None)[0], flatten(y_pred, Tensor))
+            y_pred = model._forward(model._ready(x))
+            self._check(model._aligned(y, None)[0], flatten(y_pred, Tensor))
             loss = model.compute_loss(x, y, y_pred, w)
             gradients = grad(loss, list(self._sums))
             for total, g in zip(self._sums.values(), gradients, strict=True):
@@ -115,7 +115,7 @@ class Whole:
         found = [
             0.0 if loss is None else _count(loss, target, weights, samples)
             for loss, target, weights in zip(
-                self._losses(), *self.model.aligned(y, w), strict=True
+                self._losses(), *self.model._aligned(y, w), strict=True
             )
         ]
         return np.array([*found, samples], np.float64)

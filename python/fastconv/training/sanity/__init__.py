@@ -35,12 +35,12 @@ def check(model: Any, data: Epochs, validation: Epochs | None) -> list[Finding]:
     if y is None:
         return []
     found = inputs.faults(x)
-    model.prepare(x)
-    _, aims, _ = model.pack(x, y, None)
+    model._prepare(x)
+    _, aims, _ = model._pack(x, y, None)
     losses, _ = model.compiled_loss.of(model.output_names)
     specs = model.output_specs
     whole = data.targets
-    full = aims if whole is None else model.pack(x, whole, None)[1]
+    full = aims if whole is None else model._pack(x, whole, None)[1]
     outputs = [
         targets.Output(name, loss, spec, aim, whole is not None)
         for name, loss, spec, aim in zip(

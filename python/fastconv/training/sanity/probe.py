@@ -53,8 +53,8 @@ class Probe:
         self.figures: dict[str, Any] = {}
         self.cost = 0
         self._scored = scored
-        self._plans = model.prepare(x)
-        self._seeds = Variable(model.random_state.value.copy(), "random_state", False)
+        self._plans = model._prepare(x)
+        self._seeds = Variable(model._seed_and_step.value.copy(), "random_state", False)
         if not has_plans(self._plans.device):
             self._skip("the pass through the model", "the device has no plans")
             return
@@ -107,7 +107,7 @@ class Probe:
         model = self.model
         random = context.randomness(self._seeds)
         with self._plans.trained.in_force(), context.training(True), random:
-            predictions = flatten(model.forward(x), Tensor)
+            predictions = flatten(model._forward(x), Tensor)
             nodes = _nodes(predictions)
             if any(n.kind == OpKind.callback for n in nodes):
                 self._skip("the pass through the model", "it would call host functions")
