@@ -324,3 +324,17 @@ def test_names_of_keras_1():
     with pytest.warns(DeprecationWarning, match="kernel_regularizer"):
         dense = layers.Dense(2, W_regularizer="l2")
     assert dense.kernel_regularizer.l2 == 0.01
+
+
+@pytest.mark.parametrize(
+    ("base", "argument"),
+    [
+        (fc.regularizers.Regularizer, [1.0]),
+        (fc.constraints.Constraint, [1.0]),
+        (fc.initializers.Initializer, (1,)),
+    ],
+)
+def test_a_class_of_ones_own_without_its_method(base, argument):
+    own = type("Own", (base,), {})()
+    with pytest.raises(ArgumentError, match=r"Own has no __call__\("):
+        own(argument)

@@ -33,7 +33,7 @@ class Constraint:
 
     def __call__(self, w: Any) -> Any:
         """The weights that satisfy the constraint."""
-        raise NotImplementedError(type(self).__name__)
+        raise ArgumentError(f"constraint {type(self).__name__} has no __call__(w)")
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

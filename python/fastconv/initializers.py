@@ -42,7 +42,9 @@ class Initializer:
 
     def __call__(self, shape: Sequence[int], dtype: Any = "float32") -> np.ndarray:
         """An array of this shape."""
-        raise NotImplementedError(type(self).__name__)
+        raise ArgumentError(
+            f"initializer {type(self).__name__} has no __call__(shape, dtype)"
+        )
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""

@@ -47,7 +47,7 @@ class Regularizer:
 
     def __call__(self, x: Any) -> Any:
         """The penalty, one number."""
-        raise NotImplementedError(type(self).__name__)
+        raise ArgumentError(f"regularizer {type(self).__name__} has no __call__(x)")
 
     @property
     def switch(self) -> Variable:
