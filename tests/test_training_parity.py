@@ -47,8 +47,8 @@ def table(request):
     yield
     plugins = request.config.pluginmanager
     report, capture = map(plugins.getplugin, ("terminalreporter", "capturemanager"))
-    lines = [f"{'optimizer':24}{'loss':34}{'oracle':10}largest difference of a loss"]
-    lines += [f"{name:24}{loss:34}{by:10}{d:.1e}" for name, loss, by, d in TABLE]
+    lines = [f"{'optimizer':42}{'loss':34}{'oracle':10}largest difference of a loss"]
+    lines += [f"{name:42}{loss:34}{by:10}{d:.1e}" for name, loss, by, d in TABLE]
     with capture.global_and_fixture_disabled():
         for line in ("", *lines):
             report.write_line(line)
