@@ -6,8 +6,8 @@ namespace fastconv {
 
 // FASTCONV_ISA: v2, avx2 or avx512; empty: the best the CPU has.
 std::string forced_isa();
-// FASTCONV_KERNEL: "conv=implicit_gemm,gemm=packed_tiles" forces kernels by name; empty if `op` is
-// not in it.
+// FASTCONV_KERNEL: "gemm=packed_tiles,conv=-winograd" forces kernels by name, or leaves one out;
+// empty if `op` is not in it.
 std::string forced_kernel(const std::string& op);
 // FASTCONV_NUM_THREADS and OMP_NUM_THREADS; 0 if unset or not a number.
 int forced_threads();

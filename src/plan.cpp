@@ -66,6 +66,13 @@ class FloatMode {
 #endif
 };
 
+// `wanted` is the name of the kernel to take, or of one to leave out, after a minus.
+const char* unwanted(const std::string& wanted, const std::string& name) {
+  if (wanted.empty()) return nullptr;
+  if (wanted[0] == '-') return wanted.substr(1) == name ? "switched off" : nullptr;
+  return wanted == name ? nullptr : "another one is forced";
+}
+
 }  // namespace
 
 KernelChoice choose_kernel(const Backend& backend, const Step& step,
@@ -80,6 +87,7 @@ KernelChoice choose_kernel(const Backend& backend, const Step& step,
                         outputs.data(),
                         static_cast<int32_t>(outputs.size()),
                         nullptr,
+                        0,
                         nullptr};
   const std::string forced =
       step.kernel.empty() ? forced_kernel(op_info(step.kind).name) : step.kernel;
@@ -87,7 +95,7 @@ KernelChoice choose_kernel(const Backend& backend, const Step& step,
   for (int32_t i = 0; i < list.count && !choice.kernel; ++i) {
     const Kernel& kernel = list.kernels[i];
     const char* reason = kernel.declines ? kernel.declines(call) : nullptr;
-    if (!reason && !forced.empty() && forced != kernel.name) reason = "another one is forced";
+    if (!reason) reason = unwanted(forced, kernel.name);
     if (reason)
       choice.declined.push_back(std::string(kernel.name) + ": " + reason);
     else
@@ -208,6 +216,7 @@ void Plan::run_step(size_t index) {
                         step_outputs_[index].data(),
                         static_cast<int32_t>(step_outputs_[index].size()),
                         memory_[kArena] + step.workspace_offset,
+                        step.workspace_bytes,
                         &error};
   if (step.kind == OpKind::callback) {
     if (!callback_) malformed("a host function cannot run outside Python");

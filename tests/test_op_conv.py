@@ -19,6 +19,15 @@ from fastconv.ops.geometry import output_shape, window
 PROBLEMS = list(read("conv"))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def exact_kernels():
+    """Winograd's transforms round, so that kernel has tests of its own."""
+    kinds = ("conv", "conv_backward_data", "conv_backward_weights")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("FASTCONV_KERNEL", ",".join(f"{k}=-winograd" for k in kinds))
+        yield
+
+
 def integers(rng, *shape):
     return rng.integers(-2, 3, shape).astype(np.float32)
 

@@ -6,7 +6,7 @@
 
 namespace fastconv {
 
-constexpr uint32_t kBackendVersion = 1;
+constexpr uint32_t kBackendVersion = 2;
 
 // Set by a kernel that meets bad data (a label out of range, say); the plan stops after the step.
 struct KernelError {
@@ -14,7 +14,8 @@ struct KernelError {
   char message[252];
 };
 
-// One call of a kernel. While kernels are chosen, all `data` and `workspace` are null.
+// One call of a kernel. While kernels are chosen, all `data` and `workspace` are null. A kernel may
+// find more workspace than it asked for, and take it for more threads.
 struct KernelCall {
   const void* attrs;
   const Tensor* inputs;
@@ -22,6 +23,7 @@ struct KernelCall {
   const Tensor* outputs;
   int32_t n_outputs;
   void* workspace;
+  int64_t workspace_bytes;
   KernelError* error;
 };
 

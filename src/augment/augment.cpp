@@ -23,7 +23,7 @@ void for_samples(int64_t count, int64_t work, const std::function<void(int64_t)>
     const std::function<void(int64_t)>& body;
     std::atomic<bool> failed{false};
   } context{count, work, body};
-  const auto one = [](const void* pointer, int64_t i) {
+  const auto one = [](const void* pointer, int64_t i, int) {
     Context& c = *static_cast<Context*>(const_cast<void*>(pointer));
     try {
       c.body(i);

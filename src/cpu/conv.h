@@ -51,6 +51,16 @@ int64_t conv_backward_data_implicit_workspace(const KernelCall& call);
 void conv_backward_weights_implicit(const KernelCall& call);
 int64_t conv_backward_weights_implicit_workspace(const KernelCall& call);
 
+// conv_winograd.cpp, conv_winograd_weights.cpp: windows of 3x3 with fewer multiplications.
+const char* conv_winograd_declines(const KernelCall& call);
+const char* conv_backward_data_winograd_declines(const KernelCall& call);
+void conv_winograd(const KernelCall& call);
+void conv_backward_data_winograd(const KernelCall& call);
+void conv_backward_weights_winograd(const KernelCall& call);
+int64_t conv_winograd_workspace(const KernelCall& call);
+int64_t conv_backward_data_winograd_workspace(const KernelCall& call);
+int64_t conv_backward_weights_winograd_workspace(const KernelCall& call);
+
 // conv_scatter.cpp: the data gradient of few channels.
 const char* conv_scatter_declines(const KernelCall& call);
 void conv_backward_data_scatter(const KernelCall& call);

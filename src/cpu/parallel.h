@@ -14,7 +14,20 @@ template <class Body>
 static void parallel_for(int64_t tasks, int64_t work, const Body& body) {
   share_tasks(
       tasks, threads_for(tasks, work),
-      [](const void* context, int64_t i) { (*static_cast<const Body*>(context))(i); }, &body);
+      [](const void* context, int64_t i, int) { (*static_cast<const Body*>(context))(i); }, &body);
+}
+
+// The same for tasks that need scratch memory: calls body(i, slot) with a slot < `slots` that no
+// other task has at that time. usable_threads() slots keep every thread busy.
+template <class Body>
+static void parallel_for_slots(int64_t tasks, int64_t work, int64_t slots, const Body& body) {
+  const int64_t threads = threads_for(tasks, work);
+  share_tasks(
+      tasks, static_cast<int>(threads < slots ? threads : slots),
+      [](const void* context, int64_t i, int slot) {
+        (*static_cast<const Body*>(context))(i, slot);
+      },
+      &body);
 }
 
 static inline int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }

@@ -46,7 +46,7 @@ class Waiter {
 struct Job {
   int64_t tasks;
   int threads;
-  void (*task)(const void*, int64_t);
+  Task task;
   const void* context;
 };
 
@@ -57,7 +57,7 @@ class Team {
     job_ = job;
     next_.store(0, std::memory_order_relaxed);
     turn_.fetch_add(1);  // odd: open
-    work();
+    work(0);
     turn_.fetch_add(1);  // even: nobody may enter any more
     // In one order with what serve() does: sequentially consistent, as a load after a store needs.
     for (Waiter waiter; inside_.load() != 0;) waiter.wait();
@@ -77,7 +77,7 @@ class Team {
       // Enter, then look again: either the leader sees that somebody is inside, or this thread
       // sees that the job is over.
       inside_.fetch_add(1);
-      if (turn_.load() == turn && id < job_.threads) work();
+      if (turn_.load() == turn && id < job_.threads) work(id);
       inside_.fetch_sub(1, std::memory_order_release);
       served = turn;
       waiter = Waiter();
@@ -85,9 +85,9 @@ class Team {
   }
 
  private:
-  void work() {
+  void work(int id) {
     for (int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < job_.tasks;)
-      job_.task(job_.context, i);
+      job_.task(job_.context, i, id);
   }
 
   Job job_{};
@@ -101,7 +101,7 @@ thread_local Team* led_team = nullptr;  // of the thread that leads it
 thread_local bool in_task = false;
 
 void run_alone(const Job& job) {
-  for (int64_t i = 0; i < job.tasks; ++i) job.task(job.context, i);
+  for (int64_t i = 0; i < job.tasks; ++i) job.task(job.context, i, 0);
 }
 
 void share_in_team(void* context) {
@@ -138,8 +138,7 @@ void with_team(void (*body)(void*), void* context) {
   }
 }
 
-void share_tasks(int64_t tasks, int threads, void (*task)(const void*, int64_t),
-                 const void* context) {
+void share_tasks(int64_t tasks, int threads, Task task, const void* context) {
   Job job{tasks, threads, task, context};
   if (threads <= 1 || in_task) {
     run_alone(job);

@@ -11,8 +11,10 @@ namespace fastconv::cpu {
 // threads of the team meanwhile.
 void with_team(void (*body)(void*), void* context);
 
-// Calls task(context, i) for i in [0, tasks), on up to `threads` threads of the team.
-void share_tasks(int64_t tasks, int threads, void (*task)(const void*, int64_t),
-                 const void* context);
+// Called with the number of the task and of the thread that runs it, below `threads`.
+using Task = void (*)(const void* context, int64_t task, int thread);
+
+// Calls task(context, i, thread) for i in [0, tasks), on up to `threads` threads of the team.
+void share_tasks(int64_t tasks, int threads, Task task, const void* context);
 
 }  // namespace fastconv::cpu

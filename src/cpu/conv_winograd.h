@@ -1,0 +1,156 @@
+// Winograd's minimal filtering F(4x4, 3x3) (Lavin and Gray 2016, "Fast algorithms for convolutional
+// neural networks", section 4.3): a tile of 4x4 outputs reads 6x6 inputs. Both sides of the
+// convolution are transformed to 6x6 values, among which every product stands alone, so that a
+// convolution is 36 matrix products over tiles and channels with a quarter of the multiplications.
+#pragma once
+#include "conv.h"
+
+namespace fastconv::cpu::FASTCONV_ISA {
+
+constexpr int kTile = 4;    // outputs of a tile along an axis
+constexpr int kPoints = 6;  // inputs of a tile, and values after a transform, along an axis
+constexpr int kPositions = kPoints * kPoints;
+
+// The one dimensional transforms, by the interpolation points 0, 1, -1, 2, -2 and infinity.
+static inline void transform_input(const vfloat* d, vfloat* t) {
+  const vfloat a = d[4] - d[2] * 4.0f, b = d[3] - d[1] * 4.0f;
+  const vfloat c = d[4] - d[2], e = (d[3] - d[1]) * 2.0f;
+  t[0] = d[0] * 4.0f - d[2] * 5.0f + d[4];
+  t[1] = a + b;
+  t[2] = a - b;
+  t[3] = c + e;
+  t[4] = c - e;
+  t[5] = d[1] * 4.0f - d[3] * 5.0f + d[5];
+}
+
+static inline void transform_filter(const vfloat* g, vfloat* t) {
+  const vfloat even = (g[0] + g[2]) * (-1.0f / 6), odd = g[1] * (1.0f / 6);
+  const vfloat far = g[0] * (1.0f / 24) + g[2] * (1.0f / 6), half = g[1] * (1.0f / 12);
+  t[0] = g[0] * 0.25f;
+  t[1] = even - odd;
+  t[2] = even + odd;
+  t[3] = far + half;
+  t[4] = far - half;
+  t[5] = g[2];
+}
+
+// From 6 sums of products to 4 outputs.
+static inline void transform_output(const vfloat* m, vfloat* y) {
+  const vfloat a = m[1] + m[2], b = m[1] - m[2], c = m[3] + m[4], e = m[3] - m[4];
+  y[0] = m[0] + a + c;
+  y[1] = b + e * 2.0f;
+  y[2] = a + c * 4.0f;
+  y[3] = b + e * 8.0f + m[5];
+}
+
+// The transposes of the last two, for the weight gradient: 4 gradients of outputs to 6 values, and
+// 6 sums of products to the 3 values of a filter.
+static inline void transform_gradient(const vfloat* y, vfloat* t) {
+  const vfloat even = y[0] + y[2], odd = y[1] + y[3];
+  const vfloat far = y[0] + y[2] * 4.0f, far_odd = (y[1] + y[3] * 4.0f) * 2.0f;
+  t[0] = y[0];
+  t[1] = even + odd;
+  t[2] = even - odd;
+  t[3] = far + far_odd;
+  t[4] = far - far_odd;
+  t[5] = y[3];
+}
+
+static inline void transform_sums(const vfloat* m, vfloat* g) {
+  const vfloat near = (m[1] + m[2]) * (-1.0f / 6), far = m[3] + m[4];
+  g[0] = m[0] * 0.25f + near + far * (1.0f / 24);
+  g[1] = (m[2] - m[1]) * (1.0f / 6) + (m[3] - m[4]) * (1.0f / 12);
+  g[2] = near + far * (1.0f / 6) + m[5];
+}
+
+// The two dimensional form of a transform of `In` to `Out` values: columns, then rows.
+// read(i, j) gives a value, write(i, j, value) takes one.
+template <int In, int Out, class Read, class Write>
+static inline void transform_2d(void (*transform)(const vfloat*, vfloat*), const Read& read,
+                                const Write& write) {
+  vfloat turned[Out][In];
+#pragma GCC unroll 6
+  for (int j = 0; j < In; ++j) {
+    vfloat column[In], result[Out];
+#pragma GCC unroll 6
+    for (int i = 0; i < In; ++i) column[i] = read(i, j);
+    transform(column, result);
+#pragma GCC unroll 6
+    for (int i = 0; i < Out; ++i) turned[i][j] = result[i];
+  }
+#pragma GCC unroll 6
+  for (int i = 0; i < Out; ++i) {
+    vfloat result[Out];
+    transform(turned[i], result);
+#pragma GCC unroll 6
+    for (int j = 0; j < Out; ++j) write(i, j, result[j]);
+  }
+}
+
+// How the output of a direction is cut into tiles.
+struct Tiling {
+  int64_t batch, H, W, C;  // of what is read
+  int64_t P, Q, K;         // of what is written
+  int64_t top, left;       // the place in the input where the window of output (0, 0) begins
+  int64_t tile_lines, tile_columns, tiles;
+};
+
+static inline Tiling tiling_of(const GatherProblem& p) {
+  const WindowGeometry& g = *p.geometry;
+  Tiling t = {};
+  t.batch = g.batch;
+  t.H = p.backward ? g.output[1] : g.input[1];
+  t.W = p.backward ? g.output[2] : g.input[2];
+  t.C = p.backward ? g.out_channels : g.in_channels;
+  t.P = p.backward ? g.input[1] : g.output[1];
+  t.Q = p.backward ? g.input[2] : g.output[2];
+  t.K = p.backward ? g.in_channels : g.out_channels;
+  t.top = p.backward ? g.pad_before[1] - 2 : -g.pad_before[1];
+  t.left = p.backward ? g.pad_before[2] - 2 : -g.pad_before[2];
+  t.tile_lines = ceil_div(t.P, kTile);
+  t.tile_columns = ceil_div(t.Q, kTile);
+  t.tiles = t.batch * t.tile_lines * t.tile_columns;
+  return t;
+}
+
+struct TilePlace {
+  int64_t n, y, x;  // image, first output line and column
+};
+
+static inline TilePlace place_of(const Tiling& t, int64_t tile) {
+  const int64_t row = tile / t.tile_columns;
+  return {row / t.tile_lines, row % t.tile_lines * kTile, tile % t.tile_columns * kTile};
+}
+
+// Transforms the 6x6 inputs of a tile; value (i, j) of channel c goes to dst[(6i + j) * step + c],
+// with zeros behind the last channel. `zeros` stands for pixels in the padding.
+static inline void transform_input_tile(const Tiling& t, const float* in, const float* zeros,
+                                        int64_t tile, float* dst, int64_t step) {
+  const TilePlace at = place_of(t, tile);
+  const float* pixel[kPoints][kPoints];
+  for (int i = 0; i < kPoints; ++i)
+    for (int j = 0; j < kPoints; ++j) {
+      const int64_t y = at.y + t.top + i, x = at.x + t.left + j;
+      const bool inside = y >= 0 && y < t.H && x >= 0 && x < t.W;
+      pixel[i][j] = inside ? in + ((at.n * t.H + y) * t.W + x) * t.C : zeros;
+    }
+  for_vectors(0, t.C, [&](int64_t c, int64_t count) {
+    transform_2d<kPoints, kPoints>(
+        transform_input, [&](int i, int j) { return load_lanes(pixel[i][j] + c, count); },
+        [&](int i, int j, vfloat value) { store(dst + (i * kPoints + j) * step + c, value); });
+  });
+}
+
+// Why a geometry has no such form.
+static inline const char* not_winograd(const WindowGeometry& g) {
+  if (g.groups != 1) return "groups > 1";
+  if (g.kernel[0] != 1 || g.kernel[1] != 3 || g.kernel[2] != 3) return "not a window of 3x3";
+  for (int a = 0; a < 3; ++a) {
+    if (g.stride[a] != 1) return "stride > 1";
+    if (g.dilation[a] != 1) return "dilation > 1";
+  }
+  if (g.input[0] != 1 || g.output[0] != 1) return "more than one plane";
+  return nullptr;
+}
+
+}  // namespace fastconv::cpu::FASTCONV_ISA
