@@ -141,6 +141,8 @@ void bind_structs(py::module_& m) {
       .field("pad_after", &G::pad_after);
   Struct<Epilogue>(m, "Epilogue")
       .field("bias", &Epilogue::bias)
+      .field("add", &Epilogue::add)
+      .field("derivative", &Epilogue::derivative)
       .field("activation", &Epilogue::activation)
       .field("alpha", &Epilogue::alpha);
   Struct<ConvAttrs>(m, "ConvAttrs")
