@@ -173,8 +173,7 @@ void bind_structs(py::module_& m) {
       .field("axes", &ReduceAttrs::axes);
   Struct<BatchNormAttrs>(m, "BatchNormAttrs")
       .field("epsilon", &BatchNormAttrs::epsilon)
-      .field("activation", &BatchNormAttrs::activation)
-      .field("alpha", &BatchNormAttrs::alpha);
+      .field("epilogue", &BatchNormAttrs::epilogue);
   Struct<LayerNormAttrs>(m, "LayerNormAttrs")
       .field("epsilon", &LayerNormAttrs::epsilon)
       .field("axes", &LayerNormAttrs::axes);

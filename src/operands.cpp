@@ -202,7 +202,13 @@ static void per_channel(const Operands& o, std::initializer_list<const Tensor*> 
   for (const Tensor* tensor : tensors) expect_vector(o, *tensor, n, o.in(0).dtype, "statistics");
 }
 
+static void check_batch_norm(const Operands& o, size_t operands) {
+  const Epilogue e = o.attrs<BatchNormAttrs>().epilogue;
+  expect(o, !e.bias && !e.derivative, "only a tensor is added");
+  check_epilogue(o, e, operands);
+}
 void checks::batch_norm(const Operands& o) {
+  check_batch_norm(o, 3);
   expect_same(o, o.out(0), o.in(0), "dst");
   per_channel(o, {&o.in(1), &o.in(2), &o.out(1), &o.out(2), &o.out(3)}, last(o.in(0)));
 }
@@ -210,8 +216,17 @@ void checks::batch_norm_backward(const Operands& o) {
   expect_same(o, o.in(1), o.in(0), "src");
   expect_same(o, o.out(0), o.in(0), "dsrc");
   per_channel(o, {&o.in(2), &o.in(3), &o.in(4), &o.out(1), &o.out(2)}, last(o.in(0)));
+  const Epilogue e = o.attrs<BatchNormAttrs>().epilogue;
+  const bool active = e.activation != Activation::identity;
+  expect(o, o.n_inputs() == (active ? 6 : 5) && o.n_outputs() == (e.add ? 4 : 3),
+         "the operands do not agree with the flags of the epilogue");
+  if (!e.add) return active ? per_channel(o, {&o.in(5)}, last(o.in(0))) : void();
+  expect(o, active && activation_saves_output(e.activation), "an activation that needs its source");
+  expect_same(o, o.in(5), o.in(0), "dst");
+  expect_same(o, o.out(3), o.in(0), "dadd");
 }
 void checks::batch_norm_inference(const Operands& o) {
+  check_batch_norm(o, 5);
   expect_same(o, o.out(0), o.in(0), "dst");
   per_channel(o, {&o.in(1), &o.in(2), &o.in(3), &o.in(4)}, last(o.in(0)));
 }

@@ -39,9 +39,10 @@ enum class OpKind : int32_t {
   // Reduction, ReduceAttrs.
   reduce,  // src -> dst
   // Normalisation. mean and rstd are 1/sqrt(variance + epsilon) per channel or per row.
-  batch_norm,                    // src gamma beta -> dst mean rstd variance, BatchNormAttrs
-  batch_norm_backward,           // ddst src gamma mean rstd -> dsrc dgamma dbeta
-  batch_norm_inference,          // src gamma beta mean variance -> dst
+  batch_norm,            // src gamma beta ... -> dst mean rstd variance, BatchNormAttrs
+  batch_norm_inference,  // src gamma beta mean variance ... -> dst
+  // Its epilogue is that of the forward, whose activation needs beta, or dst if there is `add`.
+  batch_norm_backward,           // ddst src gamma mean rstd [beta|dst] -> dsrc dgamma dbeta [dadd]
   layer_norm,                    // src gamma beta -> dst mean rstd, LayerNormAttrs
   layer_norm_backward,           // ddst src gamma mean rstd -> dsrc dgamma dbeta
   local_response_norm,           // src -> dst [scale], LocalResponseNormAttrs
@@ -193,8 +194,7 @@ struct ReduceAttrs {
 };
 struct BatchNormAttrs {  // over the last axis
   float epsilon;
-  Activation activation;
-  float alpha;
+  Epilogue epilogue;  // without bias and derivative
 };
 struct LayerNormAttrs {  // over the last `axes` axes together
   float epsilon;
