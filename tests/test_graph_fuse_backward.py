@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from test_graph_fuse import fused_ops
 
 from fastconv import ops
 from fastconv.cli.common import make_model
 from fastconv.graph.autodiff import grad
 from fastconv.training import plan_report
+from test_graph_fuse import fused_ops
 
 RNG = np.random.default_rng(1)
 LONE = {"activation", "activation_backward", "binary"}
