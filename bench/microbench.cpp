@@ -1,5 +1,6 @@
-// Kernels one by one: convolution, pooling and matrix products in all directions over the problems
-// of shapes/*.txt, with their rate and its share of what this machine reaches.
+// Kernels one by one: convolution, pooling, batch normalisation and matrix products in all
+// directions over the problems of shapes/*.txt, with their rate and its share of what this machine
+// reaches.
 //
 //   microbench --benchmark_filter='conv/.*/vgg16.*'
 #include <benchmark/benchmark.h>
@@ -221,6 +222,32 @@ void bench_pool(benchmark::State& state, const Problem& problem, bool backward) 
   measure(state, Pool(OpKind::max_pool_backward, attrs, {&dst, &indices}, {&src}), 0);
 }
 
+// A training step's batch normalisation: with `add`, backward also gives the gradient of that.
+void bench_norm(benchmark::State& state, const Problem& problem, bool backward) {
+  const int64_t channels = problem.number("c");
+  int64_t i[3] = {1, 1, 1};
+  set_axes(problem, "i", i);
+  const bool add = problem.has("add"), relu = problem.has("relu");
+  const Activation activation = relu ? Activation::relu : Activation::identity;
+  BatchNormAttrs attrs{1e-3f, {0, add, 0, activation, 0}};
+  const auto map = [&] { return Array{problem.number("n"), i[0], i[1], i[2], channels}; };
+  const Array src = map(), dst = map(), other = map(), ddst = map();
+  const Array gamma{channels}, beta{channels}, mean{channels}, rstd{channels}, variance{channels};
+  using Norm = Call<BatchNormAttrs>;
+  std::vector<const Array*> inputs{&src, &gamma, &beta};
+  if (add) inputs.push_back(&other);
+  Norm forward(OpKind::batch_norm, attrs, inputs, {&dst, &mean, &rstd, &variance});
+  if (!backward) return measure(state, std::move(forward), 0);
+  forward.run();  // for the statistics
+  attrs.epilogue.add = add && relu;
+  inputs = {&ddst, &src, &gamma, &mean, &rstd};
+  if (relu) inputs.push_back(add ? &dst : &beta);
+  const Array dadd = map(), dgamma{channels};
+  std::vector<const Array*> outputs{&other, &dgamma, &variance};
+  if (attrs.epilogue.add) outputs.push_back(&dadd);
+  measure(state, Norm(OpKind::batch_norm_backward, attrs, inputs, outputs), 0);
+}
+
 void bench_gemm(benchmark::State& state, const Problem& problem) {
   const int64_t batch = problem.number("b"), m = problem.number("m"), n = problem.number("n"),
                 k = problem.number("k");
@@ -248,6 +275,10 @@ void register_all() {
   for (const Problem& problem : read_problems("pool")) {
     add("pool/forward", problem, bench_pool, false);
     add("pool/backward", problem, bench_pool, true);
+  }
+  for (const Problem& problem : read_problems("norm")) {
+    add("norm/forward", problem, bench_norm, false);
+    add("norm/backward", problem, bench_norm, true);
   }
   for (const Problem& problem : read_problems("gemm")) add("gemm", problem, bench_gemm);
 }

@@ -11,6 +11,7 @@ differs before and after is ``before:after``::
 conv, pool: n batch, i input, c channels, k filters, w window, s stride, p padding,
     d dilation, g groups; pool also max or average.
 gemm: b batch, m, n, k; ta, tb: a transposed operand.
+norm: n batch, i input, c channels; relu, add: what is fused behind it.
 """
 
 from __future__ import annotations

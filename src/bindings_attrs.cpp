@@ -141,6 +141,8 @@ void bind_structs(py::module_& m) {
       .field("pad_after", &G::pad_after);
   Struct<Epilogue>(m, "Epilogue")
       .field("bias", &Epilogue::bias)
+      .field("add", &Epilogue::add)
+      .field("derivative", &Epilogue::derivative)
       .field("activation", &Epilogue::activation)
       .field("alpha", &Epilogue::alpha);
   Struct<ConvAttrs>(m, "ConvAttrs")
@@ -171,8 +173,7 @@ void bind_structs(py::module_& m) {
       .field("axes", &ReduceAttrs::axes);
   Struct<BatchNormAttrs>(m, "BatchNormAttrs")
       .field("epsilon", &BatchNormAttrs::epsilon)
-      .field("activation", &BatchNormAttrs::activation)
-      .field("alpha", &BatchNormAttrs::alpha);
+      .field("epilogue", &BatchNormAttrs::epilogue);
   Struct<LayerNormAttrs>(m, "LayerNormAttrs")
       .field("epsilon", &LayerNormAttrs::epsilon)
       .field("axes", &LayerNormAttrs::axes);

@@ -49,8 +49,8 @@ constexpr Row op(OpKind kind, const char* name, Count inputs, Count outputs,
 
 // Kind and its attributes, name, number of inputs, of outputs, check of the operands.
 constexpr Row kTable[] = {
-    op<ConvAttrs>(OpKind::conv, "conv", {2, 3}, 1, checks::conv),
-    op<ConvAttrs>(OpKind::conv_backward_data, "conv_backward_data", 2, 1,
+    op<ConvAttrs>(OpKind::conv, "conv", {2, 5}, 1, checks::conv),
+    op<ConvAttrs>(OpKind::conv_backward_data, "conv_backward_data", {2, 5}, 1,
                   checks::conv_backward_data),
     op<ConvAttrs>(OpKind::conv_backward_weights, "conv_backward_weights", 2, 1,
                   checks::conv_backward_weights),
@@ -61,7 +61,7 @@ constexpr Row kTable[] = {
                   checks::pool_backward),
     op<PoolAttrs>(OpKind::lp_pool, "lp_pool", 1, 1, checks::pool),
     op<PoolAttrs>(OpKind::lp_pool_backward, "lp_pool_backward", 3, 1, checks::pool_backward),
-    op<GemmAttrs>(OpKind::gemm, "gemm", {2, 3}, 1, checks::gemm),
+    op<GemmAttrs>(OpKind::gemm, "gemm", {2, 5}, 1, checks::gemm),
     op<ActivationAttrs>(OpKind::activation, "activation", 1, 1, checks::all_alike).in_place(0, 0),
     op<ActivationAttrs>(OpKind::activation_backward, "activation_backward", 2, 1, checks::all_alike)
         .in_place(0, 0),
@@ -74,12 +74,12 @@ constexpr Row kTable[] = {
     op<FillAttrs>(OpKind::fill, "fill", 0, 1, checks::no_check),
     op<>(OpKind::copy, "copy", 1, 1, checks::all_alike).in_place(0, 0),
     op<ReduceAttrs>(OpKind::reduce, "reduce", 1, 1, checks::reduce),
-    op<BatchNormAttrs>(OpKind::batch_norm, "batch_norm", 3, 4, checks::batch_norm),
-    op<BatchNormAttrs>(OpKind::batch_norm_backward, "batch_norm_backward", 5, 3,
-                       checks::batch_norm_backward),
-    op<BatchNormAttrs>(OpKind::batch_norm_inference, "batch_norm_inference", 5, 1,
+    op<BatchNormAttrs>(OpKind::batch_norm, "batch_norm", {3, 4}, 4, checks::batch_norm),
+    op<BatchNormAttrs>(OpKind::batch_norm_inference, "batch_norm_inference", {5, 6}, 1,
                        checks::batch_norm_inference)
         .in_place(0, 0),
+    op<BatchNormAttrs>(OpKind::batch_norm_backward, "batch_norm_backward", {5, 6}, {3, 4},
+                       checks::batch_norm_backward),
     op<LayerNormAttrs>(OpKind::layer_norm, "layer_norm", 3, 3, checks::layer_norm),
     op<LayerNormAttrs>(OpKind::layer_norm_backward, "layer_norm_backward", 5, 3,
                        checks::layer_norm_backward),

@@ -57,6 +57,16 @@ static Dims map_dims(int64_t batch, const int64_t (&spatial)[3], int axes, int64
   return result;
 }
 
+// The operands of an epilogue, from input `at` on.
+static void check_epilogue(const Operands& o, const Epilogue& e, size_t at) {
+  const Tensor& dst = o.out(0);
+  const size_t count = at + (e.bias != 0) + (e.add != 0) + (e.derivative != 0);
+  expect(o, o.n_inputs() == count, "the operands do not agree with the flags of the epilogue");
+  if (e.bias) expect_vector(o, o.in(at++), last(dst), dst.dtype, "bias");
+  if (e.add) expect_same(o, o.in(at++), dst, "add");
+  if (e.derivative) expect_same(o, o.in(at), dst, "saved");
+}
+
 // The number of spatial axes, after checking that every window lies in the padded input.
 static int check_window(const Operands& o, const WindowGeometry& g, const Tensor& map) {
   const int axes = map.rank - 2;
@@ -98,12 +108,12 @@ static void check_conv(const Operands& o, const Tensor& src, const Tensor& weigh
 
 void checks::conv(const Operands& o) {
   check_conv(o, o.in(0), o.in(1), o.out(0));
-  const auto attrs = o.attrs<ConvAttrs>();
-  expect(o, (attrs.epilogue.bias != 0) == (o.n_inputs() == 3), "a bias without its flag");
-  if (o.n_inputs() == 3)
-    expect_vector(o, o.in(2), attrs.geometry.out_channels, o.in(0).dtype, "bias");
+  check_epilogue(o, o.attrs<ConvAttrs>().epilogue, 2);
 }
-void checks::conv_backward_data(const Operands& o) { check_conv(o, o.out(0), o.in(1), o.in(0)); }
+void checks::conv_backward_data(const Operands& o) {
+  check_conv(o, o.out(0), o.in(1), o.in(0));
+  check_epilogue(o, o.attrs<ConvAttrs>().epilogue, 2);
+}
 void checks::conv_backward_weights(const Operands& o) { check_conv(o, o.in(0), o.out(0), o.in(1)); }
 
 // src and dst of a pooling, wherever the direction puts them.
@@ -153,8 +163,7 @@ void checks::gemm(const Operands& o) {
   expect_dims(o, o.out(0), matrix(a.m, a.n, a.batch, batched), "c");
   expect_dtype(o, o.in(1), o.in(0).dtype, "b");
   expect_dtype(o, o.out(0), o.in(0).dtype, "c");
-  expect(o, (a.epilogue.bias != 0) == (o.n_inputs() == 3), "a bias without its flag");
-  if (o.n_inputs() == 3) expect_vector(o, o.in(2), a.n, o.in(0).dtype, "bias");
+  check_epilogue(o, a.epilogue, 2);
 }
 
 // Every operand has the shape and dtype of the output.
@@ -193,7 +202,13 @@ static void per_channel(const Operands& o, std::initializer_list<const Tensor*> 
   for (const Tensor* tensor : tensors) expect_vector(o, *tensor, n, o.in(0).dtype, "statistics");
 }
 
+static void check_batch_norm(const Operands& o, size_t operands) {
+  const Epilogue e = o.attrs<BatchNormAttrs>().epilogue;
+  expect(o, !e.bias && !e.derivative, "only a tensor is added");
+  check_epilogue(o, e, operands);
+}
 void checks::batch_norm(const Operands& o) {
+  check_batch_norm(o, 3);
   expect_same(o, o.out(0), o.in(0), "dst");
   per_channel(o, {&o.in(1), &o.in(2), &o.out(1), &o.out(2), &o.out(3)}, last(o.in(0)));
 }
@@ -201,8 +216,17 @@ void checks::batch_norm_backward(const Operands& o) {
   expect_same(o, o.in(1), o.in(0), "src");
   expect_same(o, o.out(0), o.in(0), "dsrc");
   per_channel(o, {&o.in(2), &o.in(3), &o.in(4), &o.out(1), &o.out(2)}, last(o.in(0)));
+  const Epilogue e = o.attrs<BatchNormAttrs>().epilogue;
+  const bool active = e.activation != Activation::identity;
+  expect(o, o.n_inputs() == (active ? 6 : 5) && o.n_outputs() == (e.add ? 4 : 3),
+         "the operands do not agree with the flags of the epilogue");
+  if (!e.add) return active ? per_channel(o, {&o.in(5)}, last(o.in(0))) : void();
+  expect(o, active && activation_saves_output(e.activation), "an activation that needs its source");
+  expect_same(o, o.in(5), o.in(0), "dst");
+  expect_same(o, o.out(3), o.in(0), "dadd");
 }
 void checks::batch_norm_inference(const Operands& o) {
+  check_batch_norm(o, 5);
   expect_same(o, o.out(0), o.in(0), "dst");
   per_channel(o, {&o.in(1), &o.in(2), &o.in(3), &o.in(4)}, last(o.in(0)));
 }

@@ -66,11 +66,29 @@ def test_bias_stays_where_the_product_is_read_again():
 
 @pytest.mark.parametrize(
     "bias",
-    [B[:1], RNG.standard_normal((5, 4)), RNG.standard_normal((1, 4)), np.array(2.0)],
+    [B[:1], RNG.standard_normal((5, 1)), RNG.standard_normal((1, 4)), np.array(2.0)],
 )
 def test_bias_of_another_shape_stays(bias):
     kept = fused_ops(lambda x, w, b: ops.matmul(x, w) + b, ROWS, DENSE, bias)
     assert kept == ["gemm", "binary"]
+
+
+def test_a_tensor_into_conv_and_gemm():
+    rows = RNG.standard_normal((5, 4))
+
+    def last(x, w, b, r):
+        return ops.relu(r + (ops.matmul(x, w) + b))
+
+    def two(x, w, b, r):
+        return ops.matmul(x, w) + r + r
+
+    def late(x, w, b, r):
+        y = ops.matmul(x, w)
+        return y + ops.exp(r)
+
+    assert fused_ops(last, ROWS, DENSE, B, rows) == ["gemm"]
+    assert fused_ops(two, ROWS, DENSE, B, rows) == ["gemm", "binary"]
+    assert fused_ops(late, ROWS, DENSE, B, rows) == ["gemm", "unary", "binary"]
 
 
 def test_only_one_bias_and_nothing_after_an_activation():

@@ -9,11 +9,12 @@ from hypothesis import strategies as st
 from problems import Problem, read
 
 from fastconv import ops
-from fastconv._core import Activation, ConvAttrs, OpKind
+from fastconv._core import Activation, ConvAttrs, Epilogue, OpKind
 from fastconv.errors import ArgumentError, DtypeError, ShapeError
 from fastconv.graph.autodiff import grad
 from fastconv.graph.function import Function
 from fastconv.graph.ir import emit
+from fastconv.ops.activation import epilogue_shapes
 from fastconv.ops.geometry import output_shape, window
 
 PROBLEMS = list(read("conv"))
@@ -346,11 +347,45 @@ def test_epilogue(cpu, reference, groups, activation):
     cpu.isclose(cpu.run(run, *arrays), reference(run, *arrays), 36)
 
 
+# src, kernel, groups: a matrix product, vectors of groups, dense tiles, few channels
+# (widened forward, scattered backward), groups of more channels than half a vector.
+EPILOGUES = [
+    ((2, 5, 6, 7), (1, 1, 7, 40), 1),
+    ((2, 6, 7, 12), (3, 2, 2, 24), 6),
+    ((2, 6, 7, 33), (3, 2, 33, 35), 1),
+    ((2, 6, 8, 3), (3, 3, 3, 2), 1),
+    ((2, 5, 7, 40), (3, 3, 20, 40), 2),
+]
+FLAGS = [
+    {"add": 1},
+    {"bias": 1, "add": 1, "activation": Activation.relu},
+    {"add": 1, "activation": Activation.relu6},
+    {"bias": 1, "add": 1, "activation": Activation.leaky_relu, "alpha": 0.5},
+    {"derivative": 1, "activation": Activation.relu},
+    {"bias": 1, "add": 1, "derivative": 1, "activation": Activation.hard_tanh},
+]
+
+
+@pytest.mark.parametrize("flags", FLAGS)
+@pytest.mark.parametrize("kind", [OpKind.conv, OpKind.conv_backward_data])
+@pytest.mark.parametrize(("src", "kernel", "groups"), EPILOGUES)
+def test_epilogue_operands(backend, src, kernel, groups, kind, flags):
+    rng = np.random.default_rng(10)
+    geometry = window("conv", src, kernel[:2], out_channels=kernel[-1], groups=groups)
+    made, read = src, output_shape(geometry, 2)
+    if kind == OpKind.conv:
+        made, read = read, made
+    epilogue = Epilogue(**flags)
+    attrs = ConvAttrs(geometry=geometry, epilogue=epilogue)
+    shapes = [read, kernel, *epilogue_shapes(epilogue, made)]
+    arrays = [integers(rng, *shape) for shape in shapes]
+    backend.check(lambda *operands: emit(kind, attrs, *operands)[0], *arrays)
+
+
 def test_epilogue_of_the_reference():
     src, weights = np.ones((1, 3, 1), np.float32), np.full((1, 1, 1), -2.0, np.float32)
     graph = Function(ops.conv, "reference")
     assert graph(src, weights)[0, 0, 0] == -2
-    from fastconv._core import Epilogue
     from fastconv.reference.registry import KERNELS
 
     geometry = window("conv", src.shape, (1,), out_channels=1)

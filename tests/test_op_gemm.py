@@ -11,10 +11,11 @@ from hypothesis import strategies as st
 from problems import read
 
 from fastconv import ops
-from fastconv._core import Epilogue, GemmAttrs, OpKind
+from fastconv._core import Activation, Epilogue, GemmAttrs, OpKind
 from fastconv.errors import DtypeError, ShapeError
 from fastconv.graph.autodiff import grad
 from fastconv.graph.ir import Leaf, Node, emit
+from fastconv.ops.activation import epilogue_shapes
 
 PROBLEMS = list(read("gemm"))
 SIZE = st.integers(1, 70)
@@ -129,6 +130,27 @@ def test_epilogue(cpu, reference, activation):
 
     assert [s.op for s in cpu.function(run).explain(*arrays)] == ["gemm"]
     cpu.isclose(cpu.run(run, *arrays), reference(run, *arrays), 20)
+
+
+@pytest.mark.parametrize("derivative", [0, 1])
+@pytest.mark.parametrize(
+    ("m", "n", "k", "transposed"),
+    [(9, 37, 20, ""), (200, 70, 9, ""), (5, 40, 30, "b"), (40, 30, 50, "a"),
+     (2, 20, 4000, "")],
+)  # fmt: skip
+def test_epilogue_operands(backend, m, n, k, transposed, derivative):
+    rng = np.random.default_rng(8)
+    ta, tb = "a" in transposed, "b" in transposed
+    epilogue = Epilogue(
+        bias=1, add=1, derivative=derivative, activation=Activation.relu6
+    )
+    attrs = GemmAttrs(
+        batch=2, m=m, n=n, k=k, transpose_a=ta, transpose_b=tb, epilogue=epilogue
+    )
+    shapes = [(2, k, m) if ta else (2, m, k), (2, n, k) if tb else (2, k, n)]
+    shapes += epilogue_shapes(epilogue, (2, m, n))
+    arrays = [integers(rng, *shape) for shape in shapes]
+    backend.check(lambda *operands: emit(OpKind.gemm, attrs, *operands)[0], *arrays)
 
 
 def test_bytes_do_not_depend_on_threads(cpu, threads):

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from fastconv import ops
 from fastconv.errors import ArgumentError, DtypeError, ShapeError
 from fastconv.graph.autodiff import grad
 from fastconv.ops.norm import (
@@ -95,6 +96,36 @@ def test_batch_norm_inference(backend, channels):
     parameters = [normal(channels) for _ in range(3)]
     operands = (x, *parameters, normal(channels) ** 2 + 0.1, seed)
     backend.check(run, *operands, reduction_length=64, gradients=True)
+
+
+@pytest.mark.parametrize("activation", ["relu", "relu6", "leaky_relu", "tanh"])
+@pytest.mark.parametrize("add", [False, True])
+@pytest.mark.parametrize(("rows", "channels"), [(0, 8), (37, 3), (700, 24), (99, 70)])
+def test_batch_norm_fused(backend, rows, channels, add, activation):
+    def run(x, gamma, beta, other, seed):
+        y, mean, *_ = batch_norm(x, gamma, beta)
+        y = getattr(ops, activation)(other + y if add else y)
+        wanted = [x, gamma, beta, other] if add else [x, gamma, beta]
+        return [y, mean, *grad(y, wanted, seed)]
+
+    x, other, seed = (normal(rows, channels) for _ in range(3))
+    operands = x, normal(channels), normal(channels), other, seed
+    backend.check(run, *operands, reduction_length=16 * (rows + 1), gradients=True)
+    if backend.device == "cpu":
+        steps = {step.op for step in backend.function(run).explain(*operands)}
+        assert steps == {"batch_norm", "batch_norm_backward"}
+
+
+@pytest.mark.parametrize("channels", [3, 40])
+def test_batch_norm_inference_fused(backend, channels):
+    def run(x, gamma, beta, mean, variance, other):
+        y = batch_norm_inference(x, gamma, beta, mean, variance)
+        return ops.relu(other + y)
+
+    x, other = normal(9, 7, channels), normal(9, 7, channels)
+    parameters = [normal(channels) for _ in range(3)]
+    operands = (x, *parameters, normal(channels) ** 2 + 0.1, other)
+    backend.check(run, *operands, reduction_length=64)
 
 
 @settings(max_examples=40)

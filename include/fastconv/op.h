@@ -1,6 +1,7 @@
 // The operations: one kind each, and one plain attribute struct a family. They are defined here
 // once and reach Python through the binding. Inputs and outputs are listed beside each kind;
-// [x] is optional. A kernel may assume that shapes were checked when the plan was built.
+// [x] is optional, and ... stands for the operands of an Epilogue. A kernel may assume that shapes
+// were checked when the plan was built.
 #pragma once
 #include <stdint.h>
 
@@ -11,8 +12,8 @@ namespace fastconv {
 
 enum class OpKind : int32_t {
   // Convolution, ConvAttrs. N D H W C with kernels T R S C/groups K.
-  conv,                   // src weights [bias] -> dst
-  conv_backward_data,     // ddst weights -> dsrc
+  conv,                   // src weights ... -> dst
+  conv_backward_data,     // ddst weights ... -> dsrc
   conv_backward_weights,  // src ddst -> dweights
   // Pooling, PoolAttrs. `indices` (int32) is the flat D*H*W position inside one channel's map.
   max_pool,               // src -> dst [indices]
@@ -22,7 +23,7 @@ enum class OpKind : int32_t {
   lp_pool,                // src -> dst
   lp_pool_backward,       // ddst src dst -> dsrc
   // Matrix product, GemmAttrs.
-  gemm,  // a b [bias] -> c
+  gemm,  // a b ... -> c
   // Activations, ActivationAttrs. `saved` is src or dst, as activation_saves_output() says.
   activation,           // src -> dst
   activation_backward,  // ddst saved -> dsrc
@@ -38,9 +39,10 @@ enum class OpKind : int32_t {
   // Reduction, ReduceAttrs.
   reduce,  // src -> dst
   // Normalisation. mean and rstd are 1/sqrt(variance + epsilon) per channel or per row.
-  batch_norm,                    // src gamma beta -> dst mean rstd variance, BatchNormAttrs
-  batch_norm_backward,           // ddst src gamma mean rstd -> dsrc dgamma dbeta
-  batch_norm_inference,          // src gamma beta mean variance -> dst
+  batch_norm,            // src gamma beta ... -> dst mean rstd variance, BatchNormAttrs
+  batch_norm_inference,  // src gamma beta mean variance ... -> dst
+  // Its epilogue is that of the forward, whose activation needs beta, or dst if there is `add`.
+  batch_norm_backward,           // ddst src gamma mean rstd [beta|dst] -> dsrc dgamma dbeta [dadd]
   layer_norm,                    // src gamma beta -> dst mean rstd, LayerNormAttrs
   layer_norm_backward,           // ddst src gamma mean rstd -> dsrc dgamma dbeta
   local_response_norm,           // src -> dst [scale], LocalResponseNormAttrs
@@ -145,9 +147,13 @@ enum class BinaryOp : int32_t {
 enum class ReduceOp : int32_t { sum, mean, max, min };
 enum class Distribution : int32_t { uniform, normal, truncated_normal, bernoulli };
 
-// What follows an operation while its result is still in registers.
+// What follows an operation while its result r is still in registers: activation(r + bias + add),
+// or, with `derivative`, (r + bias + add) times the activation's derivative where it gave `saved`.
+// The operands come after the others of the operation: [bias] [add] [saved].
 struct Epilogue {
-  int32_t bias;  // 1: the last input is a bias of K values
+  int32_t bias;        // 1: one value for each of the last axis
+  int32_t add;         // 1: a tensor of dst's shape
+  int32_t derivative;  // 1: `saved`, of dst's shape, as activation_saves_output() says
   Activation activation;
   float alpha;  // slope of leaky_relu, scale of elu
 };
@@ -188,8 +194,7 @@ struct ReduceAttrs {
 };
 struct BatchNormAttrs {  // over the last axis
   float epsilon;
-  Activation activation;
-  float alpha;
+  Epilogue epilogue;  // without bias and derivative
 };
 struct LayerNormAttrs {  // over the last `axes` axes together
   float epsilon;

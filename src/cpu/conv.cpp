@@ -42,9 +42,9 @@ GemmAttrs forward_attrs(const WindowGeometry& g, const Epilogue& epilogue) {
   const int64_t rows = g.batch * g.output[0] * g.output[1] * g.output[2];
   return {1, rows, g.out_channels, g.in_channels * window_taps(g), 0, 0, 0, 0, epilogue};
 }
-GemmAttrs backward_data_attrs(const WindowGeometry& g) {
+GemmAttrs backward_data_attrs(const WindowGeometry& g, const Epilogue& epilogue) {
   const GemmAttrs f = forward_attrs(g, {});
-  return {1, f.m, f.k, f.n, 0, 1, 0, 0, {}};
+  return {1, f.m, f.k, f.n, 0, 1, 0, 0, epilogue};
 }
 GemmAttrs backward_weights_attrs(const WindowGeometry& g) {
   const GemmAttrs f = forward_attrs(g, {});
@@ -52,19 +52,19 @@ GemmAttrs backward_weights_attrs(const WindowGeometry& g) {
 }
 
 void run_product(const KernelCall& call, const GemmAttrs& a) {
-  gemm({a, input<float>(call, 0), input<float>(call, 1),
-        a.epilogue.bias ? input<float>(call, 2) : nullptr, output<float>(call, 0),
-        static_cast<float*>(call.workspace)});
+  gemm({a, input<float>(call, 0), input<float>(call, 1), finish_of(call, a.epilogue),
+        output<float>(call, 0), static_cast<float*>(call.workspace)});
 }
 
 GemmAttrs forward_attrs(const KernelCall& call) {
   return forward_attrs(geometry(call), attrs<ConvAttrs>(call).epilogue);
 }
+GemmAttrs backward_data_attrs(const KernelCall& call) {
+  return backward_data_attrs(geometry(call), attrs<ConvAttrs>(call).epilogue);
+}
 
 void forward_product(const KernelCall& call) { run_product(call, forward_attrs(call)); }
-void backward_data_product(const KernelCall& call) {
-  run_product(call, backward_data_attrs(geometry(call)));
-}
+void backward_data_product(const KernelCall& call) { run_product(call, backward_data_attrs(call)); }
 void backward_weights_product(const KernelCall& call) {
   run_product(call, backward_weights_attrs(geometry(call)));
 }
@@ -73,7 +73,7 @@ int64_t forward_product_workspace(const KernelCall& call) {
   return gemm_workspace(forward_attrs(call));
 }
 int64_t backward_data_product_workspace(const KernelCall& call) {
-  return gemm_workspace(backward_data_attrs(geometry(call)));
+  return gemm_workspace(backward_data_attrs(call));
 }
 int64_t backward_weights_product_workspace(const KernelCall& call) {
   return gemm_workspace(backward_weights_attrs(geometry(call)));

@@ -9,21 +9,19 @@ namespace fastconv::cpu::FASTCONV_ISA {
 // The tensors of a direction in the words of a gather: `in` is what is read, `out` what is written.
 struct GatherCall {
   GatherProblem problem;
-  const float *in, *weights, *bias;
+  const float *in, *weights;
   float *out, *workspace;
-  Epilogue epilogue;
+  Finish finish;
 };
 
 static inline GatherCall gather_call(const KernelCall& call, bool backward) {
   const ConvAttrs& a = attrs<ConvAttrs>(call);
-  const bool bias = !backward && a.epilogue.bias;
   return {{&a.geometry, backward},
           input<float>(call, 0),
           input<float>(call, 1),
-          bias ? input<float>(call, 2) : nullptr,
           output<float>(call, 0),
           static_cast<float*>(call.workspace),
-          backward ? Epilogue{} : a.epilogue};
+          finish_of(call, a.epilogue)};
 }
 
 static inline const WindowGeometry& geometry(const KernelCall& call) {

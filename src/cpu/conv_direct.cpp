@@ -1,5 +1,4 @@
 // Convolution in plain loops, for geometries that no other kernel takes.
-#include "activation.h"
 #include "conv.h"
 
 namespace fastconv::cpu::FASTCONV_ISA {
@@ -80,9 +79,9 @@ void conv_direct(const KernelCall& call) {
         const float* w = c.weights + tap * s.Cg * s.K + k;
         for (int64_t i = 0; i < s.Cg; ++i) total += load_columns(w + i * s.K, count) * x[i];
       }
-      if (c.bias) total += load_columns(c.bias + k, count);
-      total = activate(c.epilogue.activation, c.epilogue.alpha, total);
-      store_columns(c.out + output * s.K + k, total, count);
+      if (c.finish.bias) total += load_columns(c.finish.bias + k, count);
+      float* dst = c.out + output * s.K + k;
+      store_columns(dst, finished(c.finish, total, dst, count), count);
     }
   });
 }
@@ -102,6 +101,7 @@ void conv_backward_data_direct(const KernelCall& call) {
         dsrc[i] += dot(c.in + pixel * s.K + k, c.weights + (tap * s.Cg + i % s.Cg) * s.K + k, s.Kg);
       }
     }
+    finish_row(c.finish, dsrc, s.C, dsrc);
   });
 }
 

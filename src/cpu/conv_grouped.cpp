@@ -1,7 +1,6 @@
 // Convolution with small groups, depthwise among them: one vector holds the channels of several
 // whole groups. Input channel i of every group reaches the lanes of its group by one shuffle;
 // depthwise needs none.
-#include "activation.h"
 #include "conv.h"
 
 namespace fastconv::cpu::FASTCONV_ISA {
@@ -118,13 +117,8 @@ struct VectorCall {
   int64_t in_channel, out_channel;  // the vector's first ones
   const float* weights;
   float* const* dst;
-  const float* bias;
-  Epilogue epilogue;
+  Finish finish;
 };
-
-__attribute__((noinline)) vfloat activate_vector(const Epilogue& e, vfloat x) {
-  return activate(e.activation, e.alpha, x);
-}
 
 // Positions [row, row + kRows) of the block; kWhole: whole vectors may be read and written.
 template <int kRows, bool kWhole, bool kShuffle>
@@ -143,15 +137,12 @@ void sum_rows(const VectorCall& c, int64_t row) {
       for (int m = 0; m < kRows; ++m) sums[m] += (kShuffle ? shuffle(x[m], c.from[i]) : x[m]) * tap;
     }
   }
-  const vfloat bias = !c.bias ? vfloat{} : load_lanes<kWhole>(c.bias + c.out_channel, l.out_used);
-  const bool relu = c.epilogue.activation == Activation::relu;
-  const bool other = !relu && c.epilogue.activation != Activation::identity;
+  const float* bias = c.finish.bias;
+  const vfloat shift = bias ? load_lanes<kWhole>(bias + c.out_channel, l.out_used) : vfloat{};
 #pragma GCC unroll 8
   for (int m = 0; m < kRows; ++m) {
-    vfloat out = sums[m] + bias;
-    if (relu) out = activate<Activation::relu>(0, out);
-    if (other) out = activate_vector(c.epilogue, out);
     float* dst = c.dst[row + m] + c.out_channel;
+    const vfloat out = finished(c.finish, sums[m] + shift, dst, l.out_used);
     if (kWhole && l.out_used == kLanes)
       store(dst, out);
     else
@@ -195,7 +186,7 @@ void sum_blocks(const GatherCall& call, const Gather& g, const float* zeros, con
   float* dst[kBlock];
   vint from[kLanes];
   for (int64_t i = 0; i < l.in; ++i) from[i] = source_lanes(l, i);
-  const VectorCall c = {&l, from, &table, 0, 0, nullptr, dst, call.bias, call.epilogue};
+  const VectorCall c = {&l, from, &table, 0, 0, nullptr, dst, call.finish};
   for (; first < last; first += shape.block) {
     const int64_t count = last - first < shape.block ? last - first : shape.block;
     fill_table(g, shape, call.in, zeros, first, count, table);

@@ -85,7 +85,7 @@ void multiply_block(const GatherCall& c, const Gather& g, const RunShape& shape,
     const int vectors = vectors_for(columns);
     const int64_t width = vectors * kLanes, at = group * g.out_channels + column;
     for (int64_t r = 0; r < table.runs; ++r) b_at[r] = table.run_at[r] * tap_depth * width;
-    const Finish finish = {c.bias ? c.bias + at : nullptr, c.epilogue.activation, c.epilogue.alpha};
+    const Finish finish = c.finish.at_column(at);
     for_tiles(table.count, tile_rows(vectors), [&](int64_t row, int rows) {
       run_row_tile(rows, vectors,
                    {table.rows + row, table.step, b_at, table.runs, shape.taps_in_run * tap_depth,
@@ -150,10 +150,11 @@ void run_widened(GatherCall c, const WindowGeometry& g, int64_t by) {
   float* spread = c.workspace;
   float* bias = spread + padded(spread_floats(wide));
   spread_weights(g, by, c.weights, spread);
-  for (int64_t i = 0; c.bias && i < wide.out_channels; ++i) bias[i] = c.bias[i % g.out_channels];
+  for (int64_t i = 0; c.finish.bias && i < wide.out_channels; ++i)
+    bias[i] = c.finish.bias[i % g.out_channels];
   c.problem.geometry = &wide;
   c.weights = spread;
-  c.bias = c.bias ? bias : nullptr;
+  c.finish.bias = c.finish.bias ? bias : nullptr;
   c.workspace = bias + padded(wide.out_channels);
   run_implicit(c);
 }

@@ -15,6 +15,7 @@ struct Scatter {
   const float *ddst, *packed;  // packed [panel][K][columns of the panel]
   float* dsrc;
   int64_t columns;
+  Finish finish;
 };
 
 int64_t columns_of(const WindowGeometry& g) { return window_taps(g) * g.in_channels; }
@@ -50,18 +51,8 @@ void multiply_windows(const Scatter& s, const float* ddst, int64_t count, float*
     const int vectors = vectors_for(columns);
     for_tiles(count, tile_rows(vectors), [&](int64_t row, int tile) {
       run_row_tile(tile, vectors,
-                   {rows + row,
-                    0,
-                    &b_at,
-                    1,
-                    K,
-                    s.packed + column * K,
-                    vectors * kLanes,
-                    dst + row,
-                    column,
-                    columns,
-                    false,
-                    {nullptr, Activation::identity, 0}});
+                   {rows + row, 0, &b_at, 1, K, s.packed + column * K, vectors * kLanes, dst + row,
+                    column, columns, false, Finish{}});
     });
   }
 }
@@ -106,6 +97,12 @@ void add_windows(const Scatter& s, const float* windows, int64_t o, int64_t p, i
   }
 }
 
+void finish_lines(const Scatter& s, int64_t lines, float* line) {
+  const int64_t pixels = lines * s.g->input[2], C = s.g->in_channels;
+  if (!s.finish.bias) return finish_row(s.finish, line, pixels * C, line);
+  for (int64_t i = 0; i < pixels; ++i, line += C) finish_row(s.finish, line, C, line);
+}
+
 void scatter_band(const Scatter& s, int64_t n, int64_t begin, int64_t end) {
   const WindowGeometry& g = *s.g;
   const int64_t K = g.out_channels, line_floats = g.input[2] * g.in_channels;
@@ -125,6 +122,8 @@ void scatter_band(const Scatter& s, int64_t n, int64_t begin, int64_t end) {
         add_windows(s, windows, o, p, q, count, begin, end, image);
       }
     }
+  for (int64_t z = 0; z < g.input[0]; ++z)
+    finish_lines(s, end - begin, image + (z * g.input[1] + begin) * line_floats);
 }
 
 }  // namespace
@@ -147,7 +146,12 @@ void conv_backward_data_scatter(const KernelCall& call) {
   const WindowGeometry& g = geometry(call);
   float* packed = static_cast<float*>(call.workspace);
   pack(g, input<float>(call, 1), packed);
-  const Scatter s = {&g, input<float>(call, 0), packed, output<float>(call, 0), columns_of(g)};
+  const Scatter s = {&g,
+                     input<float>(call, 0),
+                     packed,
+                     output<float>(call, 0),
+                     columns_of(g),
+                     finish_of(call, attrs<ConvAttrs>(call).epilogue)};
   const int64_t lines = band_lines(g), bands = ceil_div(g.input[1], lines);
   const int64_t outputs = g.output[0] * g.output[1] * g.output[2];
   const int64_t work = outputs * g.out_channels * padded(s.columns) / kLanes / bands;

@@ -81,16 +81,8 @@ void add_block(const Plan& p, const RowTable& table, const float* b, int64_t b_s
       for_tiles(rows, tile_rows(vectors), [&](int64_t first, int tile) {
         float* at = dst + (run * p.rows_in_run + row + first) * p.K;
         run_column_tile(tile, vectors,
-                        {table.rows + r * table.step,
-                         row + first,
-                         table.count,
-                         b,
-                         b_step,
-                         at,
-                         p.K,
-                         columns,
-                         true,
-                         {nullptr, Activation::identity, 0}});
+                        {table.rows + r * table.step, row + first, table.count, b, b_step, at, p.K,
+                         columns, true, Finish{}});
       });
     }
   }

@@ -5,7 +5,6 @@
 // change places.
 #include "gemm.h"
 
-#include "activation.h"
 #include "microkernel.h"
 
 namespace fastconv::cpu::FASTCONV_ISA {
@@ -182,8 +181,8 @@ void multiply_rows(const GemmAttrs& attrs, const Plan& p, const Part& part, cons
       const int64_t column = panel * kPanel, columns = attrs.n - column;
       const int vectors = vectors_for(columns);
       const Panel at = panel_of(attrs, p, b, packed, panel);
-      Finish now = first + depth < part.last ? Finish{} : finish;
-      if (now.bias) now.bias += column;
+      const bool last = first + depth >= part.last;
+      const Finish now = last ? finish.at_column(column) : Finish{};
       for_tiles(part.rows, tile_rows(vectors), [&](int64_t row, int count) {
         run_row_tile(count, vectors,
                      {rows + row, 0, &b_at, 1, depth, at.b + first * at.step, at.step, dst + row,
@@ -207,8 +206,8 @@ void multiply_columns(const GemmAttrs& attrs, const Plan& p, const Part& part, c
       const int64_t width = vectors * kLanes;
       const bool in_place = !attrs.transpose_b && attrs.n == width;
       if (!in_place) pack_panel(attrs, b, first, depth, column, packed);
-      Finish now = first + depth < part.last ? Finish{} : finish;
-      if (now.bias) now.bias += column;
+      const bool last = first + depth >= part.last;
+      const Finish now = last ? finish.at_column(column) : Finish{};
       for_tiles(part.rows, tile_rows(vectors), [&](int64_t row, int count) {
         float* dst = c + (part.row + row) * attrs.n + column;
         run_column_tile(count, vectors,
@@ -219,24 +218,9 @@ void multiply_columns(const GemmAttrs& attrs, const Plan& p, const Part& part, c
   }
 }
 
-// One row of the result from its sums.
-void finish_row(const Finish& finish, const float* sums, int64_t count, float* dst) {
-  for (int64_t i = 0; i < count; i += kLanes) {
-    const int64_t left = count - i;
-    const auto read = [&](const float* p) { return left < kLanes ? load_part(p, left) : load(p); };
-    vfloat x = read(sums + i);
-    if (finish.bias) x += read(finish.bias + i);
-    x = activate(finish.activation, finish.alpha, x);
-    if (left < kLanes)
-      store_part(dst + i, x, left);
-    else
-      store(dst + i, x);
-  }
-}
-
 // B is stored [n,k] and m is small: rows of B times the columns of A, turned when complete.
 void multiply_swapped(const GemmAttrs& attrs, const Plan& p, const Part& part, const float* b,
-                      const float* packed, float* c, Finish finish) {
+                      const float* packed, float* c, const Finish& finish) {
   const int64_t width = padded(attrs.m), b_at = 0;
   const float* rows[kMostBlockRows];
   float* dst[kMostBlockRows];
@@ -256,20 +240,20 @@ void multiply_swapped(const GemmAttrs& attrs, const Plan& p, const Part& part, c
     }
   }
   transpose_copy(sums, width, turned, kMostBlockRows, attrs.m, part.rows);
-  if (finish.bias) finish.bias += part.row;
+  const Finish now = finish.at_column(part.row);
   for (int64_t i = 0; i < attrs.m; ++i)
-    finish_row(finish, turned + i * kMostBlockRows, part.rows, c + i * attrs.n + part.row);
+    finish_row(now, turned + i * kMostBlockRows, part.rows, c + i * attrs.n + part.row);
 }
 
 // Adds the chunks' sums in their order.
-void add_chunks(const GemmCall& c, const Plan& p, const float* sums, const Finish& finish) {
+void add_chunks(const GemmCall& c, const Plan& p, const float* sums) {
   const int64_t n = c.attrs.n, rows = c.attrs.batch * c.attrs.m;
   parallel_for(rows, n * p.chunks, [&](int64_t row) {
     float* dst = c.c + row * n;
     for (int64_t j = 0; j < n; ++j) dst[j] = sums[row * n + j];
     for (int64_t chunk = 1; chunk < p.chunks; ++chunk)
       for (int64_t j = 0; j < n; ++j) dst[j] += sums[(chunk * rows + row) * n + j];
-    finish_row(finish, dst, n, dst);
+    finish_row(c.finish, dst, n, dst);
   });
 }
 
@@ -282,7 +266,7 @@ GemmCall gemm_call(const KernelCall& call) {
   return {a,
           input<float>(call, 0),
           input<float>(call, 1),
-          a.epilogue.bias ? input<float>(call, 2) : nullptr,
+          finish_of(call, a.epilogue),
           output<float>(call, 0),
           static_cast<float*>(call.workspace)};
 }
@@ -295,7 +279,6 @@ void run_direct(const KernelCall& call) {
   const GemmAttrs& a = c.attrs;
   const int64_t a_row = a.transpose_a ? 1 : a.k, a_column = a.transpose_a ? a.m : 1;
   const int64_t b_row = a.transpose_b ? 1 : a.n, b_column = a.transpose_b ? a.k : 1;
-  const Finish finish = {c.bias, a.epilogue.activation, a.epilogue.alpha};
   parallel_for(a.batch * a.m, a.n * a.k, [&](int64_t row) {
     const int64_t matrix = row / a.m;
     const float* x = c.a + (a.broadcast_a ? 0 : matrix * a.m * a.k) + row % a.m * a_row;
@@ -304,7 +287,7 @@ void run_direct(const KernelCall& call) {
     for (int64_t j = 0; j < a.n; ++j) dst[j] = 0;
     for (int64_t i = 0; i < a.k; ++i)
       for (int64_t j = 0; j < a.n; ++j) dst[j] += x[i * a_column] * b[i * b_row + j * b_column];
-    finish_row(finish, dst, a.n, dst);
+    finish_row(c.finish, dst, a.n, dst);
   });
 }
 
@@ -323,7 +306,6 @@ void gemm(const GemmCall& call) {
   float* sums = packed + p.packed;
   pack(call, p, packed);
 
-  const Finish finish = {call.bias, a.epilogue.activation, a.epilogue.alpha};
   const int64_t tasks = a.batch * p.row_blocks * p.panel_tasks * p.chunks;
   const int64_t packed_step = p.packed > p.packed_step ? p.packed_step : 0;
   parallel_for(tasks, a.batch * a.m * a.n * a.k / tasks / kLanes, [&](int64_t task) {
@@ -340,13 +322,13 @@ void gemm(const GemmCall& call) {
                        stop < a.k ? stop : a.k};
     const float *x = call.a + matrix * p.a_step, *b = call.b + matrix * p.b_step;
     float* c = (p.chunks > 1 ? sums + chunk * a.batch * a.m * a.n : call.c) + matrix * a.m * a.n;
-    const Finish now = p.chunks > 1 ? Finish{} : finish;
+    const Finish now = p.chunks > 1 ? Finish{} : call.finish;
     const float* panels = packed + matrix * packed_step;
     if (p.path == Path::columns) return multiply_columns(a, p, part, x, b, c, now);
     if (p.path == Path::swapped) return multiply_swapped(a, p, part, b, panels, c, now);
     multiply_rows(a, p, part, x, b, panels, c, now);
   });
-  if (p.chunks > 1) add_chunks(call, p, sums, finish);
+  if (p.chunks > 1) add_chunks(call, p, sums);
 }
 
 int64_t gemm_workspace(const GemmAttrs& attrs) {

@@ -1,13 +1,13 @@
 // The matrix product, for gemm and for the convolutions that are one.
 #pragma once
-#include "kernels.h"
+#include "finish.h"
 
 namespace fastconv::cpu::FASTCONV_ISA {
 
-// The operands of GemmAttrs; `bias` may be null.
 struct GemmCall {
   GemmAttrs attrs;
-  const float *a, *b, *bias;
+  const float *a, *b;
+  Finish finish;
   float *c, *workspace;
 };
 

@@ -1,7 +1,5 @@
 #include "microkernel.h"
 
-#include "activation.h"
-
 namespace fastconv::cpu::FASTCONV_ISA {
 namespace {
 
@@ -31,29 +29,25 @@ inline void store_row(const vfloat (&row)[NV], float* dst, int64_t columns) {
   }
 }
 
-// Activations that are long enough for a call: the row passes through memory.
-template <int NV>
-__attribute__((noinline)) void activate_row(vfloat (&row)[NV], const Finish& finish) {
-  for (int v = 0; v < NV; ++v) row[v] = activate(finish.activation, finish.alpha, row[v]);
-}
-
 // Calls row(m) for the address of each row of the destination.
 template <int MR, int NV, class Row>
 inline void store_tile(Sums<MR, NV>& sums, const Finish& finish, int64_t columns, const Row& row) {
   vfloat bias[NV] = {};
   if (finish.bias) load_row<NV>(bias, finish.bias, columns);
-  const bool relu = finish.activation == Activation::relu;
-  const bool other = !relu && finish.activation != Activation::identity;
+  const bool clips = finish.clips(), calls = finish.calls();
+  const float top = finish.top();
 #pragma GCC unroll 16
   for (int m = 0; m < MR; ++m) {
-    vfloat out[NV];
+    vfloat out[NV], add[NV] = {};
+    float* dst = row(m);
+    if (finish.add) load_row<NV>(add, finish.add + (dst - finish.dst), columns);
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) {
-      out[v] = sums[m][v] + bias[v];
-      if (relu) out[v] = activate<Activation::relu>(0, out[v]);
+      out[v] = sums[m][v] + bias[v] + add[v];
+      if (clips) out[v] = clip(out[v], 0, top);
     }
-    if (other) activate_row<NV>(out, finish);
-    store_row<NV>(out, row(m), columns);
+    if (calls) activate_row<NV>(finish, dst, columns, out);
+    store_row<NV>(out, dst, columns);
   }
 }
 

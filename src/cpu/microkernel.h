@@ -4,8 +4,7 @@
 // registers over the whole depth. B is read in rows of columns ("panels"), A where it lies, through
 // pointers: one a row and window position (row tile), or one a step of the depth (column tile).
 #pragma once
-#include "fastconv/op.h"
-#include "simd.h"
+#include "finish.h"
 
 namespace fastconv::cpu::FASTCONV_ISA {
 
@@ -23,13 +22,6 @@ constexpr int kMostBlockRows = 56;
 static constexpr int block_rows(int vectors) {
   return kMostBlockRows / tile_rows(vectors) * tile_rows(vectors);
 }
-
-// What happens to a tile when its sums are complete.
-struct Finish {
-  const float* bias;  // of the tile's first column, or null
-  Activation activation;
-  float alpha;
-};
 
 // C[row][column] (+)= sum over runs r and i < depth of rows[r][row][i] * b[b_at[r]][i][column].
 struct RowTile {

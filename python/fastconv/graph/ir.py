@@ -290,6 +290,15 @@ def ancestors(tensors: Iterable[Tensor]) -> set[Node]:
     return seen
 
 
+def private(graph: Graph) -> set[Tensor]:
+    """The tensors that exactly one node reads, once, and that are no result."""
+    results = set(graph.results)
+    return {
+        t for t, readers in graph.consumers().items()
+        if len(readers) == 1 and t not in results
+    }  # fmt: skip
+
+
 def check_arity(node: Node) -> bool:
     """Whether a node has as many inputs and outputs as its kind allows."""
     if isinstance(node.kind, Leaf):

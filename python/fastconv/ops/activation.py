@@ -6,10 +6,16 @@ import math
 from collections.abc import Callable
 from typing import Any
 
-from fastconv._core import Activation, ActivationAttrs, OpKind, activation_saves_output
+from fastconv._core import (
+    Activation,
+    ActivationAttrs,
+    Epilogue,
+    OpKind,
+    activation_saves_output,
+)
 from fastconv.eager import op
 from fastconv.errors import ArgumentError, ShapeError
-from fastconv.graph.ir import Node, Rule, Spec, Tensor, emit, register
+from fastconv.graph.ir import Node, Rule, Shape, Spec, Tensor, emit, register
 from fastconv.graph.scope import who
 from fastconv.ops.elementwise import (
     abs,  # noqa: A004
@@ -283,6 +289,11 @@ def log_softmax(x: Any, axis: int = -1) -> Tensor:
     apart = x - stop_gradient(max(x, -1, True))
     y = apart - log(sum(exp(apart), -1, True))
     return moveaxis(y, -1, axis) if moved else y
+
+
+def epilogue_shapes(epilogue: Epilogue, dst: Shape) -> list[Shape]:
+    """Shapes of the operands that an epilogue adds to an op with result ``dst``."""
+    return [dst[-1:]] * epilogue.bias + [dst] * (epilogue.add + epilogue.derivative)
 
 
 def _same(attrs: Any, *inputs: Tensor) -> list[Spec]:

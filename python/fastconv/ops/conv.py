@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 from typing import Any
 
@@ -12,6 +13,7 @@ from fastconv.graph.ir import Node, Rule, Shape, Spec, Tensor, emit, register
 from fastconv.graph.scope import who
 from fastconv.graph.trace import as_tensor
 from fastconv.operators import OPERATORS
+from fastconv.ops.activation import epilogue_shapes
 from fastconv.ops.geometry import (
     Padding,
     input_shape,
@@ -357,20 +359,30 @@ def _expect(attrs: ConvAttrs, tensor: Tensor, shape: Shape) -> None:
         )
 
 
-def _shape(attrs: ConvAttrs, src: Tensor, weights: Tensor, *bias: Tensor) -> list[Spec]:
+def _epilogue(attrs: ConvAttrs, dst: Shape, operands: Sequence[Tensor]) -> None:
+    shapes = epilogue_shapes(attrs.epilogue, dst)
+    for t, shape in zip(operands, shapes, strict=True):
+        _expect(attrs, t, shape)
+
+
+def _shape(attrs: ConvAttrs, src: Tensor, weights: Tensor, *rest: Tensor) -> list[Spec]:
     axes = src.ndim - 2
+    dst = output_shape(attrs.geometry, axes)
     _expect(attrs, src, input_shape(attrs.geometry, axes))
     _expect(attrs, weights, _weights_shape(attrs.geometry, axes))
-    for b in bias:
-        _expect(attrs, b, (attrs.geometry.out_channels,))
-    return [(output_shape(attrs.geometry, axes), src.dtype)]
+    _epilogue(attrs, dst, rest)
+    return [(dst, src.dtype)]
 
 
-def _data_shape(attrs: ConvAttrs, ddst: Tensor, weights: Tensor) -> list[Spec]:
+def _data_shape(
+    attrs: ConvAttrs, ddst: Tensor, weights: Tensor, *rest: Tensor
+) -> list[Spec]:
     axes = ddst.ndim - 2
+    dsrc = input_shape(attrs.geometry, axes)
     _expect(attrs, ddst, output_shape(attrs.geometry, axes))
     _expect(attrs, weights, _weights_shape(attrs.geometry, axes))
-    return [(input_shape(attrs.geometry, axes), ddst.dtype)]
+    _epilogue(attrs, dsrc, rest)
+    return [(dsrc, ddst.dtype)]
 
 
 def _weights_gradient_shape(attrs: ConvAttrs, src: Tensor, ddst: Tensor) -> list[Spec]:

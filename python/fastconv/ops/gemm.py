@@ -12,6 +12,7 @@ from fastconv.graph.ir import Node, Rule, Shape, Spec, Tensor, emit, register
 from fastconv.graph.scope import who
 from fastconv.graph.trace import as_tensor
 from fastconv.operators import OPERATORS
+from fastconv.ops.activation import epilogue_shapes
 
 
 @op
@@ -154,7 +155,7 @@ def _columns(t: Tensor, transposed: bool) -> int:
     return t.shape[-2] if transposed else t.shape[-1]
 
 
-def _shape(attrs: GemmAttrs, a: Tensor, b: Tensor, *bias: Tensor) -> list[Spec]:
+def _shape(attrs: GemmAttrs, a: Tensor, b: Tensor, *rest: Tensor) -> list[Spec]:
     m, n, k = attrs.m, attrs.n, attrs.k
     lead = (attrs.batch,) if 3 in (a.ndim, b.ndim) else ()
     _expect(
@@ -163,9 +164,10 @@ def _shape(attrs: GemmAttrs, a: Tensor, b: Tensor, *bias: Tensor) -> list[Spec]:
     _expect(
         b, () if attrs.broadcast_b else lead, (n, k) if attrs.transpose_b else (k, n)
     )
-    for values in bias:
-        _expect(values, (), (n,))
-    return [((*lead, m, n), a.dtype)]
+    dst = (*lead, m, n)
+    for t, shape in zip(rest, epilogue_shapes(attrs.epilogue, dst), strict=True):
+        _expect(t, (), shape)
+    return [(dst, a.dtype)]
 
 
 def _expect(operand: Tensor, lead: Shape, matrix: Shape) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import isfinite, prod
 from typing import Any
 
 from fastconv._core import (
+    Activation,
     BatchNormAttrs,
     LayerNormAttrs,
     LocalResponseNormAttrs,
@@ -17,6 +19,7 @@ from fastconv.graph.ir import Node, Rule, Spec, Tensor, emit, register
 from fastconv.graph.scope import who
 from fastconv.graph.trace import as_tensor
 from fastconv.operators import OPERATORS
+from fastconv.ops.activation import epilogue_shapes
 
 
 @op
@@ -232,24 +235,39 @@ def _expect(kind: OpKind, what: str, t: Tensor, shape: tuple[int, ...]) -> None:
         )
 
 
+def _expect_added(
+    kind: OpKind, attrs: BatchNormAttrs, src: Tensor, operands: Sequence[Tensor]
+) -> None:
+    shapes = epilogue_shapes(attrs.epilogue, src.shape)
+    for t, shape in zip(operands, shapes, strict=True):
+        _expect(kind, "what is added", t, shape)
+
+
 def _sum_rows(t: Tensor) -> Tensor:
     """Sum over all axes but the last."""
     return t if t.ndim == 1 else OPERATORS["sum"](t, axis=tuple(range(t.ndim - 1)))
 
 
-def _batch_shape(_: BatchNormAttrs, src: Tensor, *_others: Tensor) -> list[Spec]:
+def _batch_shape(
+    attrs: BatchNormAttrs, src: Tensor, _gamma: Tensor, _beta: Tensor, *rest: Tensor
+) -> list[Spec]:
+    _expect_added(OpKind.batch_norm, attrs, src, rest)
     channel = (src.shape[-1:], src.dtype)
     return [(src.shape, src.dtype), channel, channel, channel]
 
 
 def _batch_backward_shape(
-    _: BatchNormAttrs, ddst: Tensor, src: Tensor, *channels: Tensor
+    attrs: BatchNormAttrs, ddst: Tensor, src: Tensor, *rest: Tensor
 ) -> list[Spec]:
     _expect(OpKind.batch_norm_backward, "a gradient", ddst, src.shape)
-    for what, t in zip(("gamma", "mean", "rstd"), channels, strict=True):
-        _expect(OpKind.batch_norm_backward, what, t, src.shape[-1:])
+    names, added = ["gamma", "mean", "rstd"], attrs.epilogue.add
+    if attrs.epilogue.activation != Activation.identity:
+        names.append("dst" if added else "beta")
+    for what, t in zip(names, rest, strict=True):
+        shape = src.shape if what == "dst" else src.shape[-1:]
+        _expect(OpKind.batch_norm_backward, what, t, shape)
     channel = (src.shape[-1:], src.dtype)
-    return [(src.shape, src.dtype), channel, channel]
+    return [(src.shape, src.dtype), channel, channel, *[(src.shape, src.dtype)] * added]
 
 
 def _batch_gradient(
@@ -281,7 +299,10 @@ def _batch_gradient(
     return [dx, *gradients[1:]]
 
 
-def _inference_shape(_: BatchNormAttrs, src: Tensor, *_others: Tensor) -> list[Spec]:
+def _inference_shape(
+    attrs: BatchNormAttrs, src: Tensor, *others: Tensor
+) -> list[Spec]:
+    _expect_added(OpKind.batch_norm_inference, attrs, src, others[4:])
     return [(src.shape, src.dtype)]
 
 

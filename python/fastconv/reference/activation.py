@@ -113,10 +113,22 @@ def activate(activation: Any, alpha: float, src: np.ndarray) -> np.ndarray:
     return FORMULAS[activation](src, alpha).astype(src.dtype)
 
 
-def epilogue(attrs: Epilogue, dst: np.ndarray, bias: np.ndarray | None) -> np.ndarray:
-    """Bias and activation, as fused into an op."""
+def slope(activation: Any, alpha: float, ddst: np.ndarray, saved: np.ndarray) -> Any:
+    """Ddst f'; where f' is 0, so is the result, whatever ddst is."""
+    factor = SLOPES[activation](saved, alpha)
+    return np.where(factor, ddst, 0) if factor.dtype == bool else ddst * factor
+
+
+def epilogue(attrs: Epilogue, dst: np.ndarray, *operands: np.ndarray) -> np.ndarray:
+    """What is fused into the end of an op."""
+    rest = list(operands)
     if attrs.bias:
-        dst = dst + bias
+        dst = dst + rest.pop(0)
+    if attrs.add:
+        dst = dst + rest.pop(0).reshape(dst.shape)
+    if attrs.derivative:
+        saved = rest.pop(0).reshape(dst.shape)
+        return slope(attrs.activation, attrs.alpha, dst, saved)
     return activate(attrs.activation, attrs.alpha, dst)
 
 
@@ -130,9 +142,8 @@ def activation(attrs: ActivationAttrs, src: np.ndarray) -> tuple[np.ndarray]:
 def activation_backward(
     attrs: ActivationAttrs, ddst: np.ndarray, saved: np.ndarray
 ) -> tuple[np.ndarray]:
-    """Dsrc = ddst f'; where f' is 0, so is dsrc, whatever ddst is."""
-    slope = SLOPES[attrs.activation](saved, attrs.alpha)
-    return (np.where(slope, ddst, 0) if slope.dtype == bool else ddst * slope,)
+    """Dsrc = ddst f'."""
+    return (slope(attrs.activation, attrs.alpha, ddst, saved),)
 
 
 @kernel(OpKind.softmax)

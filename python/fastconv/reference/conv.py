@@ -51,10 +51,7 @@ def _weights(g: WindowGeometry, array: np.ndarray) -> np.ndarray:
 
 @kernel(OpKind.conv)
 def conv(
-    attrs: ConvAttrs,
-    src: np.ndarray,
-    weights: np.ndarray,
-    bias: np.ndarray | None = None,
+    attrs: ConvAttrs, src: np.ndarray, weights: np.ndarray, *operands: np.ndarray
 ) -> tuple[np.ndarray]:
     """Each output adds what each tap sees, times its weights."""
     g = attrs.geometry
@@ -63,12 +60,12 @@ def conv(
     y = _dst(g, dst)
     for tap, seen, made in _taps(g):
         y[:, *made] += np.einsum("...gc,cgk->...gk", x[:, *seen], w[tap])
-    return (epilogue(attrs.epilogue, dst, bias),)
+    return (epilogue(attrs.epilogue, dst, *operands),)
 
 
 @kernel(OpKind.conv_backward_data)
 def conv_backward_data(
-    attrs: ConvAttrs, ddst: np.ndarray, weights: np.ndarray
+    attrs: ConvAttrs, ddst: np.ndarray, weights: np.ndarray, *operands: np.ndarray
 ) -> tuple[np.ndarray]:
     """Each output hands its gradient to what each tap saw, times its weights."""
     g = attrs.geometry
@@ -77,7 +74,7 @@ def conv_backward_data(
     dx = _src(g, dsrc)
     for tap, seen, made in _taps(g):
         dx[:, *seen] += np.einsum("...gk,cgk->...gc", dy[:, *made], w[tap])
-    return (dsrc,)
+    return (epilogue(attrs.epilogue, dsrc, *operands),)
 
 
 @kernel(OpKind.conv_backward_weights)

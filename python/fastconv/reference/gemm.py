@@ -11,7 +11,7 @@ from fastconv.reference.registry import kernel
 
 @kernel(OpKind.gemm)
 def gemm(
-    attrs: GemmAttrs, a: np.ndarray, b: np.ndarray, bias: np.ndarray | None = None
+    attrs: GemmAttrs, a: np.ndarray, b: np.ndarray, *operands: np.ndarray
 ) -> tuple[np.ndarray]:
     """C = A B, one outer product at a time."""
     a = np.swapaxes(a, -1, -2) if attrs.transpose_a else a
@@ -20,4 +20,4 @@ def gemm(
     c = np.zeros((*lead, attrs.m, attrs.n), a.dtype)
     for i in range(attrs.k):
         c += a[..., :, i : i + 1] * b[..., i : i + 1, :]
-    return (epilogue(attrs.epilogue, c, bias),)
+    return (epilogue(attrs.epilogue, c, *operands),)

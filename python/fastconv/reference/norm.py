@@ -6,11 +6,13 @@ import numpy as np
 
 from fastconv._core import (
     BatchNormAttrs,
+    Epilogue,
     LayerNormAttrs,
     LocalResponseNormAttrs,
     OpKind,
+    activation_saves_output,
 )
-from fastconv.reference.activation import activate
+from fastconv.reference.activation import activate, epilogue, slope
 from fastconv.reference.registry import kernel
 
 Arrays = tuple[np.ndarray, ...]
@@ -29,13 +31,16 @@ def _rstd(variance: np.ndarray, epsilon: float) -> np.ndarray:
 
 @kernel(OpKind.batch_norm)
 def batch_norm(
-    attrs: BatchNormAttrs, src: np.ndarray, gamma: np.ndarray, beta: np.ndarray
+    attrs: BatchNormAttrs,
+    src: np.ndarray,
+    gamma: np.ndarray,
+    beta: np.ndarray,
+    *operands: np.ndarray,
 ) -> Arrays:
     """(x - mean) rstd gamma + beta over all axes but the last."""
-    x = src.reshape(-1, src.shape[-1])
-    mean, variance = _moments(x, 0)
+    mean, variance = _moments(src.reshape(-1, src.shape[-1]), 0)
     rstd = _rstd(variance, attrs.epsilon)
-    y = activate(attrs.activation, attrs.alpha, (x - mean) * rstd * gamma + beta)
+    y = epilogue(attrs.epilogue, (src - mean) * rstd * gamma + beta, *operands)
     return y, mean[0], rstd[0], variance[0]
 
 
@@ -47,14 +52,30 @@ def batch_norm_backward(
     gamma: np.ndarray,
     mean: np.ndarray,
     rstd: np.ndarray,
+    *beta_or_dst: np.ndarray,
 ) -> Arrays:
-    """Gives rstd (g - mean(g) - x^ mean(g x^)) with g = ddst gamma."""
-    dy, x = (a.reshape(-1, a.shape[-1]) for a in (ddst, src))
-    normal = (x - mean) * rstd
+    """Gives rstd (g - mean(g) - x^ mean(g x^)) with g = gamma times the gradient."""
+    normal = (src - mean) * rstd
+    dadd = _before_activation(attrs.epilogue, ddst, normal * gamma, *beta_or_dst)
+    dy, normal = (a.reshape(-1, a.shape[-1]) for a in (dadd, normal))
     dgamma, dbeta = (dy * normal).sum(axis=0), dy.sum(axis=0)
-    count = max(1, x.shape[0])
+    count = max(1, dy.shape[0])
     dx = gamma * rstd * (dy - dbeta / count - normal * dgamma / count)
-    return dx, dgamma, dbeta
+    return (dx, dgamma, dbeta, dadd) if attrs.epilogue.add else (dx, dgamma, dbeta)
+
+
+def _before_activation(
+    e: Epilogue, ddst: np.ndarray, scaled: np.ndarray, *beta_or_dst: np.ndarray
+) -> np.ndarray:
+    """The gradient of what the activation took; `scaled` lacks beta."""
+    if not beta_or_dst:
+        return ddst
+    [saved] = beta_or_dst
+    if not e.add:
+        saved = scaled + saved
+        if activation_saves_output(e.activation):
+            saved = activate(e.activation, e.alpha, saved)
+    return slope(e.activation, e.alpha, ddst, saved)
 
 
 @kernel(OpKind.batch_norm_inference)
@@ -65,10 +86,11 @@ def batch_norm_inference(
     beta: np.ndarray,
     mean: np.ndarray,
     variance: np.ndarray,
+    *operands: np.ndarray,
 ) -> Arrays:
     """The same with given statistics."""
     y = (src - mean) * _rstd(variance, attrs.epsilon) * gamma + beta
-    return (activate(attrs.activation, attrs.alpha, y),)
+    return (epilogue(attrs.epilogue, y, *operands),)
 
 
 def _rows(array: np.ndarray, axes: int) -> np.ndarray:

@@ -1,48 +1,48 @@
 """Fusion: a closed list of flags on existing ops, and one pair of ops that become one.
 
-1. bias_into: conv or gemm, then + bias           -> Epilogue.bias
+1. bias_into: a product (conv, its data gradient, gemm), then + bias -> Epilogue.bias
 2. batch_norm_into: conv, then batch_norm_inference -> scaled weights and a bias
-3. activation_into: conv, gemm or batch norm, then an activation -> Epilogue.activation
-4. cross_entropy: softmax, then cross-entropy, forward and backward
+3. fuse_backward: activations and sums that stand before or behind a backward op
+4. add_into: a product or batch norm, then + a tensor -> Epilogue.add
+5. activation_into: the same, then an activation -> Epilogue.activation
+6. derivative_into: a product, then activation_backward -> Epilogue.derivative
+7. cross_entropy: softmax, then cross-entropy, forward and backward
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from fastconv._core import (
-    Activation,
-    ActivationAttrs,
-    BinaryOp,
-    Epilogue,
-    OpKind,
-)
-from fastconv.graph.ir import Graph, Node, Tensor, copy_node
+from fastconv._core import Activation, BinaryOp, Epilogue, OpKind
+from fastconv.graph.ir import Graph, Node, Tensor, copy_node, private
+from fastconv.graph.passes.fuse_backward import batch_norm_backward, max_pool_backward
 from fastconv.graph.passes.verify import verify
 from fastconv.operators import OPERATORS
 
-_WITH_EPILOGUE = (OpKind.conv, OpKind.gemm)
-_WITH_ACTIVATION = (*_WITH_EPILOGUE, OpKind.batch_norm, OpKind.batch_norm_inference)
+_PRODUCTS = (OpKind.conv, OpKind.conv_backward_data, OpKind.gemm)
+_WITH_EPILOGUE = (*_PRODUCTS, OpKind.batch_norm, OpKind.batch_norm_inference)
 
 
 def fuse(graph: Graph) -> Graph:
     """The graph with everything on the list fused."""
-    for step in (bias_into, batch_norm_into, bias_into, activation_into, cross_entropy):
+    for step in (
+        bias_into,
+        batch_norm_into,
+        bias_into,
+        batch_norm_backward,
+        max_pool_backward,
+        add_into,
+        activation_into,
+        derivative_into,
+        cross_entropy,
+    ):
         graph = verify(step(graph))
     return graph
 
 
-def private(graph: Graph) -> set[Tensor]:
-    """The tensors that exactly one node reads, once, and that are no result."""
-    results = set(graph.results)
-    return {
-        t for t, readers in graph.consumers().items()
-        if len(readers) == 1 and t not in results
-    }  # fmt: skip
-
-
 def bias_into(graph: Graph) -> Graph:
-    """Conv or gemm followed by the addition of one value a channel."""
+    """A product followed by the addition of one value a channel."""
     alone = private(graph)
 
     def visit(node: Node, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
@@ -51,7 +51,7 @@ def bias_into(graph: Graph) -> Graph:
         for i in (0, 1):
             product, bias = inputs[i], inputs[1 - i]
             if (
-                product.node.kind in _WITH_EPILOGUE
+                product.node.kind in _PRODUCTS
                 and node.inputs[i] in alone
                 and bias.shape == product.shape[-1:]
                 and product.shape == node.outputs[0].shape
@@ -92,13 +92,10 @@ def batch_norm_into(graph: Graph) -> Graph:
         if conv.attrs.epilogue.bias:
             shift = shift + conv.inputs[2] * scale
         weights = conv.inputs[1] * scale
-        epilogue = Epilogue(
-            bias=1, activation=node.attrs.activation, alpha=node.attrs.alpha
-        )
         spec = (src.shape, src.dtype)
         return Node(
             OpKind.conv,
-            conv.attrs.replace(epilogue=epilogue),
+            conv.attrs.replace(epilogue=Epilogue(bias=1)),
             (conv.inputs[0], weights, shift),
             [spec],
             label=conv.label,
@@ -107,35 +104,79 @@ def batch_norm_into(graph: Graph) -> Graph:
     return graph.rewrite(visit)
 
 
-def activation_into(graph: Graph) -> Graph:
-    """An op with an activation flag followed by an activation."""
+Flags = tuple[dict[str, Any], tuple[Tensor, ...]]  # of an epilogue, and its operands
+
+
+def _absorb(
+    graph: Graph, kinds: tuple[OpKind, ...], flags: Callable[[Node, Node], Flags | None]
+) -> Graph:
+    """Nodes of ``kinds`` take over the only reader of their result.
+
+    ``flags(node, reader)`` gives what their epilogue gets for it, or None. The node
+    stays where it is, so that it may only read what was made before.
+    """
     alone, readers = private(graph), graph.consumers()
-    fused: set[Tensor] = set()
+    fused: dict[Node, Tensor] = {}  # a reader that is gone, and its value
+    new: dict[Tensor, Tensor] = {}
 
     def visit(node: Node, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        if node.kind == OpKind.activation and node.inputs[0] in fused:
-            return inputs
-        if node.kind not in _WITH_ACTIVATION or node.outputs[0] not in alone:
+        if node in fused:
+            return (new[fused[node]],)
+        if node.kind not in kinds or node.outputs[0] not in alone:
             return None
+        epilogue = node.attrs.epilogue
         reader = readers[node.outputs[0]][0]
+        if epilogue.derivative or epilogue.activation != Activation.identity:
+            return None
+        found = flags(node, reader)
+        if found is None or any(t.node.order >= node.order for t in found[1]):
+            return None
+        fused[reader] = node.outputs[0]
+        operands = (*inputs, *(new[t] for t in found[1]))
+        attrs = node.attrs.replace(epilogue=epilogue.replace(**found[0]))
+        return copy_node(node, operands, attrs)
+
+    return graph.rewrite(visit, new)
+
+
+def add_into(graph: Graph) -> Graph:
+    """An op with an epilogue, then the addition of a tensor of the same shape."""
+
+    def flags(node: Node, reader: Node) -> Flags | None:
+        if reader.kind != OpKind.binary or reader.attrs.op != BinaryOp.add:
+            return None
+        a, b = reader.inputs
+        if node.attrs.epilogue.add or a.shape != b.shape:
+            return None
+        return {"add": 1}, (b if a is node.outputs[0] else a,)
+
+    return _absorb(graph, _WITH_EPILOGUE, flags)
+
+
+def activation_into(graph: Graph) -> Graph:
+    """An op with an epilogue, then an activation."""
+
+    def flags(_node: Node, reader: Node) -> Flags | None:
         if reader.kind != OpKind.activation:
             return None
-        attrs = _with_activation(node.attrs, reader.attrs)
-        if attrs is None:
+        attrs = reader.attrs
+        return {"activation": attrs.activation, "alpha": attrs.alpha}, ()
+
+    return _absorb(graph, _WITH_EPILOGUE, flags)
+
+
+def derivative_into(graph: Graph) -> Graph:
+    """A product that gives a gradient, then the derivative of an activation."""
+
+    def flags(node: Node, reader: Node) -> Flags | None:
+        if reader.kind != OpKind.activation_backward:
             return None
-        fused.add(node.outputs[0])
-        return copy_node(node, inputs, attrs)
+        ddst, saved = reader.inputs
+        attrs = reader.attrs
+        chosen = {"activation": attrs.activation, "alpha": attrs.alpha, "derivative": 1}
+        return (chosen, (saved,)) if ddst is node.outputs[0] else None
 
-    return graph.rewrite(visit)
-
-
-def _with_activation(attrs: Any, activation: ActivationAttrs) -> Any:
-    """The attributes with an activation, or None if they have one already."""
-    epilogue = getattr(attrs, "epilogue", attrs)
-    if epilogue.activation != Activation.identity:
-        return None
-    chosen = epilogue.replace(activation=activation.activation, alpha=activation.alpha)
-    return chosen if epilogue is attrs else attrs.replace(epilogue=chosen)
+    return _absorb(graph, _PRODUCTS, flags)
 
 
 def cross_entropy(graph: Graph) -> Graph:

@@ -1,0 +1,77 @@
+// The end of an operation with an Epilogue, for every kernel that owns its output.
+#pragma once
+#include "activation.h"
+#include "kernels.h"
+
+namespace fastconv::cpu::FASTCONV_ISA {
+
+// The operands of an Epilogue; absent ones are null. The places within `add` and `saved` are those
+// within `dst`. Finish{} leaves a sum as it is.
+struct Finish {
+  const float* bias;  // of the first column of what is finished
+  const float *add, *saved;
+  const float* dst;
+  Activation activation;
+  float alpha;
+
+  // Whether the activation is clip(x, 0, top()).
+  bool clips() const {
+    return !saved && (activation == Activation::relu || activation == Activation::relu6);
+  }
+  float top() const { return activation == Activation::relu ? kInfinity : 6.0f; }
+  // Whether it is long enough for a call.
+  bool calls() const { return saved || (!clips() && activation != Activation::identity); }
+
+  Finish at_column(int64_t column) const {
+    Finish f = *this;
+    if (f.bias) f.bias += column;
+    return f;
+  }
+};
+
+static inline Finish finish_of(const KernelCall& call, const Epilogue& e) {
+  Finish f = {nullptr, nullptr, nullptr, output<float>(call, 0), e.activation, e.alpha};
+  int i = 2;
+  if (e.bias) f.bias = input<float>(call, i++);
+  if (e.add) f.add = input<float>(call, i++);
+  if (e.derivative) f.saved = input<float>(call, i);
+  return f;
+}
+
+// The vectors of a row that goes to `dst`, of which `columns` floats count.
+template <int NV>
+__attribute__((noinline)) static void activate_row(const Finish& f, const float* dst,
+                                                   int64_t columns, vfloat (&row)[NV]) {
+  const float* saved = f.saved ? f.saved + (dst - f.dst) : nullptr;
+  with_activation(f.activation, [&](auto tag) {
+    for (int v = 0; v < NV && v * kLanes < columns; ++v) {
+      const int64_t left = columns - v * kLanes, lanes = left < kLanes ? left : kLanes;
+      row[v] = saved ? activate_gradient<tag.value>(f.alpha, row[v],
+                                                    load_lanes(saved + v * kLanes, lanes))
+                     : activate<tag.value>(f.alpha, row[v]);
+    }
+  });
+}
+
+// What becomes of the sum x, its bias already added, before it goes to dst[0 .. lanes).
+static inline vfloat finished(const Finish& f, vfloat x, const float* dst, int64_t lanes) {
+  if (f.add) x += load_lanes(f.add + (dst - f.dst), lanes);
+  if (f.clips()) x = clip(x, 0, f.top());
+  if (f.calls()) {
+    vfloat row[1] = {x};
+    activate_row(f, dst, lanes, row);
+    x = row[0];
+  }
+  return x;
+}
+
+// dst[i] from sums[i], for i < count; they may be the same.
+static inline void finish_row(const Finish& f, const float* sums, int64_t count, float* dst) {
+  for_vectors(0, count, [&](int64_t i, int64_t lanes) {
+    vfloat x = load_lanes(sums + i, lanes);
+    if (f.bias) x += load_lanes(f.bias + i, lanes);
+    store_lanes(dst + i, finished(f, x, dst + i, lanes), lanes);
+  });
+}
+
+}  // namespace fastconv::cpu::FASTCONV_ISA

@@ -1,0 +1,179 @@
+// Batch normalisation, backward: two passes, one for the sums and one for dsrc. The derivative of
+// the activation that followed is applied on the way.
+#include "norm.h"
+#include "norm_batch.h"
+
+namespace fastconv::cpu::FASTCONV_ISA {
+namespace {
+
+// The gradient before the activation, at some columns: (place, src there) -> vector. Three ways:
+// there was no activation; its argument is computed again; its result is at hand, and the gradient
+// is kept, for it is also that of what was added.
+struct Plain {
+  const float* ddst;
+  struct At {
+    const float* ddst;
+    int64_t lanes;
+    vfloat operator()(int64_t at, vfloat) const { return load_lanes(ddst + at, lanes); }
+  };
+  At columns(int64_t, int64_t lanes) const { return {ddst, lanes}; }
+};
+
+template <class Slope>
+struct Again {
+  const float* ddst;
+  Affine affine;
+  Slope slope;
+  struct At {
+    const float* ddst;
+    int64_t lanes;
+    AffineColumns affine;
+    Slope slope;
+    vfloat operator()(int64_t at, vfloat x) const {
+      return slope.of_argument(load_lanes(ddst + at, lanes), affine(x));
+    }
+  };
+  At columns(int64_t v, int64_t lanes) const {
+    return {ddst, lanes, AffineColumns(affine, v, lanes), slope};
+  }
+};
+
+template <class Slope>
+struct Kept {
+  const float *ddst, *dst;
+  float* dadd;
+  Slope slope;
+  struct At {
+    const Kept& from;
+    int64_t lanes;
+    vfloat operator()(int64_t at, vfloat) const {
+      const vfloat dy = load_lanes(from.ddst + at, lanes), y = load_lanes(from.dst + at, lanes);
+      const vfloat d = from.slope.of_result(dy, y);
+      store_lanes(from.dadd + at, d, lanes);
+      return d;
+    }
+  };
+  At columns(int64_t, int64_t lanes) const { return {*this, lanes}; }
+};
+
+// An activation whose derivative is the same function of its argument as of its result.
+template <Activation A>
+struct Threshold {
+  vfloat of_result(vfloat dy, vfloat y) const { return activate_gradient<A>(0, dy, y); }
+  vfloat of_argument(vfloat dy, vfloat y) const { return activate_gradient<A>(0, dy, y); }
+};
+
+struct AnySlope {
+  Activation activation;
+  float alpha;
+  __attribute__((noinline)) vfloat of_result(vfloat dy, vfloat y) const {
+    return activate_gradient(activation, alpha, dy, y);
+  }
+  __attribute__((noinline)) vfloat of_argument(vfloat dy, vfloat x) const {
+    const bool result = activation_saves_output(activation);
+    return activate_gradient(activation, alpha, dy, result ? activate(activation, alpha, x) : x);
+  }
+};
+
+template <class F>
+void with_slope(const Epilogue& e, const F& f) {
+  switch (e.activation) {
+    case Activation::relu: return f(Threshold<Activation::relu>{});
+    case Activation::relu6: return f(Threshold<Activation::relu6>{});
+    default: return f(AnySlope{e.activation, e.alpha});
+  }
+}
+
+// Leaves the sums over rows of the gradient d in `total` and of d (src - mean) in `product`, [C].
+template <class Gradient>
+void sum_products(const Columns& c, const Gradient& gradient, const float* src, const Scratch& s,
+                  float* total, float* product) {
+  const float* means = s.wide[0];
+  sum_tiles(c, 4, s, [&](const Tile& t) {
+    sum_rows(c, t, s.first + t.index * c.width, s.second + t.index * c.width,
+             [&](int64_t v, int64_t lanes) {
+               return [=, gradient = gradient.columns(v, lanes),
+                       mean = load_lanes(means + v, lanes)](int64_t at, vfloat& a, vfloat& b) {
+                 const vfloat x = load_lanes(src + at, lanes), d = gradient(at, x);
+                 a += d;
+                 b += d * (x - mean);
+               };
+             });
+  });
+  finish_sums(c, s.wide[5], total, s.first);
+  finish_sums(c, s.wide[5], product, s.second);
+}
+
+// dsrc = scale (d - shift - (src - mean) slope), spread.
+struct Step {
+  const float *mean, *scale, *shift, *slope;
+};
+
+template <class Gradient>
+void apply(const Columns& c, const Gradient& gradient, const Step& f, const float* src,
+           float* dsrc) {
+  map_columns(c, 3, dsrc, [&](int64_t v, int64_t lanes) {
+    const auto at_v = [&](const float* p) { return load_lanes(p + v, lanes); };
+    return [=, gradient = gradient.columns(v, lanes), mean = at_v(f.mean), scale = at_v(f.scale),
+            shift = at_v(f.shift), slope = at_v(f.slope)](int64_t at) {
+      const vfloat x = load_lanes(src + at, lanes);
+      return (gradient(at, x) - shift - (x - mean) * slope) * scale;
+    };
+  });
+}
+
+// With d the gradient before the activation, x^ = (src - mean) rstd and means over the M rows:
+// dsrc = gamma rstd (d - mean(d) - x^ mean(d x^)). `second` is the gradient for the second pass.
+template <class First, class Second>
+void differentiate(const KernelCall& call, const Columns& c, const Scratch& s, const First& first,
+                   const Second& second) {
+  const float *src = input<float>(call, 1), *gamma = input<float>(call, 2);
+  const float* rstd = input<float>(call, 4);
+  float *total = s.wide[1], *product = s.wide[2], *narrow = s.wide[5];
+  sum_products(c, first, src, s, total, product);
+  for (int64_t i = 0; i < c.channels; ++i) product[i] *= rstd[i];
+  copy_if_wanted(call, 1, product, c.channels);
+  copy_if_wanted(call, 2, total, c.channels);
+  if (!output<float>(call, 0) || c.rows == 0) return;
+  for (int64_t i = 0; i < c.channels; ++i) narrow[i] = total[i] / (float)c.rows;
+  spread_columns(c, narrow, s.wide[3]);
+  for (int64_t i = 0; i < c.channels; ++i) narrow[i] = product[i] * rstd[i] / (float)c.rows;
+  spread_columns(c, narrow, s.wide[4]);
+  for (int64_t i = 0; i < c.channels; ++i) narrow[i] = gamma[i] * rstd[i];
+  spread_columns(c, narrow, s.wide[1]);
+  apply(c, second, {s.wide[0], s.wide[1], s.wide[3], s.wide[4]}, src, output<float>(call, 0));
+}
+
+// mean, gamma rstd and beta, spread: the first is in wide[0].
+Affine affine_of(const KernelCall& call, const Columns& c, const Scratch& s) {
+  const float *gamma = input<float>(call, 2), *rstd = input<float>(call, 4);
+  for (int64_t i = 0; i < c.channels; ++i) s.wide[5][i] = gamma[i] * rstd[i];
+  spread_columns(c, s.wide[5], s.wide[6]);
+  spread_columns(c, input<float>(call, 5), s.wide[7]);
+  return {s.wide[0], s.wide[6], s.wide[7]};
+}
+
+}  // namespace
+
+void batch_norm_backward(const KernelCall& call) {
+  const Columns c = columns_of(call.inputs[0]);
+  const Scratch s = scratch(call, c, true);
+  const Epilogue& e = attrs<BatchNormAttrs>(call).epilogue;
+  const float* ddst = input<float>(call, 0);
+  spread_columns(c, input<float>(call, 3), s.wide[0]);
+  if (e.activation == Activation::identity) {
+    const Plain plain = {ddst};
+    return differentiate(call, c, s, plain, plain);
+  }
+  with_slope(e, [&](auto slope) {
+    if (e.add) {
+      float* dadd = output<float>(call, 3);
+      return differentiate(
+          call, c, s, Kept<decltype(slope)>{ddst, input<float>(call, 5), dadd, slope}, Plain{dadd});
+    }
+    const Again<decltype(slope)> again = {ddst, affine_of(call, c, s), slope};
+    differentiate(call, c, s, again, again);
+  });
+}
+
+}  // namespace fastconv::cpu::FASTCONV_ISA
