@@ -8,8 +8,6 @@
 //   multiplies it with all tiles of a block.
 #include "conv_winograd.h"
 
-#include "activation.h"
-
 namespace fastconv::cpu::FASTCONV_ISA {
 namespace {
 
@@ -184,12 +182,6 @@ void multiply(const Plan& p, const Product& m) {
   }
 }
 
-vfloat finished(const Epilogue& epilogue, vfloat value) {
-  if (epilogue.activation == Activation::identity) return value;
-  if (epilogue.activation == Activation::relu) return activate<Activation::relu>(0, value);
-  return activate(epilogue.activation, epilogue.alpha, value);
-}
-
 // Outputs of a tile, for columns [first, last), the sums of the first of which are given.
 void write_tile(const GatherCall& c, const Plan& p, int64_t tile, int64_t first, int64_t last,
                 const float* sums) {
@@ -198,13 +190,14 @@ void write_tile(const GatherCall& c, const Plan& p, int64_t tile, int64_t first,
   const int64_t lines = t.P - at.y, columns = t.Q - at.x;
   float* dst = c.out + ((at.n * t.P + at.y) * t.Q + at.x) * t.K;
   for_vectors(first, last, [&](int64_t k, int64_t count) {
-    const vfloat bias = c.bias ? load_lanes(c.bias + k, count) : vfloat{};
+    const vfloat bias = c.finish.bias ? load_lanes(c.finish.bias + k, count) : vfloat{};
     transform_2d<kPoints, kTile>(
         transform_output,
         [&](int i, int j) { return load(sums + (i * kPoints + j) * p.sum_step + k - first); },
         [&](int i, int j, vfloat value) {
-          if (i < lines && j < columns)
-            store_lanes(dst + (i * t.Q + j) * t.K + k, finished(c.epilogue, value + bias), count);
+          if (i >= lines || j >= columns) return;
+          float* pixel = dst + (i * t.Q + j) * t.K + k;
+          store_lanes(pixel, finished(c.finish, value + bias, pixel, count), count);
         });
   });
 }
