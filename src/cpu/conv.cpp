@@ -81,12 +81,15 @@ int64_t backward_weights_product_workspace(const KernelCall& call) {
 
 constexpr Kernel kForward[] = {
     {"gemm", product_declines, forward_product_workspace, forward_product},
+    {"depthwise", conv_depthwise_declines, conv_depthwise_workspace, conv_depthwise},
     {"grouped_lanes", conv_grouped_declines, conv_grouped_workspace, conv_grouped},
     {"implicit_gemm", implicit_declines, conv_implicit_workspace, conv_implicit},
     {"direct_loop", needs_float32, nullptr, conv_direct},
 };
 constexpr Kernel kBackwardData[] = {
     {"gemm", product_declines, backward_data_product_workspace, backward_data_product},
+    {"depthwise", conv_depthwise_declines, conv_backward_data_depthwise_workspace,
+     conv_backward_data_depthwise},
     {"grouped_lanes", conv_grouped_declines, conv_backward_data_grouped_workspace,
      conv_backward_data_grouped},
     {"scatter_windows", conv_scatter_declines, conv_scatter_workspace, conv_backward_data_scatter},
@@ -96,6 +99,8 @@ constexpr Kernel kBackwardData[] = {
 };
 constexpr Kernel kBackwardWeights[] = {
     {"gemm", product_declines, backward_weights_product_workspace, backward_weights_product},
+    {"depthwise", conv_depthwise_declines, conv_backward_weights_depthwise_workspace,
+     conv_backward_weights_depthwise},
     {"grouped_lanes", conv_grouped_declines, conv_backward_weights_grouped_workspace,
      conv_backward_weights_grouped},
     {"implicit_gemm", implicit_declines, conv_backward_weights_implicit_workspace,
