@@ -81,6 +81,7 @@ int64_t backward_weights_product_workspace(const KernelCall& call) {
 
 constexpr Kernel kForward[] = {
     {"gemm", product_declines, forward_product_workspace, forward_product},
+    {"depthwise", conv_depthwise_declines, conv_depthwise_workspace, conv_depthwise},
     {"grouped_lanes", conv_grouped_declines, conv_grouped_workspace, conv_grouped},
     {"winograd", conv_winograd_declines, conv_winograd_workspace, conv_winograd},
     {"implicit_gemm", implicit_declines, conv_implicit_workspace, conv_implicit},
@@ -88,6 +89,8 @@ constexpr Kernel kForward[] = {
 };
 constexpr Kernel kBackwardData[] = {
     {"gemm", product_declines, backward_data_product_workspace, backward_data_product},
+    {"depthwise", conv_depthwise_declines, conv_backward_data_depthwise_workspace,
+     conv_backward_data_depthwise},
     {"grouped_lanes", conv_grouped_declines, conv_backward_data_grouped_workspace,
      conv_backward_data_grouped},
     {"winograd", conv_backward_data_winograd_declines, conv_backward_data_winograd_workspace,
@@ -99,6 +102,8 @@ constexpr Kernel kBackwardData[] = {
 };
 constexpr Kernel kBackwardWeights[] = {
     {"gemm", product_declines, backward_weights_product_workspace, backward_weights_product},
+    {"depthwise", conv_depthwise_declines, conv_backward_weights_depthwise_workspace,
+     conv_backward_weights_depthwise},
     {"grouped_lanes", conv_grouped_declines, conv_backward_weights_grouped_workspace,
      conv_backward_weights_grouped},
     {"winograd", conv_winograd_declines, conv_backward_weights_winograd_workspace,

@@ -64,6 +64,15 @@ const char* conv_scatter_declines(const KernelCall& call);
 void conv_backward_data_scatter(const KernelCall& call);
 int64_t conv_scatter_workspace(const KernelCall& call);
 
+// conv_depthwise.cpp: one channel to one channel, lanes in memory order.
+const char* conv_depthwise_declines(const KernelCall& call);
+void conv_depthwise(const KernelCall& call);
+void conv_backward_data_depthwise(const KernelCall& call);
+void conv_backward_weights_depthwise(const KernelCall& call);
+int64_t conv_depthwise_workspace(const KernelCall& call);
+int64_t conv_backward_data_depthwise_workspace(const KernelCall& call);
+int64_t conv_backward_weights_depthwise_workspace(const KernelCall& call);
+
 // conv_grouped.cpp: several small groups side by side in one vector.
 const char* conv_grouped_declines(const KernelCall& call);
 void conv_grouped(const KernelCall& call);

@@ -52,15 +52,6 @@ static inline Cover cover(const WindowGeometry& g, int axis, int64_t input) {
   return {begin, end < g.output[axis] ? end : g.output[axis]};
 }
 
-// Calls body(c, lanes) for vectors that together are `channels` wide: full ones, of which the last
-// may overlap the one before, or a single partial one.
-template <class Body>
-static inline void channel_vectors(int64_t channels, const Body& body) {
-  if (channels < kLanes) return body(0, channels);
-  for (int64_t c = 0; c < channels; c += kLanes)
-    body(c + kLanes <= channels ? c : channels - kLanes, int64_t{kLanes});
-}
-
 void max_pool_backward(const KernelCall& call);
 void average_pool_backward(const KernelCall& call);
 void lp_pool_backward(const KernelCall& call);

@@ -89,12 +89,47 @@ static inline void store_lanes(T* p, Vector v, int64_t count) {
   store_part(p, v, count);
 }
 
+// Writes a vector past the caches, to an address that is aligned to it. A task that does ends with
+// stream_end(), so that other threads see what it wrote.
+static inline void stream(float* p, vfloat v) {
+#if defined(__AVX512F__)
+  _mm512_stream_ps(p, (__m512)v);
+#elif defined(__AVX2__)
+  _mm256_stream_ps(p, (__m256)v);
+#elif defined(__SSE2__)
+  _mm_stream_ps(p, (__m128)v);
+#else
+  store(p, v);
+#endif
+}
+static inline void stream_end() {
+#if defined(__SSE2__)
+  _mm_sfence();
+#endif
+}
+
+// Whether an array of so many bytes is better written so: it would push out of the caches more than
+// its reader finds there.
+static inline bool worth_streaming(const void* dst, int64_t bytes) {
+  constexpr int64_t kOutgrown = 8 << 20;
+  return bytes >= kOutgrown && reinterpret_cast<uintptr_t>(dst) % sizeof(vfloat) == 0;
+}
+
 // Calls body(i, lanes) for the vectors of [begin, end), the last one maybe partial.
 template <class Body>
 static inline void for_vectors(int64_t begin, int64_t end, const Body& body) {
   int64_t i = begin;
   for (; i + kLanes <= end; i += kLanes) body(i, int64_t{kLanes});
   if (i < end) body(i, end - i);
+}
+
+// Calls body(c, lanes) for vectors that together are `channels` wide: full ones, of which the last
+// may overlap the one before, or a single partial one.
+template <class Body>
+static inline void channel_vectors(int64_t channels, const Body& body) {
+  if (channels < kLanes) return body(0, channels);
+  for (int64_t c = 0; c < channels; c += kLanes)
+    body(c + kLanes <= channels ? c : channels - kLanes, int64_t{kLanes});
 }
 
 // Like NumPy's maximum and minimum except for NaN, where `b` is given.
