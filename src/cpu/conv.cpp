@@ -82,6 +82,7 @@ int64_t backward_weights_product_workspace(const KernelCall& call) {
 constexpr Kernel kForward[] = {
     {"gemm", product_declines, forward_product_workspace, forward_product},
     {"grouped_lanes", conv_grouped_declines, conv_grouped_workspace, conv_grouped},
+    {"batch_lanes", conv_batch_lanes_declines, nullptr, conv_batch_lanes},
     {"implicit_gemm", implicit_declines, conv_implicit_workspace, conv_implicit},
     {"direct_loop", needs_float32, nullptr, conv_direct},
 };
@@ -89,6 +90,8 @@ constexpr Kernel kBackwardData[] = {
     {"gemm", product_declines, backward_data_product_workspace, backward_data_product},
     {"grouped_lanes", conv_grouped_declines, conv_backward_data_grouped_workspace,
      conv_backward_data_grouped},
+    {"batch_lanes", conv_backward_data_batch_lanes_declines,
+     conv_backward_data_batch_lanes_workspace, conv_backward_data_batch_lanes},
     {"scatter_windows", conv_scatter_declines, conv_scatter_workspace, conv_backward_data_scatter},
     {"implicit_gemm", implicit_declines, conv_backward_data_implicit_workspace,
      conv_backward_data_implicit},
@@ -98,6 +101,8 @@ constexpr Kernel kBackwardWeights[] = {
     {"gemm", product_declines, backward_weights_product_workspace, backward_weights_product},
     {"grouped_lanes", conv_grouped_declines, conv_backward_weights_grouped_workspace,
      conv_backward_weights_grouped},
+    {"batch_lanes", conv_backward_weights_batch_lanes_declines,
+     conv_backward_weights_batch_lanes_workspace, conv_backward_weights_batch_lanes},
     {"implicit_gemm", implicit_declines, conv_backward_weights_implicit_workspace,
      conv_backward_weights_implicit},
     {"direct_loop", needs_float32, nullptr, conv_backward_weights_direct},
