@@ -61,6 +61,11 @@ static inline void channel_vectors(int64_t channels, const Body& body) {
     body(c + kLanes <= channels ? c : channels - kLanes, int64_t{kLanes});
 }
 
+// pool_narrow.cpp: few channels, neighbouring pixels in one vector.
+const char* pool_narrow_declines(const KernelCall& call);
+void max_pool_narrow(const KernelCall& call);
+void average_pool_narrow(const KernelCall& call);
+
 void max_pool_backward(const KernelCall& call);
 void average_pool_backward(const KernelCall& call);
 void lp_pool_backward(const KernelCall& call);
