@@ -143,6 +143,24 @@ def test_depthwise_is_exact(backend, channels, multiplier, stride, size, padding
     np.testing.assert_array_equal(dst[..., span], alone)
 
 
+FEW_CHANNELS = [  # one image, weights, options
+    ((11, 9, 1), (5, 5, 1, 6), {}),
+    ((8, 7, 6), (5, 3, 6, 11), {"padding": 2}),
+    ((9, 8, 3), (3, 2, 3, 15), {"strides": (2, 3), "padding": [(1, 0), (-1, 2)]}),
+    ((6, 9, 20), (3, 3, 20, 4), {"dilation_rate": (2, 1)}),
+    ((20, 5), (4, 5, 7), {"padding": "same"}),
+    ((3, 5, 6, 2), (2, 3, 3, 2, 5), {"padding": "same"}),
+]
+
+
+@pytest.mark.parametrize("images", [1, 5, 16, 17, 29])
+@pytest.mark.parametrize(("image", "weights", "options"), FEW_CHANNELS)
+def test_batches_of_few_channels_are_exact(backend, images, image, weights, options):
+    rng = np.random.default_rng(images)
+    operands = make_operands(rng, (images, *image), weights, **options)
+    backend.check(all_directions(**options), *operands)
+
+
 def test_separable_is_depthwise_then_pointwise(backend):
     rng = np.random.default_rng(2)
     x, d, p = integers(rng, 2, 9, 3), integers(rng, 3, 3, 2), integers(rng, 1, 6, 5)
@@ -331,13 +349,17 @@ def test_bytes_do_not_depend_on_threads(cpu, threads):
         operands = [rng.standard_normal(s) for s in shapes]
         run = all_directions(padding="same", groups=groups)
         threads(lambda run=run, operands=operands: cpu.run(run, *operands))
+    shapes = (40, 20, 21, 3), (3, 3, 3, 6), (40, 20, 21, 6)
+    operands = [rng.standard_normal(s) for s in shapes]
+    threads(lambda: cpu.run(all_directions(padding="same"), *operands))
 
 
-@pytest.mark.parametrize("groups", [1, 2, 6])
+@pytest.mark.parametrize(("groups", "images"), [(1, 2), (2, 2), (6, 2), (1, 16)])
 @pytest.mark.parametrize("activation", ["relu", "sigmoid", "gelu"])
-def test_epilogue(cpu, reference, groups, activation):
+def test_epilogue(cpu, reference, groups, images, activation):
     rng = np.random.default_rng(9)
-    arrays = [integers(rng, *s) for s in ((2, 6, 7, 6), (3, 2, 6 // groups, 12), (12,))]
+    shapes = (images, 6, 7, 6), (3, 2, 6 // groups, 12), (12,)
+    arrays = [integers(rng, *s) for s in shapes]
 
     def run(x, w, b):
         return getattr(ops, activation)(ops.conv(x, w, groups=groups) + b)

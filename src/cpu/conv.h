@@ -72,6 +72,15 @@ void conv_backward_weights_depthwise(const KernelCall& call);
 int64_t conv_depthwise_workspace(const KernelCall& call);
 int64_t conv_backward_data_depthwise_workspace(const KernelCall& call);
 int64_t conv_backward_weights_depthwise_workspace(const KernelCall& call);
+// conv_batch_lanes.cpp, conv_batch_lanes_weights.cpp: images side by side, for few channels.
+const char* conv_batch_lanes_declines(const KernelCall& call);
+const char* conv_backward_data_batch_lanes_declines(const KernelCall& call);
+const char* conv_backward_weights_batch_lanes_declines(const KernelCall& call);
+void conv_batch_lanes(const KernelCall& call);
+void conv_backward_data_batch_lanes(const KernelCall& call);
+void conv_backward_weights_batch_lanes(const KernelCall& call);
+int64_t conv_backward_data_batch_lanes_workspace(const KernelCall& call);
+int64_t conv_backward_weights_batch_lanes_workspace(const KernelCall& call);
 
 // conv_grouped.cpp: several small groups side by side in one vector.
 const char* conv_grouped_declines(const KernelCall& call);

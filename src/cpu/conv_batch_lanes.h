@@ -1,0 +1,101 @@
+// Images side by side: one lane an image. It fills vectors where there are too few channels to do
+// so; arrays N D H W C become [D H W C][kLanes] for kLanes images at a time, a part that fits the
+// cache.
+#pragma once
+#include "conv.h"
+
+namespace fastconv::cpu::FASTCONV_ISA {
+
+// The reason that these kernels give first; `channels` are those of the result.
+static inline const char* batch_lanes_decline(const WindowGeometry& g, int64_t channels) {
+  constexpr int64_t kMostChannels = 16;
+  if (channels > kMostChannels || channels % kPanel == 0) return "enough channels to fill a vector";
+  if (g.groups != 1) return "groups > 1";
+  if (g.dilation[2] != 1) return "dilation > 1";
+  const int64_t lanes = ceil_div(g.batch, kLanes) * kLanes;
+  if (4 * g.batch < 3 * lanes) return "too few images to fill a vector";
+  return nullptr;
+}
+
+// Floats that a task may keep on its stack: L2 holds them.
+constexpr int64_t kLaneScratch = 3 << 15;
+
+// Keeps the compiler from reading a value anew from memory for each of its uses.
+static inline vfloat in_register(vfloat v) {
+#if defined(__x86_64__)
+  asm("" : "+v"(v));
+#endif
+  return v;
+}
+
+// Lane 2i of `low` comes from lane i of the first vector, lane 2i + 1 from that of the second;
+// `high` the same from the upper half.
+struct Interleave {
+  vint low, high;
+  Interleave() {
+    for (int i = 0; i < kLanes; ++i) low[i] = i / 2 + i % 2 * kLanes;
+    high = low + kLanes / 2;
+  }
+};
+
+// v[i] lane j becomes v[j] lane i. Each stage rotates the bits of (i, j) by one.
+static inline void transpose(vfloat (&v)[kLanes]) {
+  const Interleave pick;
+#pragma GCC unroll 4
+  for (int stage = 1; stage < kLanes; stage *= 2) {
+    vfloat w[kLanes];
+#pragma GCC unroll 8
+    for (int i = 0; i < kLanes / 2; ++i) {
+      w[2 * i] = __builtin_shuffle(v[i], v[i + kLanes / 2], pick.low);
+      w[2 * i + 1] = __builtin_shuffle(v[i], v[i + kLanes / 2], pick.high);
+    }
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) v[i] = w[i];
+  }
+}
+
+// The vector whose lane i is the sum of the lanes of v[i].
+static inline vfloat sums_of(vfloat (&v)[kLanes]) {
+  const Interleave pick;
+#pragma GCC unroll 4
+  for (int half = kLanes / 2; half > 0; half /= 2)
+#pragma GCC unroll 8
+    for (int i = 0; i < half; ++i)
+      v[i] = __builtin_shuffle(v[i], v[i + half], pick.low) +
+             __builtin_shuffle(v[i], v[i + half], pick.high);
+  return v[0];
+}
+
+// A part of `images` neighbouring images: floats [0, floats) from `first` on, `step` apart.
+struct ImageRows {
+  int64_t step, images, floats;
+};
+
+// dst[j][i] = src[i * step + j], 0 in the lanes behind the last image.
+static inline void to_lanes(const ImageRows& rows, const float* src, float* dst) {
+  for_vectors(0, rows.floats, [&](int64_t j, int64_t count) {
+    vfloat v[kLanes];
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i)
+      v[i] = i < rows.images ? load_lanes(src + i * rows.step + j, count) : vfloat{};
+    transpose(v);
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i)
+      if (i < count) store(dst + (j + i) * kLanes, v[i]);
+  });
+}
+
+// dst[i * step + j] = src[j][i]. Reads whole blocks of kLanes vectors.
+static inline void from_lanes(const ImageRows& rows, const float* src, float* dst) {
+  for_vectors(0, rows.floats, [&](int64_t j, int64_t count) {
+    vfloat v[kLanes];
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i) v[i] = load(src + (j + i) * kLanes);
+    transpose(v);
+#pragma GCC unroll 16
+    for (int i = 0; i < kLanes; ++i)
+      if (i < rows.images) store_lanes(dst + i * rows.step + j, v[i], count);
+  });
+}
+
+}  // namespace fastconv::cpu::FASTCONV_ISA
