@@ -144,6 +144,10 @@ void find_runs(const Gather& g, const Band& band, int64_t o, int64_t p, Runs& ru
   }
 }
 
+// Whether the epilogue has operands in the order of memory, for which a line leaves the lanes
+// first.
+bool reads_memory(const Finish& f) { return f.add || f.saved; }
+
 // Channels [first, first + count) of an output line, into out [Q][K][kLanes].
 void run_line(const GatherCall& c, const Gather& g, const Band& band, const Runs& runs,
               int64_t first, int64_t count, float* out) {
@@ -160,18 +164,24 @@ void run_line(const GatherCall& c, const Gather& g, const Band& band, const Runs
         count, !whole,
         {band.in + (x + begin) * pixel, aw.in_step * pixel, runs.in_at, runs.w_at, runs.count,
          (end - begin) * g.in_channels, c.weights + begin * g.in_channels * K + first,
-         c.bias ? c.bias + first : nullptr, K, out + (q * K + first) * kLanes, K * kLanes,
-         c.epilogue.activation == Activation::relu});
+         c.finish.bias ? c.finish.bias + first : nullptr, K, out + (q * K + first) * kLanes,
+         K * kLanes, !reads_memory(c.finish) && c.finish.activation == Activation::relu});
     q += whole ? wide : 1;
   }
 }
 
-void activate_line(const Epilogue& e, int64_t vectors, float* line) {
-  if (e.activation == Activation::identity || e.activation == Activation::relu) return;
-  with_activation(e.activation, [&](auto tag) {
+void activate_line(const Finish& f, int64_t vectors, float* line) {
+  if (f.activation == Activation::identity || f.activation == Activation::relu) return;
+  with_activation(f.activation, [&](auto tag) {
     for (int64_t i = 0; i < vectors * kLanes; i += kLanes)
-      store(line + i, activate<tag.value>(e.alpha, load(line + i)));
+      store(line + i, activate<tag.value>(f.alpha, load(line + i)));
   });
+}
+
+// A line of each image, whose bias was added before.
+void finish_lines(Finish f, int64_t image, int64_t images, int64_t floats, float* dst) {
+  f.bias = nullptr;
+  for (int64_t i = 0; i < images; ++i, dst += image) finish_row(f, dst, floats, dst);
 }
 
 void run_band(const GatherCall& c, const Cut& cut, int64_t block, int64_t o, int64_t band_index) {
@@ -190,9 +200,10 @@ void run_band(const GatherCall& c, const Cut& cut, int64_t block, int64_t o, int
     find_runs(g, band, o, p, runs);
     for_tiles(K, kTileChannels,
               [&](int64_t channel, int count) { run_line(c, g, band, runs, channel, count, out); });
-    activate_line(c.epilogue, floats, out);
-    from_lanes({image, images, floats}, out,
-               c.out + n * image + (o * g.axis[1].out_size + p) * floats);
+    if (!reads_memory(c.finish)) activate_line(c.finish, floats, out);
+    float* dst = c.out + n * image + (o * g.axis[1].out_size + p) * floats;
+    from_lanes({image, images, floats}, out, dst);
+    if (reads_memory(c.finish)) finish_lines(c.finish, image, images, floats, dst);
   }
 }
 

@@ -28,32 +28,6 @@ static inline vfloat in_register(vfloat v) {
   return v;
 }
 
-// Lane 2i of `low` comes from lane i of the first vector, lane 2i + 1 from that of the second;
-// `high` the same from the upper half.
-struct Interleave {
-  vint low, high;
-  Interleave() {
-    for (int i = 0; i < kLanes; ++i) low[i] = i / 2 + i % 2 * kLanes;
-    high = low + kLanes / 2;
-  }
-};
-
-// v[i] lane j becomes v[j] lane i. Each stage rotates the bits of (i, j) by one.
-static inline void transpose(vfloat (&v)[kLanes]) {
-  const Interleave pick;
-#pragma GCC unroll 4
-  for (int stage = 1; stage < kLanes; stage *= 2) {
-    vfloat w[kLanes];
-#pragma GCC unroll 8
-    for (int i = 0; i < kLanes / 2; ++i) {
-      w[2 * i] = __builtin_shuffle(v[i], v[i + kLanes / 2], pick.low);
-      w[2 * i + 1] = __builtin_shuffle(v[i], v[i + kLanes / 2], pick.high);
-    }
-#pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i) v[i] = w[i];
-  }
-}
-
 // The vector whose lane i is the sum of the lanes of v[i].
 static inline vfloat sums_of(vfloat (&v)[kLanes]) {
   const Interleave pick;

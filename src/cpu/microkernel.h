@@ -80,12 +80,16 @@ static inline void for_tiles(int64_t count, int64_t most, const Body& body) {
 // dst[i][j] = src[j][i] for i < rows, j < columns.
 static inline void transpose_copy(const float* src, int64_t src_step, float* dst, int64_t dst_step,
                                   int64_t rows, int64_t columns) {
-  constexpr int64_t kBlock = 16;
-  for (int64_t i0 = 0; i0 < rows; i0 += kBlock) {
-    const int64_t i1 = i0 + kBlock < rows ? i0 + kBlock : rows;
-    for (int64_t j = 0; j < columns; ++j)
-      for (int64_t i = i0; i < i1; ++i) dst[i * dst_step + j] = src[j * src_step + i];
-  }
+  for_vectors(0, rows, [&](int64_t i, int64_t height) {
+    for_vectors(0, columns, [&](int64_t j, int64_t width) {
+      vfloat block[kLanes];
+      for (int64_t l = 0; l < kLanes; ++l)
+        block[l] = l < width ? load_lanes(src + (j + l) * src_step + i, height) : vfloat{};
+      transpose(block);
+      for (int64_t l = 0; l < height; ++l)
+        store_lanes(dst + (i + l) * dst_step + j, block[l], width);
+    });
+  });
 }
 
 }  // namespace fastconv::cpu::FASTCONV_ISA
