@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import Any
 
 from fastconv._core import Activation, ActivationAttrs, OpKind, activation_saves_output
-from fastconv.eager import op
 from fastconv.errors import ArgumentError, ShapeError
+from fastconv.execution.eager import op
 from fastconv.graph.ir import Node, Rule, Spec, Tensor, emit, register
 from fastconv.graph.scope import who
 from fastconv.ops.elementwise import (

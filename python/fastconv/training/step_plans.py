@@ -9,8 +9,8 @@ import numpy as np
 
 from fastconv import _core
 from fastconv.errors import OutOfMemoryError
-from fastconv.graph.function import Function, resolve_device
-from fastconv.graph.lower import Executable
+from fastconv.execution.executable import Executable
+from fastconv.execution.function import Function, resolve_device
 from fastconv.io.available import available_bytes
 from fastconv.layers import context
 from fastconv.training.steps import Record, packed

@@ -13,8 +13,9 @@ import numpy as np
 
 from fastconv import _core
 from fastconv.errors import ArgumentError, DeviceError
+from fastconv.execution.executable import Executable, StepReport
+from fastconv.execution.feed import check_feed
 from fastconv.graph.ir import Graph, Tensor
-from fastconv.graph.lower import Executable, StepReport, check_feed
 from fastconv.graph.passes.verify import verify
 from fastconv.graph.scope import current_trace
 from fastconv.graph.trace import Trace, as_tensor, is_symbolic
