@@ -34,11 +34,15 @@ class Executable:
     """A lowered graph: called with arrays for the inputs, it gives the outputs."""
 
     def __init__(
-        self, graph: Graph, backend: _core.Backend, arena: _core.Arena
+        self,
+        graph: Graph,
+        backend: _core.Backend,
+        arena: _core.Arena,
+        limit: int | None = None,
     ) -> None:
         self.arena = arena
         self._turns = _TURNS.setdefault(arena, _Turns())
-        self._lowered = lower(graph, backend)
+        self._lowered = lower(graph, backend, limit)
         self.graph, self.plan = self._lowered.graph, self._lowered.plan
         self._buffers = self._lowered.buffers
         if self._buffers.constants.size:

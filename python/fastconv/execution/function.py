@@ -64,9 +64,11 @@ class Function:
         device: str = "auto",
         arena: Any = None,
         kept: int = PLANS_KEPT,
+        limit: int | None = None,
     ) -> None:
         self.python = python
         self.kept = kept
+        self.limit = limit  # bytes that a plan may need
         self.device = resolve_device(device)
         self._plans: OrderedDict[Any, tuple[Any, Any, Any]] = OrderedDict()
         self._parties: dict[Any, None] = {}  # what traces named with `Trace.involve`
@@ -151,7 +153,7 @@ class Function:
         backend = _core.backend(self.device)
         if self._arena is None:
             self._arena = _core.Arena(backend)
-        return Executable(graph, backend, self._arena)
+        return Executable(graph, backend, self._arena, self.limit)
 
 
 def function(python: Callable[..., Any] | None = None, *, device: str = "auto") -> Any:

@@ -11,6 +11,7 @@ import numpy as np
 
 from fastconv import _core
 from fastconv._core import CallbackAttrs, OpKind
+from fastconv.errors import OutOfMemoryError
 from fastconv.graph.ir import DTYPES, Graph, Leaf, Node, Tensor
 from fastconv.graph.passes.fuse import fuse
 from fastconv.graph.passes.memory import (
@@ -21,6 +22,7 @@ from fastconv.graph.passes.memory import (
     schedule,
     unread_outputs,
 )
+from fastconv.graph.passes.recompute import LEVELS, recompute
 from fastconv.graph.passes.verify import verify
 from fastconv.graph.variable import Block
 
@@ -40,42 +42,87 @@ class Lowered:
     outputs: Sequence[int]
 
 
-def lower(graph: Graph, backend: _core.Backend) -> Lowered:
-    """The plan of a graph: fused, with a place for every tensor and a kernel a step."""
+def lower(
+    graph: Graph, backend: _core.Backend, limit: int | None = None
+) -> Lowered:
+    """The plan of a graph: fused, with a place for every tensor and a kernel a step.
+
+    limit: bytes of all buffers together; as little as needed is recomputed for it.
+
+    Raises
+    ------
+    OutOfMemoryError if no recomputation gets below the limit.
+    """
     graph = verify(anchor(fuse(graph)))
-    buffers = Buffers(graph)
-    native = _Native(graph, buffers)
-    workspaces = native.workspaces(backend)
-    layout = plan_memory(graph, native.nodes, buffers.leaves, workspaces)
-    native.copy_updates(layout)
-    native.place(layout)
-    outputs = [native.index[t] for t in graph.outputs]
-    plan = _core.Plan(
-        backend,
-        native.slots,
-        native.steps,
-        [layout.arena_bytes, *buffers.sizes[1:]],
-        [_core.Port(t.node.payload, native.index[t]) for t in graph.inputs],
-        [_core.Port(f"output_{i}", slot) for i, slot in enumerate(outputs)],
-        native.callbacks,
+    draft = _Draft(recompute(graph), backend)
+    if limit is not None and draft.bytes > limit:
+        draft = _within(graph, backend, limit)
+    return draft.finish()
+
+
+def _within(graph: Graph, backend: _core.Backend, limit: int) -> _Draft:
+    """A draft of at most ``limit`` bytes that recomputes little more than needed."""
+    sizes = []
+    for level in LEVELS[1:]:
+        draft = _Draft(recompute(graph, level), backend)
+        sizes.append(draft.bytes)
+        few, many = -1, len(draft.nodes)
+        while sizes[-1] <= limit and many - few > 1:
+            most = (few + many) // 2
+            fewer = _Draft(recompute(graph, level, most), backend)
+            if fewer.bytes <= limit:
+                draft, many = fewer, most
+            else:
+                few = most
+        if draft.bytes <= limit:
+            return draft
+    raise OutOfMemoryError(
+        f"needs {min(sizes):,} bytes, with everything recomputed that can be, and the "
+        f"memory_limit is {limit:,}"
     )
-    return Lowered(plan, graph, native.nodes, layout, buffers, outputs)
 
 
-class _Native:
-    """The slots and steps of a plan, first without places."""
+class _Draft:
+    """The slots and steps of a plan, and their places: all but the native plan."""
 
-    def __init__(self, graph: Graph, buffers: Buffers) -> None:
-        self.graph, self.buffers = graph, buffers
+    def __init__(self, graph: Graph, backend: _core.Backend) -> None:
+        self.graph, self.backend = verify(graph), backend
+        self.buffers = Buffers(graph)
         self.nodes = schedule(graph)
         self.index: dict[Tensor, int] = {}
         self.slots: list[Any] = []
         self.callbacks: list[Any] = []
         unread = unread_outputs(graph)
         made = (t for node in self.nodes for t in node.outputs if t not in unread)
-        for tensor in (*buffers.leaves, *made):
+        for tensor in (*self.buffers.leaves, *made):
             self._add_slot(tensor)
         self.steps = [self._step(node) for node in self.nodes]
+        asked = _core.workspaces(backend, self.steps, self.slots)
+        workspaces = dict(zip(self.nodes, asked, strict=True))
+        self.layout = plan_memory(graph, self.nodes, self.buffers.leaves, workspaces)
+
+    @property
+    def bytes(self) -> int:
+        """Of the arena and all other buffers."""
+        return self.layout.arena_bytes + sum(self.buffers.sizes)
+
+    def finish(self) -> Lowered:
+        """Makes the native plan."""
+        self._copy_updates()
+        self._place()
+        outputs = [self.index[t] for t in self.graph.outputs]
+        plan = _core.Plan(
+            self.backend,
+            self.slots,
+            self.steps,
+            [self.layout.arena_bytes, *self.buffers.sizes[1:]],
+            [_core.Port(t.node.payload, self.index[t]) for t in self.graph.inputs],
+            [_core.Port(f"output_{i}", slot) for i, slot in enumerate(outputs)],
+            self.callbacks,
+        )
+        return Lowered(
+            plan, self.graph, self.nodes, self.layout, self.buffers, outputs
+        )
 
     def _add_slot(self, tensor: Tensor) -> None:
         self.index[tensor] = len(self.slots)
@@ -90,35 +137,29 @@ class _Native:
         outputs = [self.index.get(t, -1) for t in node.outputs]
         return _core.Step(node.op, attrs, inputs, outputs, node.label)
 
-    def workspaces(self, backend: _core.Backend) -> dict[Node, int]:
-        """The bytes that the kernel of each step asks for."""
-        return {
-            node: _core.choose_kernel(backend, step, self.slots)[1]
-            for node, step in zip(self.nodes, self.steps, strict=True)
-        }
-
-    def copy_updates(self, layout: Layout) -> None:
+    def _copy_updates(self) -> None:
         """Adds steps that write the new values that were not made in place."""
+        places = self.layout.tensors
         for variable, value in self.graph.updates:
             buffer, _ = self.buffers.blocks[id(variable.block)]
             offset = variable.offset * variable.block.array.itemsize
-            if layout.tensors[value].place() == (buffer, offset):
+            if places[value].place() == (buffer, offset):
                 continue
             spec = (value.shape, value.dtype)
             node = Node(OpKind.copy, None, (value,), [spec], label=variable.name)
-            layout.tensors[node.outputs[0]] = Storage(value.nbytes, buffer, offset)
+            places[node.outputs[0]] = Storage(value.nbytes, buffer, offset)
             self._add_slot(node.outputs[0])
             self.nodes.append(node)
             self.steps.append(self._step(node))
 
-    def place(self, layout: Layout) -> None:
+    def _place(self) -> None:
         """Gives slots and workspaces their places."""
         for tensor, index in self.index.items():
             slot = self.slots[index]
-            slot.buffer, slot.offset = layout.tensors[tensor].place()
+            slot.buffer, slot.offset = self.layout.tensors[tensor].place()
         for node, step in zip(self.nodes, self.steps, strict=True):
-            if node in layout.workspaces:
-                storage = layout.workspaces[node]
+            if node in self.layout.workspaces:
+                storage = self.layout.workspaces[node]
                 step.workspace_offset = storage.offset
                 step.workspace_bytes = storage.size
 
