@@ -222,13 +222,15 @@ void bind_plan(py::module_& m) {
           py::arg("path"), py::arg("stored"));
   m.def("backend", &backend_named, py::arg("name"), py::return_value_policy::reference);
   m.def(
-      "choose_kernel",
-      [](const Backend& backend, const Step& step, const std::vector<Slot>& slots) {
-        const KernelChoice choice = choose_kernel(backend, step, slots);
-        return py::make_tuple(choice.kernel ? choice.kernel->name : "", choice.workspace_bytes,
-                              choice.declined);
+      "workspaces",
+      [](const Backend& backend, const std::vector<const Step*>& steps,
+         const std::vector<Slot>& slots) {
+        std::vector<int64_t> bytes;
+        for (const Step* step : steps)
+          bytes.push_back(choose_kernel(backend, *step, slots).workspace_bytes);
+        return bytes;
       },
-      py::arg("backend"), py::arg("step"), py::arg("slots"));
+      py::arg("backend"), py::arg("steps"), py::arg("slots"));
 }
 
 void bind_machine(py::module_& m) {

@@ -48,7 +48,7 @@ class Backend:
 
     def function(self, python: Callable[..., Any]) -> Any:
         """``python``, traced for this device."""
-        from fastconv.graph.function import Function
+        from fastconv.execution.function import Function
 
         return Function(python, self.device)
 
@@ -107,7 +107,7 @@ def reference(python: Callable[..., Any], *arrays: Any) -> Arrays:
     """The results of a function of tensors in float64, as a list."""
     import fastconv.ops
     import fastconv.reference  # noqa: F401
-    from fastconv.graph.function import Function
+    from fastconv.execution.function import Function
 
     wide = [
         a.astype(np.float64) if a.dtype.kind == "f" else a
@@ -183,8 +183,8 @@ def _check_gradient(
     Everything is in float64 on the reference; the results of the function are weighted
     with random numbers. ``wrt``: which arrays to vary; by default all floating ones.
     """
+    from fastconv.execution.function import Function
     from fastconv.graph.autodiff import grad
-    from fastconv.graph.function import Function
 
     values = [_as_float(a, np.float64) for a in arrays]
     chosen = (

@@ -404,7 +404,7 @@ def test_bad_parts():
 def test_training_reads_arrays_where_they_are(monkeypatch):
     """Unshuffled float32 batches reach the plan at their address in the array."""
     import fastconv as fc
-    from fastconv.graph.lower import Executable
+    from fastconv.execution.executable import Executable
 
     x = np.random.default_rng(0).random((12, 5), np.float32)
     y = np.random.default_rng(1).random((12, 2), np.float32)

@@ -8,8 +8,8 @@ import pytest
 from fastconv import ops
 from fastconv._core import OpKind
 from fastconv.errors import ArgumentError, ShapeError
+from fastconv.execution.function import Function
 from fastconv.graph.autodiff import grad
-from fastconv.graph.function import Function
 from fastconv.graph.ir import RULES
 from fastconv.graph.variable import Variable
 

@@ -14,9 +14,9 @@ import pytest
 
 from fastconv import ops
 from fastconv._core import OpKind, op_info
-from fastconv.graph.function import Function
+from fastconv.execution.function import Function
 from fastconv.graph.ir import Graph, Leaf, Node, Tensor
-from fastconv.graph.lower import _Buffers, anchor
+from fastconv.graph.lower import Buffers, anchor
 from fastconv.graph.passes.memory import Storage, assign_offsets, plan_memory, schedule
 from fastconv.graph.trace import Trace, as_tensor
 from fastconv.graph.variable import Variable, span, together
@@ -30,7 +30,7 @@ class Simulation:
     def __init__(self, graph: Graph, workspaces=()):
         self.graph = graph
         self.steps = schedule(graph)
-        buffers = _Buffers(graph)
+        buffers = Buffers(graph)
         self.workspaces = dict(zip(self.steps, workspaces, strict=False))
         self.layout = plan_memory(graph, self.steps, buffers.leaves, self.workspaces)
         self.places = dict(buffers.blocks)

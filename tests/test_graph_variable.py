@@ -7,7 +7,7 @@ import pytest
 
 from fastconv import ops
 from fastconv.errors import ArgumentError, DtypeError, ShapeError
-from fastconv.graph.function import Function
+from fastconv.execution.function import Function
 from fastconv.graph.variable import Variable, check_variables, runs, span, together
 
 

@@ -103,7 +103,7 @@ def test_gradient_of_some_inputs_and_outputs(backend):
 
 
 def test_gradient_that_is_missing():
-    from fastconv.graph.function import Function
+    from fastconv.execution.function import Function
 
     with pytest.raises(ArgumentError, match="callback cube has no gradient"):
         Function(lambda x: grad(ops.sum(ops.callback(cube, x, VECTOR)), x))(X)

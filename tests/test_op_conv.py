@@ -11,8 +11,8 @@ from problems import Problem, read
 from fastconv import ops
 from fastconv._core import Activation, ConvAttrs, Epilogue, OpKind
 from fastconv.errors import ArgumentError, DtypeError, ShapeError
+from fastconv.execution.function import Function
 from fastconv.graph.autodiff import grad
-from fastconv.graph.function import Function
 from fastconv.graph.ir import emit
 from fastconv.ops.activation import epilogue_shapes
 from fastconv.ops.geometry import output_shape, window

@@ -11,8 +11,8 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from fastconv.errors import ArgumentError, DtypeError, ShapeError
+from fastconv.execution.function import Function
 from fastconv.graph.autodiff import grad
-from fastconv.graph.function import Function
 from fastconv.ops.pool import (
     average_pool,
     global_average_pool,

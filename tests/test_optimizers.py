@@ -6,7 +6,7 @@ import pytest
 import fastconv as fc
 from fastconv import optimizers
 from fastconv.errors import ArgumentError, UnknownNameError
-from fastconv.graph.function import Function
+from fastconv.execution.function import Function
 from fastconv.graph.variable import together
 
 START = [

@@ -6,7 +6,7 @@ import pytest
 import fastconv as fc
 from fastconv import optimizers
 from fastconv.errors import ArgumentError
-from fastconv.graph.function import Function
+from fastconv.execution.function import Function
 from fastconv.graph.variable import together
 
 START = np.array([1.0, -2.0, 3.0, 0.5, 4.0, 5.0, -0.25])

@@ -142,7 +142,7 @@ RANKS = (
         "mixed_precision",
     },
     {"graph"},
-    {"eager"},
+    {"execution"},
     {"ops", "reference"},
     {"initializers", "regularizers", "constraints", "activations", "random"},
     {"layers"},

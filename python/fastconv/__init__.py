@@ -28,7 +28,7 @@ _MODULES = (
     "training", "utils",
 )  # fmt: skip
 _NAMES = {
-    "Function": "graph.function",
+    "Function": "execution.function",
     "Initializer": "initializers",
     "Input": "layers",
     "KerasTensor": "layers",
@@ -40,8 +40,8 @@ _NAMES = {
     "Sequential": "training",
     "Tensor": "graph.ir",
     "Variable": "graph.variable",
-    "device": "eager",
-    "function": "graph",
+    "device": "execution.eager",
+    "function": "execution.function",
     "grad": "graph",
     "load": "weights.opening",
     "load_model": "training",

@@ -52,7 +52,6 @@ __all__: list[str] = [
     "active_isa",
     "augment_images",
     "backend",
-    "choose_kernel",
     "isas",
     "measure_peak",
     "mix_images",
@@ -61,6 +60,7 @@ __all__: list[str] = [
     "size_of",
     "thread_count",
     "thread_count_reason",
+    "workspaces",
 ]
 
 class OpInfo:
@@ -955,9 +955,6 @@ def augment_images(
     samples: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
 ) -> None: ...
 def backend(name: str) -> Backend: ...
-def choose_kernel(
-    backend: Backend, step: Step, slots: collections.abc.Sequence[Slot]
-) -> tuple[str, int, list[str]]: ...
 def isas() -> list: ...
 def measure_peak(
     seconds: typing.SupportsFloat | typing.SupportsIndex = 1.0,
@@ -974,6 +971,11 @@ def set_thread_count(threads: typing.SupportsInt | typing.SupportsIndex) -> None
 def size_of(dtype: Dtype) -> int: ...
 def thread_count() -> int: ...
 def thread_count_reason() -> str: ...
+def workspaces(
+    backend: Backend,
+    steps: collections.abc.Sequence[Step],
+    slots: collections.abc.Sequence[Slot],
+) -> list[int]: ...
 
 MAX_RANK: int = 8
 __version__: str = "0.1.0"

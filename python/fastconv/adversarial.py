@@ -15,8 +15,9 @@ import numpy as np
 from fastconv import ops, random
 from fastconv.data.batches import ArrayBatches, Batch
 from fastconv.errors import ArgumentError, DataError, ShapeError
+from fastconv.execution import function
 from fastconv.explain.scores import in_batches, scores
-from fastconv.graph import Tensor, function, grad
+from fastconv.graph import Tensor, grad
 
 __all__ = ["AdversarialBatches", "accuracy_under_attack", "fgsm", "pgd"]
 

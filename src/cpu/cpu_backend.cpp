@@ -1,4 +1,5 @@
 // The CPU behind the backend contract.
+#include <malloc.h>
 #include <sys/mman.h>
 
 #include <cstdlib>
@@ -13,10 +14,14 @@ namespace {
 constexpr int64_t kHugePage = int64_t{2} << 20;
 
 // Large blocks are aligned to huge pages and ask for them: a page fault costs more than the 4 KiB
-// it brings.
+// it brings. What was freed before goes back to the system first, so that it does not stand beside
+// them: weights have moved, and initial values are gone.
 void* allocate(int64_t bytes) {
   const int64_t alignment = bytes >= kHugePage ? kHugePage : 64;
   const int64_t rounded = (bytes + alignment - 1) / alignment * alignment;
+#if defined(__GLIBC__)
+  if (alignment == kHugePage) malloc_trim(0);
+#endif
   void* memory = std::aligned_alloc(static_cast<size_t>(alignment), static_cast<size_t>(rounded));
   if (memory && alignment == kHugePage)
     madvise(memory, static_cast<size_t>(rounded), MADV_HUGEPAGE);

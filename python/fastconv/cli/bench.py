@@ -12,7 +12,7 @@ import numpy as np
 
 from fastconv import _core, random
 from fastconv.cli.common import make_model, set_machine
-from fastconv.graph.lower import Executable
+from fastconv.execution.executable import Executable
 from fastconv.training import plan_report
 
 __all__ = ["run"]

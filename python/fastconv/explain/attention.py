@@ -8,6 +8,7 @@ import numpy as np
 
 from fastconv import ops
 from fastconv.errors import ArgumentError, ShapeError
+from fastconv.execution import function
 from fastconv.explain.scores import (
     classes_of,
     in_batches,
@@ -16,7 +17,7 @@ from fastconv.explain.scores import (
     scores,
     scores_and_map,
 )
-from fastconv.graph import Tensor, function, grad
+from fastconv.graph import Tensor, grad
 
 __all__ = ["grad_cam", "occlusion", "saliency"]
 

@@ -8,9 +8,10 @@ import numpy as np
 
 from fastconv import ops, random
 from fastconv.errors import ArgumentError, DataError, ShapeError
+from fastconv.execution import function
 from fastconv.explain.attention import images
 from fastconv.explain.scores import layer_output, one_hot, scores, scores_and_map
-from fastconv.graph import Tensor, function, grad
+from fastconv.graph import Tensor, grad
 
 __all__ = ["maximise"]
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from fastconv.errors import ArgumentError
+from fastconv.execution import function
 from fastconv.explain.scores import in_batches, layer_output
-from fastconv.graph import Tensor, function, grad
+from fastconv.graph import Tensor, grad
 from fastconv.layers import context
 from fastconv.training.call_graph import CallGraph
 from fastconv.training.summary import HEADER, rows

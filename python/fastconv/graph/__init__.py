@@ -1,8 +1,7 @@
-"""From a Python function of tensors to a plan."""
+"""A Python function of tensors as a graph, and from there to a plan."""
 
 from fastconv.graph.autodiff import grad
-from fastconv.graph.function import Function, function
 from fastconv.graph.ir import Tensor
 from fastconv.graph.variable import Variable
 
-__all__ = ["Function", "Tensor", "Variable", "function", "grad"]
+__all__ = ["Tensor", "Variable", "grad"]

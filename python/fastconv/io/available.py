@@ -1,8 +1,11 @@
-"""How much memory this process may still take."""
+"""Amounts of memory: what this process may still take, and as users write them."""
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
+
+from fastconv.errors import ArgumentError
 
 _CGROUP = Path("/sys/fs/cgroup")
 
@@ -49,3 +52,24 @@ def _left(limit: Path, usage: Path, reclaimable: str) -> int | None:
     except (OSError, ValueError):
         return None
     return int(total) - used
+
+
+_UNITS = {"": 0, "K": 1, "M": 2, "G": 3, "T": 4}
+
+
+def byte_count(amount: int | str | None, name: str) -> int | None:
+    """Bytes from a number, or from "4GB" (10^9) or "4GiB" (2^30); None stays None.
+
+    >>> byte_count("1.5KB", "memory_limit"), byte_count("2 MiB", "memory_limit")
+    (1500, 2097152)
+    """
+    if amount is None:
+        return None
+    text = f"{amount}B" if hasattr(amount, "__index__") else str(amount)
+    found = re.fullmatch(r"(\d+|\d*\.\d+) ?([KMGT]?)(I?)B", text.strip().upper())
+    if found is None or float(found[1]) == 0:
+        raise ArgumentError(
+            f"{name}: expected a number of bytes > 0, or text like '4GB' or '500MiB'; "
+            f"received {amount!r}"
+        )
+    return int(float(found[1]) * (1024 if found[3] else 1000) ** _UNITS[found[2]])

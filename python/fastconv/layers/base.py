@@ -13,7 +13,7 @@ import numpy as np
 
 from fastconv import constraints, initializers, mixed_precision, regularizers
 from fastconv.errors import ArgumentError, ShapeError
-from fastconv.graph.function import Function
+from fastconv.execution.function import Function
 from fastconv.graph.ir import Tensor, dtype_name
 from fastconv.graph.scope import current_trace, scope, tracing
 from fastconv.graph.trace import Trace

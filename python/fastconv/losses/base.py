@@ -9,8 +9,8 @@ from typing import Any, ClassVar
 import numpy as np
 
 from fastconv import ops
-from fastconv.eager import op
 from fastconv.errors import ArgumentError, ShapeError
+from fastconv.execution.eager import op
 from fastconv.graph.ir import Tensor
 from fastconv.graph.trace import as_tensor, is_symbolic
 

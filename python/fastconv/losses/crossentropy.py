@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from fastconv import ops
-from fastconv.eager import op
 from fastconv.errors import ShapeError
+from fastconv.execution.eager import op
 from fastconv.graph.ir import Tensor
 from fastconv.graph.trace import as_tensor
 from fastconv.losses.base import EPSILON, Known, agreeing

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastconv import ops
-from fastconv.eager import op
+from fastconv.execution.eager import op
 from fastconv.graph.ir import Tensor
 from fastconv.losses.base import EPSILON, Known, agreeing
 

@@ -6,8 +6,8 @@ import math
 from typing import Any
 
 from fastconv import ops
-from fastconv.eager import op
 from fastconv.errors import ArgumentError
+from fastconv.execution.eager import op
 from fastconv.graph.ir import Tensor
 from fastconv.losses.base import EPSILON, Known, agreeing
 

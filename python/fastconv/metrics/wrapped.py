@@ -9,7 +9,7 @@ import numpy as np
 
 import fastconv.reference  # noqa: F401  (it registers the device)
 from fastconv import losses
-from fastconv.graph.function import Function
+from fastconv.execution.function import Function
 from fastconv.metrics.base import MeanOf
 
 

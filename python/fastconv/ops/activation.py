@@ -13,8 +13,8 @@ from fastconv._core import (
     OpKind,
     activation_saves_output,
 )
-from fastconv.eager import op
 from fastconv.errors import ArgumentError, ShapeError
+from fastconv.execution.eager import op
 from fastconv.graph.ir import Node, Rule, Shape, Spec, Tensor, emit, register
 from fastconv.graph.scope import who
 from fastconv.ops.elementwise import (

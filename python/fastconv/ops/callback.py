@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from fastconv._core import CallbackAttrs, OpKind
-from fastconv.eager import op
 from fastconv.errors import ArgumentError, ShapeError
+from fastconv.execution.eager import op
 from fastconv.graph.ir import Node, Rule, Spec, Tensor, dtype_name, register
 from fastconv.graph.scope import label, who
 from fastconv.graph.trace import as_tensor, constant

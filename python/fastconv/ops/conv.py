@@ -7,8 +7,8 @@ from math import prod
 from typing import Any
 
 from fastconv._core import ConvAttrs, OpKind, WindowGeometry
-from fastconv.eager import op
 from fastconv.errors import ArgumentError, DtypeError, ShapeError
+from fastconv.execution.eager import op
 from fastconv.graph.ir import Node, Rule, Shape, Spec, Tensor, emit, register
 from fastconv.graph.scope import who
 from fastconv.graph.trace import as_tensor

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from fastconv._core import DropoutAttrs, OpKind
-from fastconv.eager import op
 from fastconv.errors import ArgumentError, DtypeError, ShapeError
+from fastconv.execution.eager import op
 from fastconv.graph.ir import Node, Rule, Spec, Tensor, emit, register
 from fastconv.graph.scope import who
 from fastconv.graph.trace import as_tensor

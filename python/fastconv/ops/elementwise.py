@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from fastconv._core import BinaryAttrs, BinaryOp, OpKind, UnaryAttrs, UnaryOp
-from fastconv.eager import op
 from fastconv.errors import ArgumentError, DtypeError, ShapeError
+from fastconv.execution.eager import op
 from fastconv.graph.ir import Leaf, Node, Rule, Spec, Tensor, dtype_name, emit, register
 from fastconv.graph.scope import who
 from fastconv.graph.trace import as_tensor, constant

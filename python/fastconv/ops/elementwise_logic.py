@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.eager import op
 from fastconv.errors import ArgumentError
+from fastconv.execution.eager import op
 from fastconv.graph.ir import Tensor, dtype_name
 from fastconv.graph.scope import who
 from fastconv.graph.trace import as_tensor

@@ -6,8 +6,8 @@ from math import prod
 from typing import Any
 
 from fastconv._core import CrossEntropyAttrs, OpKind
-from fastconv.eager import op
 from fastconv.errors import DtypeError, ShapeError
+from fastconv.execution.eager import op
 from fastconv.graph.ir import Node, Rule, Spec, Tensor, emit, register
 from fastconv.graph.scope import who
 from fastconv.graph.trace import as_tensor

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from fastconv._core import OpKind, PoolAttrs, WindowGeometry
-from fastconv.eager import op
 from fastconv.errors import ArgumentError, DtypeError, ShapeError
+from fastconv.execution.eager import op
 from fastconv.graph.ir import Node, Rule, Spec, Tensor, emit, register
 from fastconv.graph.scope import who
 from fastconv.graph.trace import as_tensor

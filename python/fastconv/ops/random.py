@@ -6,8 +6,8 @@ from typing import Any
 from weakref import WeakKeyDictionary
 
 from fastconv._core import Distribution, OpKind, RandomAttrs
-from fastconv.eager import op
 from fastconv.errors import ArgumentError, DtypeError, ShapeError
+from fastconv.execution.eager import op
 from fastconv.graph.ir import Node, Rule, Tensor, emit, register
 from fastconv.graph.scope import current_trace, who
 from fastconv.graph.trace import Trace, as_tensor

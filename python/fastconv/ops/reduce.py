@@ -6,8 +6,8 @@ from math import prod
 from typing import Any
 
 from fastconv._core import OpKind, ReduceAttrs, ReduceOp
-from fastconv.eager import op
 from fastconv.errors import ShapeError
+from fastconv.execution.eager import op
 from fastconv.graph.ir import Node, Rule, Shape, Spec, Tensor, emit, register
 from fastconv.graph.scope import who
 from fastconv.operators import OPERATORS

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv.eager import op
+from fastconv.execution.eager import op
 from fastconv.graph.ir import Tensor
 from fastconv.ops.elementwise import (
     add,

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv._core import OpKind, ResizeAttrs
-from fastconv.eager import op
 from fastconv.errors import ArgumentError, ShapeError, unknown_name
+from fastconv.execution.eager import op
 from fastconv.graph.ir import Node, Rule, Spec, Tensor, emit, register
 from fastconv.graph.scope import who
 from fastconv.graph.trace import as_tensor, constant

@@ -18,8 +18,8 @@ from fastconv._core import (
     OpKind,
     TransposeAttrs,
 )
-from fastconv.eager import op
 from fastconv.errors import ArgumentError, ShapeError
+from fastconv.execution.eager import op
 from fastconv.graph.ir import Node, Rule, Shape, Spec, Tensor, emit, register
 from fastconv.graph.scope import who
 from fastconv.graph.trace import as_tensor

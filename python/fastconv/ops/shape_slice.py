@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from fastconv._core import ConcatAttrs, OpKind, PadAttrs, SliceAttrs
-from fastconv.eager import op
 from fastconv.errors import ArgumentError, DtypeError, ShapeError
+from fastconv.execution.eager import op
 from fastconv.graph.ir import Node, Rule, Shape, Spec, Tensor, emit, register
 from fastconv.graph.scope import who
 from fastconv.graph.trace import as_tensor

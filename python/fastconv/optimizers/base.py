@@ -245,7 +245,7 @@ class Optimizer:
         for slot, known in self._slots.items():
             first = self.slot_start if slot in self.slots else 0.0
             for v in (v for v in ordered if v not in known):
-                start = np.full(v.shape, first, v.dtype)
+                start = np.broadcast_to(np.asarray(first, v.dtype), v.shape)
                 known[v] = Variable(start, f"{slot}/{v.name}", False, v.dtype)
                 made.append(known[v])
         together(made)

@@ -9,8 +9,8 @@ import numpy as np
 from fastconv import ops
 from fastconv.data import tree
 from fastconv.errors import ArgumentError
+from fastconv.execution.function import Function
 from fastconv.graph.autodiff import grad
-from fastconv.graph.function import Function
 from fastconv.layers import context
 from fastconv.layers.base import KerasTensor
 from fastconv.training.call_graph import CallGraph, align

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv.data import tree
 from fastconv.errors import ArgumentError
-from fastconv.graph.function import has_plans
+from fastconv.execution.function import has_plans
 from fastconv.io.available import available_bytes
 from fastconv.training.feeding import narrow
 from fastconv.training.step_plans import with_batch

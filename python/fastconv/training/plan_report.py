@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.errors import ArgumentError, DeviceError
-from fastconv.graph.lower import Executable
+from fastconv.execution.executable import Executable
 from fastconv.layers.base import is_spec
 from fastconv.tree import map_structure
 

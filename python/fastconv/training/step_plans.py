@@ -9,8 +9,8 @@ import numpy as np
 
 from fastconv import _core
 from fastconv.errors import OutOfMemoryError
-from fastconv.graph.function import Function, resolve_device
-from fastconv.graph.lower import Executable
+from fastconv.execution.executable import Executable
+from fastconv.execution.function import Function, resolve_device
 from fastconv.io.available import available_bytes
 from fastconv.layers import context
 from fastconv.training.steps import Record, packed
@@ -20,15 +20,18 @@ from fastconv.tree import flatten
 
 
 class Plans:
-    """Traces, plans and runs the steps of ``model``; ``device`` as in `compile`."""
+    """Traces, plans and runs the steps of ``model``.
 
-    def __init__(self, model: Any, device: str) -> None:
+    ``device`` and ``limit``, of memory in bytes, as in `compile`.
+    """
+
+    def __init__(self, model: Any, device: str, limit: int | None = None) -> None:
         self.model = model
         self.device = resolve_device(device)
         native = self.device == "cpu"
         self.arena = _core.Arena(_core.backend(self.device)) if native else None
         self._functions = {
-            mode: Function(python, self.device, self.arena)
+            mode: Function(python, self.device, self.arena, limit=limit)
             for mode, python in (
                 ("train", self._train), ("test", self._test), ("predict", self._predict)
             )
@@ -114,31 +117,43 @@ class Plans:
 
     def _check_memory(self, mode: str, arguments: Any) -> None:
         """Refuses a plan that does not fit into the memory there is."""
-        plan = self.executable(mode, *arguments)
-        assert self.arena is not None
-        there = available_bytes()
-        if there is None or plan.arena_bytes <= there + self.arena.bytes:
+        problem = self._problem(mode, arguments)
+        if not problem:
             return
-        self._functions[mode].clear()
         batch = len(next(iter(_arrays(arguments))))
-        fits = self._largest_batch(mode, arguments, batch, there + self.arena.bytes)
+        fits = self._largest_batch(mode, arguments, batch)
         advice = (
             f"a batch size of {fits} would fit" if fits else "no batch size would fit"
         )
         raise OutOfMemoryError(
-            f"model {self.model.name!r}: {mode} with a batch of {batch} needs "
-            f"{plan.arena_bytes:,} bytes beside the weights, and {there:,} are "
-            f"available; {advice}",
+            f"model {self.model.name!r}: {mode} with a batch of {batch} {problem}; "
+            f"{advice}",
             fits,
         )
 
-    def _largest_batch(self, mode: str, arguments: Any, batch: int, limit: int) -> int:
-        """The largest batch, found by planning, whose arena is within ``limit``."""
+    def _problem(self, mode: str, arguments: Any) -> str:
+        """Why the plan for such arguments does not fit; empty if it does."""
+        try:
+            plan = self.executable(mode, *arguments)
+        except OutOfMemoryError as error:
+            return str(error)
+        assert self.arena is not None
+        there = available_bytes()
+        if there is None or plan.arena_bytes <= there + self.arena.bytes:
+            return ""
+        self._functions[mode].clear()
+        return (
+            f"needs {plan.arena_bytes:,} bytes beside the weights, and {there:,} are "
+            "available"
+        )
+
+    def _largest_batch(self, mode: str, arguments: Any, batch: int) -> int:
+        """The largest batch that fits, found by planning."""
         low, high = 0, batch
         while high - low > max(1, high // 16):
             middle = (low + high) // 2
-            plan = self.executable(mode, *with_batch(arguments, middle))
-            low, high = (middle, high) if plan.arena_bytes <= limit else (low, middle)
+            problem = self._problem(mode, with_batch(arguments, middle))
+            low, high = (low, middle) if problem else (middle, high)
         self._functions[mode].clear()
         return low
 

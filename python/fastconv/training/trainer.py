@@ -17,6 +17,7 @@ from fastconv.data.split import split_validation
 from fastconv.errors import ArgumentError, DataError
 from fastconv.graph.ir import Tensor
 from fastconv.graph.variable import Variable
+from fastconv.io.available import byte_count
 from fastconv.layers import context, penalties
 from fastconv.layers.base import KerasTensor
 from fastconv.layers.compat import renamed
@@ -82,6 +83,7 @@ class Trainer(Steps):
         auto_scale_loss: bool = True,
         *,
         device: str = "auto",
+        memory_limit: int | str | None = None,
     ) -> None:
         """Says how the model is trained.
 
@@ -96,6 +98,9 @@ class Trainer(Steps):
             outputs a list of lists, or a dict. "accuracy" follows the shapes.
         weighted_metrics: the same, computed with the sample weights.
         device: "auto", "cpu", or "reference" (NumPy, slow).
+        memory_limit: what a step may need in all (`memory`), in bytes or as "4GB". Then
+            more is computed again in the backward part and not kept; the results stay
+            the same, to the byte. Default: no limit, and only what is nearly free.
         run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: as in Keras, and
             without effect: every step is one compiled plan.
 
@@ -123,7 +128,7 @@ class Trainer(Steps):
             Counted(self, self.compiled_metrics),
             Counted(self, tested),
         )
-        self._plans = Plans(self, device)
+        self._plans = Plans(self, device, byte_count(memory_limit, "memory_limit"))
         self._prepared = False
         if self.described and self.compiled_loss is not None:
             self.compiled_loss.of(self.output_names)

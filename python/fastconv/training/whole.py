@@ -10,8 +10,8 @@ import numpy as np
 
 from fastconv.data import tree
 from fastconv.errors import ArgumentError
+from fastconv.execution.function import Function
 from fastconv.graph.autodiff import grad
-from fastconv.graph.function import Function
 from fastconv.graph.ir import Tensor
 from fastconv.graph.scope import scope
 from fastconv.graph.variable import Variable, together

@@ -3,7 +3,8 @@
 Tensors that may share memory (reshape, ops that work in place, the inputs of a concat
 along the outermost axis) share one storage. Storages of the arena get offsets so that
 those alive at the same time do not overlap: largest first, each at the lowest free
-offset.
+offset. A part of a concat takes no memory before it is written: the block of all
+gradients fills while activations die.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
+from typing import Any
+
+import numpy as np
 
 from fastconv._core import OpKind, op_info
 from fastconv.graph.ir import Graph, Leaf, Node, Tensor
@@ -29,6 +33,8 @@ class Storage:
     parent: Storage | None = None
     first: int = 0  # step that writes it first
     last: int = -1  # step that reads it last
+    # Offset, size and first step of each part, if they are written at different times.
+    pieces: list[tuple[int, int, int]] = field(default_factory=list)
 
     def root(self) -> Storage:
         """The storage that holds this one."""
@@ -85,8 +91,8 @@ def plan_memory(
     users = _variable_readers(steps)
     targets = {value: variable for variable, value in graph.updates}
     for i, node in enumerate(steps):
-        if node.kind == OpKind.concat:
-            _join(layout, node, last)
+        if joins(node):
+            _join(layout, node, i)
         for tensor in node.outputs:
             if tensor in unread:
                 continue
@@ -100,6 +106,13 @@ def plan_memory(
     roots = {storage.root() for storage in storages}
     layout.arena_bytes = assign_offsets([s for s in roots if s.buffer == 0])
     return layout
+
+
+def joins(node: Node) -> bool:
+    """Whether the inputs of a concat follow each other in its result as they are."""
+    if node.kind != OpKind.concat:
+        return False
+    return prod(node.outputs[0].shape[: node.attrs.axis]) == 1
 
 
 def unread_outputs(graph: Graph) -> set[Tensor]:
@@ -128,23 +141,36 @@ def last_reads(graph: Graph, steps: Sequence[Node]) -> dict[Tensor, int]:
 
 def assign_offsets(storages: list[Storage]) -> int:
     """Offsets in the arena; returns its size."""
-    placed: list[Storage] = []
-    end = 0
+    placed = np.zeros((4, 0), np.int64)  # first, last, begin, end; sorted by begin
+    arena = 0
     for storage in sorted(storages, key=lambda s: (-s.size, s.first, s.last)):
-        offset = 0
-        for other in placed:  # sorted by offset
-            if other.first <= storage.last and storage.first <= other.last:
-                if offset + storage.size <= other.offset:
-                    break
-                offset = max(offset, _aligned(other.offset + other.size))
-        storage.offset = offset
-        placed.append(storage)
-        placed.sort(key=lambda s: s.offset)
-        end = max(end, _aligned(offset + storage.size))
-    return end
+        pieces = np.array(storage.pieces or [(0, storage.size, storage.first)])
+        storage.offset = _lowest(placed, pieces, storage.last)
+        for start, size, first in pieces:
+            begin = storage.offset + start
+            where = np.searchsorted(placed[2], begin)
+            piece = (first, storage.last, begin, begin + size)
+            placed = np.insert(placed, where, piece, axis=1)
+        arena = max(arena, _aligned(storage.offset + storage.size))
+    return arena
 
 
-def _aligned(size: int) -> int:
+def _lowest(placed: np.ndarray, pieces: np.ndarray, last: int) -> int:
+    """The lowest offset where no piece meets what is placed and alive with it."""
+    blocked = []
+    for start, size, first in pieces:
+        _, _, begin, end = placed[:, (placed[0] <= last) & (first <= placed[1])]
+        blocked.append((begin - start - size, _aligned(end - start)))
+    low, high = np.concatenate(blocked, axis=1)  # offsets between them are taken
+    if len(pieces) > 1:
+        order = np.argsort(low)
+        low, high = low[order], high[order]
+    reached = np.maximum.accumulate(np.concatenate(([0], high)))
+    free = np.flatnonzero(reached[:-1] <= low)
+    return int(reached[free[0] if free.size else -1])
+
+
+def _aligned(size: Any) -> Any:
     return -(-size // ALIGNMENT) * ALIGNMENT
 
 
@@ -222,17 +248,15 @@ def _variable_readers(steps: Sequence[Node]) -> dict[Tensor, list[int]]:
     return users
 
 
-def _join(layout: Layout, node: Node, last: Mapping[Tensor, int]) -> None:
+def _join(layout: Layout, node: Node, step: int) -> None:
     """Makes the inputs of an outermost concat parts of its result where possible."""
-    axis = node.attrs.axis
     result = node.outputs[0]
-    if prod(result.shape[:axis]) != 1:
-        return
     whole = Storage(result.nbytes, first=layout.tensors[node.inputs[0]].root().first)
     layout.tensors[result] = whole
     offset = 0
     for tensor in node.inputs:
         root = layout.tensors[tensor].root()
+        pieces = [(0, tensor.nbytes, step)]
         if (
             root.buffer == 0
             and root.size == tensor.nbytes > 0
@@ -241,4 +265,6 @@ def _join(layout: Layout, node: Node, last: Mapping[Tensor, int]) -> None:
         ):
             root.parent, root.offset = whole, offset
             _extend(whole, root.first, root.last)
+            pieces = root.pieces or [(0, root.size, root.first)]
+        whole.pieces += [(offset + o, n, first) for o, n, first in pieces if n]
         offset += tensor.nbytes

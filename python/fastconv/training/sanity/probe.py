@@ -12,8 +12,8 @@ from fastconv import ops
 from fastconv._core import Activation, OpKind
 from fastconv.data import tree
 from fastconv.errors import FastconvError
+from fastconv.execution.function import Function, has_plans
 from fastconv.graph.autodiff import grad
-from fastconv.graph.function import Function, has_plans
 from fastconv.graph.ir import RULES, Graph, Leaf, Node, Tensor, ancestors
 from fastconv.graph.variable import Variable
 from fastconv.io.available import available_bytes

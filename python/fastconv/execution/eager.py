@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from fastconv import _core
-from fastconv.graph.function import Function, has_plans, resolve_device
+from fastconv.execution.function import Function, has_plans, resolve_device
 from fastconv.graph.scope import current_trace
 from fastconv.graph.trace import is_symbolic
 

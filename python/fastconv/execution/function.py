@@ -13,8 +13,9 @@ import numpy as np
 
 from fastconv import _core
 from fastconv.errors import ArgumentError, DeviceError
+from fastconv.execution.executable import Executable, StepReport
+from fastconv.execution.feed import check_feed
 from fastconv.graph.ir import Graph, Tensor
-from fastconv.graph.lower import Executable, StepReport, check_feed
 from fastconv.graph.passes.verify import verify
 from fastconv.graph.scope import current_trace
 from fastconv.graph.trace import Trace, as_tensor, is_symbolic
@@ -63,9 +64,11 @@ class Function:
         device: str = "auto",
         arena: Any = None,
         kept: int = PLANS_KEPT,
+        limit: int | None = None,
     ) -> None:
         self.python = python
         self.kept = kept
+        self.limit = limit  # bytes that a plan may need
         self.device = resolve_device(device)
         self._plans: OrderedDict[Any, tuple[Any, Any, Any]] = OrderedDict()
         self._parties: dict[Any, None] = {}  # what traces named with `Trace.involve`
@@ -150,7 +153,7 @@ class Function:
         backend = _core.backend(self.device)
         if self._arena is None:
             self._arena = _core.Arena(backend)
-        return Executable(graph, backend, self._arena)
+        return Executable(graph, backend, self._arena, self.limit)
 
 
 def function(python: Callable[..., Any] | None = None, *, device: str = "auto") -> Any:

@@ -10,8 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from fastconv import _core, eager, ops
-from fastconv.eager import device
+from fastconv import _core, ops
 from fastconv.errors import (
     ArgumentError,
     DataError,
@@ -19,9 +18,11 @@ from fastconv.errors import (
     DtypeError,
     ShapeError,
 )
+from fastconv.execution import eager
+from fastconv.execution.eager import device
+from fastconv.execution.executable import Executable
+from fastconv.execution.function import PLANS_KEPT, Function, function
 from fastconv.graph.autodiff import grad
-from fastconv.graph.function import PLANS_KEPT, Function, function
-from fastconv.graph.lower import Executable
 from fastconv.graph.variable import Variable, span, together
 
 X = np.arange(6, dtype=np.float32).reshape(2, 3)

@@ -1,0 +1,133 @@
+"""A plan with its buffers and its arena, ready to run on arrays."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import weakref
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from fastconv import _core
+from fastconv.errors import ArgumentError
+from fastconv.graph.ir import RULES, Graph
+from fastconv.graph.lower import lower
+
+
+@dataclass(frozen=True)
+class StepReport:
+    """One line of `explain`: what runs, and what it costs."""
+
+    layer: str
+    op: str
+    kernel: str
+    declined: tuple[str, ...]
+    shape: tuple[int, ...]
+    bytes: int
+    workspace: int
+    flops: int
+
+
+class Executable:
+    """A lowered graph: called with arrays for the inputs, it gives the outputs."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        backend: _core.Backend,
+        arena: _core.Arena,
+        limit: int | None = None,
+    ) -> None:
+        self.arena = arena
+        self._turns = _TURNS.setdefault(arena, _Turns())
+        self._lowered = lower(graph, backend, limit)
+        self.graph, self.plan = self._lowered.graph, self._lowered.plan
+        self._buffers = self._lowered.buffers
+        if self._buffers.constants.size:
+            self.plan.bind(self._buffers.constant_index, self._buffers.constants)
+        self._bind_state()
+
+    def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Runs the plan. Arrays must be C-contiguous and of the inputs' dtypes."""
+        with self._bound(arrays):
+            self.plan.run(self.arena)
+            return [self.plan.fetch(s, self.arena) for s in self._lowered.outputs]
+
+    @property
+    def arena_bytes(self) -> int:
+        """Size of the arena: all that the plan needs besides inputs and variables."""
+        return int(self.plan.buffer_bytes[0])
+
+    def report(self) -> list[StepReport]:
+        """What each step is and costs."""
+        lines = []
+        stored = self._lowered.layout.tensors
+        for node, (kernel, workspace, declined) in zip(
+            self._lowered.steps, self.plan.explain(), strict=True
+        ):
+            operands = (*node.inputs, *node.outputs)
+            moved = sum(t.nbytes for t in operands if t in stored)
+            shape, flops = node.outputs[0].shape, RULES[node.op].cost(node)
+            what = (node.label, node.name, kernel, tuple(declined))
+            lines.append(StepReport(*what, shape, moved, workspace, flops))
+        return lines
+
+    def profile(self, arrays: Sequence[np.ndarray]) -> list[int]:
+        """Nanoseconds of each step of one run (which counts: variables are updated)."""
+        with self._bound(arrays):
+            return list(self.plan.profile(self.arena))
+
+    def save(self, path: str) -> None:
+        """Writes the plan with its variables and constants to a file; see plan.h."""
+        self._bind_state()
+        stored = range(1 + len(self.graph.inputs), len(self._buffers.sizes))
+        self.plan.save(path, list(stored))
+
+    @property
+    def outdated(self) -> bool:
+        """Whether a variable has moved to another block since (see `together`)."""
+        return any(v.block is not block for v, block in self._buffers.homes)
+
+    @contextlib.contextmanager
+    def _bound(self, arrays: Sequence[np.ndarray]) -> Iterator[None]:
+        """Gives the plan the arena and the inputs, which it does not keep."""
+        with self._turns.take():
+            self._bind_state()
+            try:
+                for i, array in enumerate(arrays):
+                    self.plan.bind(1 + i, array)
+                yield
+            finally:
+                self.plan.unbind(1, 1 + len(self.graph.inputs))
+
+    def _bind_state(self) -> None:
+        for index, block in self._buffers.blocks.values():
+            self.plan.bind(index, block.array)
+
+
+class _Turns:
+    """Lets one plan at a time use an arena."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._owner = 0
+
+    @contextlib.contextmanager
+    def take(self) -> Iterator[None]:
+        """Waits for the arena; a run inside a run of the same thread cannot wait."""
+        if self._owner == threading.get_ident():
+            raise ArgumentError(
+                "a host function (fastconv.ops.callback) called a function that shares "
+                "memory with the one that runs it; call it outside"
+            )
+        with self._lock:
+            self._owner = threading.get_ident()
+            try:
+                yield
+            finally:
+                self._owner = 0
+
+
+_TURNS: weakref.WeakKeyDictionary[_core.Arena, _Turns] = weakref.WeakKeyDictionary()
