@@ -229,7 +229,7 @@ void bench_norm(benchmark::State& state, const Problem& problem, bool backward) 
   set_axes(problem, "i", i);
   const bool add = problem.has("add"), relu = problem.has("relu");
   const Activation activation = relu ? Activation::relu : Activation::identity;
-  BatchNormAttrs attrs{1e-3f, {0, add, 0, activation, 0}};
+  BatchNormAttrs attrs{1e-3f, {0, 0, add, 0, activation, 0}};
   const auto map = [&] { return Array{problem.number("n"), i[0], i[1], i[2], channels}; };
   const Array src = map(), dst = map(), other = map(), ddst = map();
   const Array gamma{channels}, beta{channels}, mean{channels}, rstd{channels}, variance{channels};

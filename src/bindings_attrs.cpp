@@ -140,6 +140,7 @@ void bind_structs(py::module_& m) {
       .field("pad_before", &G::pad_before)
       .field("pad_after", &G::pad_after);
   Struct<Epilogue>(m, "Epilogue")
+      .field("scale", &Epilogue::scale)
       .field("bias", &Epilogue::bias)
       .field("add", &Epilogue::add)
       .field("derivative", &Epilogue::derivative)

@@ -49,8 +49,8 @@ constexpr Row op(OpKind kind, const char* name, Count inputs, Count outputs,
 
 // Kind and its attributes, name, number of inputs, of outputs, check of the operands.
 constexpr Row kTable[] = {
-    op<ConvAttrs>(OpKind::conv, "conv", {2, 5}, 1, checks::conv),
-    op<ConvAttrs>(OpKind::conv_backward_data, "conv_backward_data", {2, 5}, 1,
+    op<ConvAttrs>(OpKind::conv, "conv", {2, 6}, 1, checks::conv),
+    op<ConvAttrs>(OpKind::conv_backward_data, "conv_backward_data", {2, 6}, 1,
                   checks::conv_backward_data),
     op<ConvAttrs>(OpKind::conv_backward_weights, "conv_backward_weights", 2, 1,
                   checks::conv_backward_weights),
@@ -61,7 +61,7 @@ constexpr Row kTable[] = {
                   checks::pool_backward),
     op<PoolAttrs>(OpKind::lp_pool, "lp_pool", 1, 1, checks::pool),
     op<PoolAttrs>(OpKind::lp_pool_backward, "lp_pool_backward", 3, 1, checks::pool_backward),
-    op<GemmAttrs>(OpKind::gemm, "gemm", {2, 5}, 1, checks::gemm),
+    op<GemmAttrs>(OpKind::gemm, "gemm", {2, 6}, 1, checks::gemm),
     op<ActivationAttrs>(OpKind::activation, "activation", 1, 1, checks::all_alike).in_place(0, 0),
     op<ActivationAttrs>(OpKind::activation_backward, "activation_backward", 2, 1, checks::all_alike)
         .in_place(0, 0),

@@ -60,8 +60,9 @@ static Dims map_dims(int64_t batch, const int64_t (&spatial)[3], int axes, int64
 // The operands of an epilogue, from input `at` on.
 static void check_epilogue(const Operands& o, const Epilogue& e, size_t at) {
   const Tensor& dst = o.out(0);
-  const size_t count = at + (e.bias != 0) + (e.add != 0) + (e.derivative != 0);
+  const size_t count = at + (e.scale != 0) + (e.bias != 0) + (e.add != 0) + (e.derivative != 0);
   expect(o, o.n_inputs() == count, "the operands do not agree with the flags of the epilogue");
+  if (e.scale) expect_vector(o, o.in(at++), last(dst), dst.dtype, "scale");
   if (e.bias) expect_vector(o, o.in(at++), last(dst), dst.dtype, "bias");
   if (e.add) expect_same(o, o.in(at++), dst, "add");
   if (e.derivative) expect_same(o, o.in(at), dst, "saved");
@@ -204,7 +205,7 @@ static void per_channel(const Operands& o, std::initializer_list<const Tensor*> 
 
 static void check_batch_norm(const Operands& o, size_t operands) {
   const Epilogue e = o.attrs<BatchNormAttrs>().epilogue;
-  expect(o, !e.bias && !e.derivative, "only a tensor is added");
+  expect(o, !e.scale && !e.bias && !e.derivative, "only a tensor is added");
   check_epilogue(o, e, operands);
 }
 void checks::batch_norm(const Operands& o) {

@@ -141,6 +141,24 @@ def test_activation_before_a_max_pool(strides):
     assert kept.count("max_pool_backward") == 1
 
 
+@pytest.mark.parametrize("parts", ["relu relu", "relu tanh", "relu", "relu relu pool"])
+def test_activations_before_a_concat(parts):
+    def train(x, w, gamma, beta, seed):
+        made = [
+            ops.max_pool(x, 3, 1, "same")
+            if name == "pool"
+            else getattr(ops, name)(ops.conv(x, w[:, :, :, i:], 1, "same"))
+            for i, name in enumerate(parts.split())
+        ]
+        y = ops.concatenate(made)
+        y = ops.conv(y, ops.concatenate([w] * len(made), axis=2)[..., : y.shape[-1], :])
+        return [y, *grad(ops.sum(y * y), [x, w])]
+
+    kept = fused_ops(train, *OPERANDS)
+    lone = {"relu tanh": 2, "relu relu pool": 2}.get(parts, 0)
+    assert kept.count("activation_backward") == lone
+
+
 def test_what_the_pool_gives_is_read_again():
     def train(x, w, gamma, beta, seed):
         y = ops.relu(ops.conv(x, w, 1, "same"))

@@ -380,7 +380,8 @@ EPILOGUES = [
 ]
 FLAGS = [
     {"add": 1},
-    {"bias": 1, "add": 1, "activation": Activation.relu},
+    {"scale": 1, "bias": 1, "add": 1, "activation": Activation.relu},
+    {"scale": 1, "activation": Activation.relu},
     {"add": 1, "activation": Activation.relu6},
     {"bias": 1, "add": 1, "activation": Activation.leaky_relu, "alpha": 0.5},
     {"derivative": 1, "activation": Activation.relu},

@@ -142,7 +142,7 @@ def test_epilogue_operands(backend, m, n, k, transposed, derivative):
     rng = np.random.default_rng(8)
     ta, tb = "a" in transposed, "b" in transposed
     epilogue = Epilogue(
-        bias=1, add=1, derivative=derivative, activation=Activation.relu6
+        scale=1, bias=1, add=1, derivative=derivative, activation=Activation.relu6
     )
     attrs = GemmAttrs(
         batch=2, m=m, n=n, k=k, transpose_a=ta, transpose_b=tb, epilogue=epilogue

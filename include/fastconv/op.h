@@ -147,11 +147,12 @@ enum class BinaryOp : int32_t {
 enum class ReduceOp : int32_t { sum, mean, max, min };
 enum class Distribution : int32_t { uniform, normal, truncated_normal, bernoulli };
 
-// What follows an operation while its result r is still in registers: activation(r + bias + add),
-// or, with `derivative`, (r + bias + add) times the activation's derivative where it gave `saved`.
-// The operands come after the others of the operation: [bias] [add] [saved].
+// What follows an operation while its result r is still in registers: activation(x) of
+// x = r * scale + bias + add, or, with `derivative`, x times the activation's derivative where it
+// gave `saved`. The operands come after the others of the operation: [scale] [bias] [add] [saved].
 struct Epilogue {
-  int32_t bias;        // 1: one value for each of the last axis
+  int32_t scale;       // 1: one value for each of the last axis
+  int32_t bias;        // 1: the same
   int32_t add;         // 1: a tensor of dst's shape
   int32_t derivative;  // 1: `saved`, of dst's shape, as activation_saves_output() says
   Activation activation;
@@ -194,7 +195,7 @@ struct ReduceAttrs {
 };
 struct BatchNormAttrs {  // over the last axis
   float epsilon;
-  Epilogue epilogue;  // without bias and derivative
+  Epilogue epilogue;  // with `add` and an activation alone
 };
 struct LayerNormAttrs {  // over the last `axes` axes together
   float epsilon;

@@ -17,14 +17,14 @@ static constexpr int tile_pixels(int channels) {
   return most > 4 ? 4 : most < 1 ? 1 : most;
 }
 
-// out[pixel][channel] = bias[channel] + sum over runs and i < depth of
+// out[pixel][channel] = bias[channel] + scale[channel] * sum over runs and i < depth of
 // in[in_at[run]][pixel][i] * weights[w_at[run]][i][channel], all of them vectors but the weights.
 struct Tile {
   const float* in;
   int64_t in_step;  // floats from one pixel to the next
   const int64_t *in_at, *w_at;
   int64_t runs, depth;
-  const float *weights, *bias;
+  const float *weights, *scale, *bias;
   int64_t w_step;
   float* out;
   int64_t out_step;
@@ -33,11 +33,7 @@ struct Tile {
 
 template <int PX, int CH>
 void run_tile(const Tile& t) {
-  vfloat sums[PX][CH];
-#pragma GCC unroll 16
-  for (int c = 0; c < CH; ++c)
-#pragma GCC unroll 4
-    for (int p = 0; p < PX; ++p) sums[p][c] = t.bias ? splat(t.bias[c]) : vfloat{};
+  vfloat sums[PX][CH] = {};
   for (int64_t run = 0; run < t.runs; ++run) {
     const float *in = t.in + t.in_at[run], *w = t.weights + t.w_at[run];
     for (int64_t i = 0; i < t.depth; ++i, in += kLanes, w += t.w_step) {
@@ -54,7 +50,10 @@ void run_tile(const Tile& t) {
   for (int p = 0; p < PX; ++p)
 #pragma GCC unroll 16
     for (int c = 0; c < CH; ++c) {
-      const vfloat y = t.relu ? activate<Activation::relu>(0, sums[p][c]) : sums[p][c];
+      vfloat y = sums[p][c];
+      if (t.scale) y *= splat(t.scale[c]);
+      if (t.bias) y += splat(t.bias[c]);
+      if (t.relu) y = activate<Activation::relu>(0, y);
       store(t.out + p * t.out_step + c * kLanes, y);
     }
 }
@@ -155,6 +154,7 @@ void run_line(const GatherCall& c, const Gather& g, const Band& band, const Runs
   const int64_t pixel = g.in_channels * kLanes, K = g.out_channels;
   const int64_t inside = aw.in_size - aw.taps;  // the last x with a whole window
   const int64_t wide = tile_pixels(static_cast<int>(count));
+  const Finish finish = c.finish.at_column(first);
   for (int64_t q = 0; q < aw.count;) {
     const int64_t x = aw.in_first + q * aw.in_step;
     const int64_t begin = x < 0 ? -x : 0, end = x > inside ? aw.in_size - x : aw.taps;
@@ -163,9 +163,9 @@ void run_line(const GatherCall& c, const Gather& g, const Band& band, const Runs
     choose_tile(
         count, !whole,
         {band.in + (x + begin) * pixel, aw.in_step * pixel, runs.in_at, runs.w_at, runs.count,
-         (end - begin) * g.in_channels, c.weights + begin * g.in_channels * K + first,
-         c.finish.bias ? c.finish.bias + first : nullptr, K, out + (q * K + first) * kLanes,
-         K * kLanes, !reads_memory(c.finish) && c.finish.activation == Activation::relu});
+         (end - begin) * g.in_channels, c.weights + begin * g.in_channels * K + first, finish.scale,
+         finish.bias, K, out + (q * K + first) * kLanes, K * kLanes,
+         !reads_memory(c.finish) && c.finish.activation == Activation::relu});
     q += whole ? wide : 1;
   }
 }
@@ -178,9 +178,9 @@ void activate_line(const Finish& f, int64_t vectors, float* line) {
   });
 }
 
-// A line of each image, whose bias was added before.
+// A line of each image, which was shifted before.
 void finish_lines(Finish f, int64_t image, int64_t images, int64_t floats, float* dst) {
-  f.bias = nullptr;
+  f.scale = f.bias = nullptr;
   for (int64_t i = 0; i < images; ++i, dst += image) finish_row(f, dst, floats, dst);
 }
 

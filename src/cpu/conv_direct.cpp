@@ -79,7 +79,7 @@ void conv_direct(const KernelCall& call) {
         const float* w = c.weights + tap * s.Cg * s.K + k;
         for (int64_t i = 0; i < s.Cg; ++i) total += load_columns(w + i * s.K, count) * x[i];
       }
-      if (c.finish.bias) total += load_columns(c.finish.bias + k, count);
+      total = Shift(c.finish, k, count)(total);
       float* dst = c.out + output * s.K + k;
       store_columns(dst, finished(c.finish, total, dst, count), count);
     }

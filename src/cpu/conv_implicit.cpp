@@ -144,18 +144,25 @@ int64_t spread_floats(const WindowGeometry& wide) {
   return window_taps(wide) * wide.in_channels * wide.out_channels;
 }
 
-// The forward of a widened geometry: spread weights and repeated bias come first in workspace.
+// Repeats `count` values, if there are any, up to `wide`; advances the place that they go to.
+const float* repeat(const float* values, int64_t count, int64_t wide, float*& place) {
+  float* repeated = place;
+  place += padded(wide);
+  for (int64_t i = 0; values && i < wide; ++i) repeated[i] = values[i % count];
+  return values ? repeated : nullptr;
+}
+
+// The forward of a widened geometry: spread weights, repeated scale and bias come first in
+// workspace.
 void run_widened(GatherCall c, const WindowGeometry& g, int64_t by) {
   const WindowGeometry wide = widened(g, by);
   float* spread = c.workspace;
-  float* bias = spread + padded(spread_floats(wide));
+  c.workspace += padded(spread_floats(wide));
   spread_weights(g, by, c.weights, spread);
-  for (int64_t i = 0; c.finish.bias && i < wide.out_channels; ++i)
-    bias[i] = c.finish.bias[i % g.out_channels];
   c.problem.geometry = &wide;
   c.weights = spread;
-  c.finish.bias = c.finish.bias ? bias : nullptr;
-  c.workspace = bias + padded(wide.out_channels);
+  c.finish.scale = repeat(c.finish.scale, g.out_channels, wide.out_channels, c.workspace);
+  c.finish.bias = repeat(c.finish.bias, g.out_channels, wide.out_channels, c.workspace);
   run_implicit(c);
 }
 
@@ -176,7 +183,7 @@ int64_t conv_implicit_workspace(const KernelCall& call) {
   const WindowGeometry& g = geometry(call);
   const int64_t by = best_widening(g);
   const WindowGeometry wide = widened(g, by);
-  const int64_t spread = by > 1 ? padded(spread_floats(wide)) + padded(wide.out_channels) : 0;
+  const int64_t spread = by > 1 ? padded(spread_floats(wide)) + 2 * padded(wide.out_channels) : 0;
   return workspace({&wide, false}) + spread * static_cast<int64_t>(sizeof(float));
 }
 

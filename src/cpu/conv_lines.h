@@ -265,11 +265,11 @@ template <int kOutputs>
 [[gnu::always_inline]] static inline void finish_block(const Finish& finish, const Block& b,
                                                        int64_t channel, int64_t lanes,
                                                        const vfloat (&sums)[kOutputs]) {
-  const vfloat bias = finish.bias ? load_lanes(finish.bias + channel, lanes) : vfloat{};
+  const Shift shift(finish, channel, lanes);
 #pragma GCC unroll 8
   for (int m = 0; m < kOutputs; ++m) {
     float* dst = b.dst + m * b.dst_step + channel;
-    const vfloat out = finished(finish, sums[m] + bias, dst, lanes);
+    const vfloat out = finished(finish, shift(sums[m]), dst, lanes);
     b.stream ? stream(dst, out) : store_lanes(dst, out, lanes);
   }
 }

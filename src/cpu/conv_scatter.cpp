@@ -99,7 +99,7 @@ void add_windows(const Scatter& s, const float* windows, int64_t o, int64_t p, i
 
 void finish_lines(const Scatter& s, int64_t lines, float* line) {
   const int64_t pixels = lines * s.g->input[2], C = s.g->in_channels;
-  if (!s.finish.bias) return finish_row(s.finish, line, pixels * C, line);
+  if (!s.finish.scale && !s.finish.bias) return finish_row(s.finish, line, pixels * C, line);
   for (int64_t i = 0; i < pixels; ++i, line += C) finish_row(s.finish, line, C, line);
 }
 

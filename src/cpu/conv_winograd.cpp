@@ -190,14 +190,14 @@ void write_tile(const GatherCall& c, const Plan& p, int64_t tile, int64_t first,
   const int64_t lines = t.P - at.y, columns = t.Q - at.x;
   float* dst = c.out + ((at.n * t.P + at.y) * t.Q + at.x) * t.K;
   for_vectors(first, last, [&](int64_t k, int64_t count) {
-    const vfloat bias = c.finish.bias ? load_lanes(c.finish.bias + k, count) : vfloat{};
+    const Shift shift(c.finish, k, count);
     transform_2d<kPoints, kTile>(
         transform_output,
         [&](int i, int j) { return load(sums + (i * kPoints + j) * p.sum_step + k - first); },
         [&](int i, int j, vfloat value) {
           if (i >= lines || j >= columns) return;
           float* pixel = dst + (i * t.Q + j) * t.K + k;
-          store_lanes(pixel, finished(c.finish, value + bias, pixel, count), count);
+          store_lanes(pixel, finished(c.finish, shift(value), pixel, count), count);
         });
   });
 }

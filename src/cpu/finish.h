@@ -8,7 +8,7 @@ namespace fastconv::cpu::FASTCONV_ISA {
 // The operands of an Epilogue; absent ones are null. The places within `add` and `saved` are those
 // within `dst`. Finish{} leaves a sum as it is.
 struct Finish {
-  const float* bias;  // of the first column of what is finished
+  const float *scale, *bias;  // of the first column of what is finished
   const float *add, *saved;
   const float* dst;
   Activation activation;
@@ -24,14 +24,19 @@ struct Finish {
 
   Finish at_column(int64_t column) const {
     Finish f = *this;
+    if (f.scale) f.scale += column;
     if (f.bias) f.bias += column;
     return f;
   }
 };
 
 static inline Finish finish_of(const KernelCall& call, const Epilogue& e) {
-  Finish f = {nullptr, nullptr, nullptr, output<float>(call, 0), e.activation, e.alpha};
+  Finish f = {};
+  f.dst = output<float>(call, 0);
+  f.activation = e.activation;
+  f.alpha = e.alpha;
   int i = 2;
+  if (e.scale) f.scale = input<float>(call, i++);
   if (e.bias) f.bias = input<float>(call, i++);
   if (e.add) f.add = input<float>(call, i++);
   if (e.derivative) f.saved = input<float>(call, i);
@@ -53,7 +58,16 @@ __attribute__((noinline)) static void activate_row(const Finish& f, const float*
   });
 }
 
-// What becomes of the sum x, its bias already added, before it goes to dst[0 .. lanes).
+// x * scale + bias, at some columns; `lanes` of them may be read.
+struct Shift {
+  vfloat scale, bias;
+  Shift(const Finish& f, int64_t column, int64_t lanes)
+      : scale(f.scale ? load_lanes(f.scale + column, lanes) : splat(1.0f)),
+        bias(f.bias ? load_lanes(f.bias + column, lanes) : vfloat{}) {}
+  vfloat operator()(vfloat x) const { return x * scale + bias; }
+};
+
+// What becomes of the sum x, already shifted, before it goes to dst[0 .. lanes).
 static inline vfloat finished(const Finish& f, vfloat x, const float* dst, int64_t lanes) {
   if (f.add) x += load_lanes(f.add + (dst - f.dst), lanes);
   if (f.clips()) x = clip(x, 0, f.top());
@@ -68,8 +82,7 @@ static inline vfloat finished(const Finish& f, vfloat x, const float* dst, int64
 // dst[i] from sums[i], for i < count; they may be the same.
 static inline void finish_row(const Finish& f, const float* sums, int64_t count, float* dst) {
   for_vectors(0, count, [&](int64_t i, int64_t lanes) {
-    vfloat x = load_lanes(sums + i, lanes);
-    if (f.bias) x += load_lanes(f.bias + i, lanes);
+    const vfloat x = Shift(f, i, lanes)(load_lanes(sums + i, lanes));
     store_lanes(dst + i, finished(f, x, dst + i, lanes), lanes);
   });
 }

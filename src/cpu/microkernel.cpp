@@ -32,7 +32,10 @@ inline void store_row(const vfloat (&row)[NV], float* dst, int64_t columns) {
 // Calls row(m) for the address of each row of the destination.
 template <int MR, int NV, class Row>
 inline void store_tile(Sums<MR, NV>& sums, const Finish& finish, int64_t columns, const Row& row) {
-  vfloat bias[NV] = {};
+  vfloat scale[NV], bias[NV] = {};
+#pragma GCC unroll 4
+  for (int v = 0; v < NV; ++v) scale[v] = splat(1.0f);
+  if (finish.scale) load_row<NV>(scale, finish.scale, columns);
   if (finish.bias) load_row<NV>(bias, finish.bias, columns);
   const bool clips = finish.clips(), calls = finish.calls();
   const float top = finish.top();
@@ -43,7 +46,7 @@ inline void store_tile(Sums<MR, NV>& sums, const Finish& finish, int64_t columns
     if (finish.add) load_row<NV>(add, finish.add + (dst - finish.dst), columns);
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) {
-      out[v] = sums[m][v] + bias[v] + add[v];
+      out[v] = sums[m][v] * scale[v] + bias[v] + add[v];
       if (clips) out[v] = clip(out[v], 0, top);
     }
     if (calls) activate_row<NV>(finish, dst, columns, out);

@@ -293,7 +293,8 @@ def log_softmax(x: Any, axis: int = -1) -> Tensor:
 
 def epilogue_shapes(epilogue: Epilogue, dst: Shape) -> list[Shape]:
     """Shapes of the operands that an epilogue adds to an op with result ``dst``."""
-    return [dst[-1:]] * epilogue.bias + [dst] * (epilogue.add + epilogue.derivative)
+    channels = epilogue.scale + epilogue.bias
+    return [dst[-1:]] * channels + [dst] * (epilogue.add + epilogue.derivative)
 
 
 def _same(attrs: Any, *inputs: Tensor) -> list[Spec]:

@@ -122,6 +122,8 @@ def slope(activation: Any, alpha: float, ddst: np.ndarray, saved: np.ndarray) ->
 def epilogue(attrs: Epilogue, dst: np.ndarray, *operands: np.ndarray) -> np.ndarray:
     """What is fused into the end of an op."""
     rest = list(operands)
+    if attrs.scale:
+        dst = dst * rest.pop(0)
     if attrs.bias:
         dst = dst + rest.pop(0)
     if attrs.add:

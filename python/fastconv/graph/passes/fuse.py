@@ -1,7 +1,7 @@
 """Fusion: a closed list of flags on existing ops, and one pair of ops that become one.
 
 1. bias_into: a product (conv, its data gradient, gemm), then + bias -> Epilogue.bias
-2. batch_norm_into: conv, then batch_norm_inference -> scaled weights and a bias
+2. batch_norm_into: the same, then batch_norm_inference -> Epilogue.scale and bias
 3. fuse_backward: activations and sums that stand before or behind a backward op
 4. add_into: a product or batch norm, then + a tensor -> Epilogue.add
 5. activation_into: the same, then an activation -> Epilogue.activation
@@ -16,7 +16,11 @@ from typing import Any
 
 from fastconv._core import Activation, BinaryOp, Epilogue, OpKind
 from fastconv.graph.ir import Graph, Node, Tensor, copy_node, private
-from fastconv.graph.passes.fuse_backward import batch_norm_backward, max_pool_backward
+from fastconv.graph.passes.fuse_backward import (
+    batch_norm_backward,
+    concat_backward,
+    max_pool_backward,
+)
 from fastconv.graph.passes.verify import verify
 from fastconv.operators import OPERATORS
 
@@ -31,6 +35,7 @@ def fuse(graph: Graph) -> Graph:
         batch_norm_into,
         bias_into,
         batch_norm_backward,
+        concat_backward,
         max_pool_backward,
         add_into,
         activation_into,
@@ -71,34 +76,32 @@ def _with_bias(node: Node, bias: Tensor) -> tuple[Tensor, ...]:
 
 
 def batch_norm_into(graph: Graph) -> Graph:
-    """Conv followed by batch normalisation with fixed statistics.
+    """A product followed by batch normalisation with fixed statistics.
 
-    With s = gamma / sqrt(variance + epsilon): weights become weights * s, and
-    beta - mean * s (+ bias * s) is the new bias.
+    gamma / sqrt(variance + epsilon) is the scale s, and beta - mean s + bias s the bias.
     """
     alone = private(graph)
 
     def visit(node: Node, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        if node.kind != OpKind.batch_norm_inference:
+        if node.kind != OpKind.batch_norm_inference or node.inputs[0] not in alone:
             return None
         src, gamma, beta, mean, variance = inputs
-        conv = src.node
-        if conv.kind != OpKind.conv or node.inputs[0] not in alone:
+        product = src.node
+        if product.kind not in _PRODUCTS:
             return None
-        if conv.attrs.epilogue.activation != Activation.identity:
+        a, b, *bias = product.inputs
+        if product.attrs.epilogue != Epilogue(bias=len(bias)):
             return None
         scale = gamma * OPERATORS["rsqrt"](variance + node.attrs.epsilon)
         shift = beta - mean * scale
-        if conv.attrs.epilogue.bias:
-            shift = shift + conv.inputs[2] * scale
-        weights = conv.inputs[1] * scale
-        spec = (src.shape, src.dtype)
+        for old in bias:
+            shift = shift + old * scale
         return Node(
-            OpKind.conv,
-            conv.attrs.replace(epilogue=Epilogue(bias=1)),
-            (conv.inputs[0], weights, shift),
-            [spec],
-            label=conv.label,
+            product.kind,
+            product.attrs.replace(epilogue=Epilogue(scale=1, bias=1)),
+            (a, b, scale, shift),
+            [(src.shape, src.dtype)],
+            label=product.label,
         ).outputs
 
     return graph.rewrite(visit)

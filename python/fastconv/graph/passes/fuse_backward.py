@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from fastconv._core import (
     BinaryOp,
@@ -106,3 +106,75 @@ def max_pool_backward(graph: Graph) -> Graph:
         return Node(back.kind, back.attrs, operands, [spec], label=back.label).outputs
 
     return graph.rewrite(visit, new)
+
+
+def concat_backward(graph: Graph) -> Graph:
+    """Slices of a gradient, each then activation_backward, of a concat of activations.
+
+    The derivative is taken of the whole, so that what made it can take it over.
+    """
+    readers, results = graph.consumers(), set(graph.results)
+    whole: dict[Tensor, Tensor | None] = {}  # of a gradient: its product with the slope
+    gone: set[Node] = set()
+    new: dict[Tensor, Tensor] = {}
+
+    def visit(node: Node, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
+        if node in gone:
+            return inputs[:1]
+        if node.kind != OpKind.slice:
+            return None
+        [gradient] = node.inputs
+        if gradient not in whole:
+            whole[gradient] = None
+            backs = _of_parts(readers[gradient], readers, results)
+            concat = _concat_of([back.inputs[1] for back in backs], readers, gradient)
+            if concat is not None and _in_order(readers[gradient], concat):
+                slope = (backs[0].kind, backs[0].attrs, (inputs[0], new[concat]))
+                spec = (gradient.shape, gradient.dtype)
+                made = Node(*slope, [spec], label=concat.node.label)
+                whole[gradient] = made.outputs[0]
+                gone.update(backs)
+        product = whole[gradient]
+        if product is None:
+            return None
+        spec = (node.outputs[0].shape, node.outputs[0].dtype)
+        return Node(node.kind, node.attrs, (product,), [spec], label=node.label).outputs
+
+    return graph.rewrite(visit, new)
+
+
+def _of_parts(
+    slices: Sequence[Node], readers: Mapping[Tensor, list[Node]], results: set[Tensor]
+) -> list[Node]:
+    """The activation_backward of each slice: all of one activation, or none."""
+    backs: list[Node] = []
+    for part in slices:
+        [after] = readers.get(part.outputs[0], [part])[:1]
+        alone = part.outputs[0] not in results and len(readers[part.outputs[0]]) == 1
+        same = after.kind == OpKind.activation_backward and alone
+        if not same or not activation_saves_output(after.attrs.activation):
+            return []
+        backs.append(after)
+    return backs if len({back.attrs for back in backs}) == 1 else []
+
+
+def _concat_of(
+    parts: Sequence[Tensor], readers: Mapping[Tensor, list[Node]], like: Tensor
+) -> Tensor | None:
+    """The tensor that is all of these in a row, if there is one."""
+    for node in readers[parts[0]] if parts else ():
+        if node.kind == OpKind.concat and node.inputs == tuple(parts):
+            [whole] = node.outputs
+            return whole if whole.shape == like.shape else None
+    return None
+
+
+def _in_order(slices: Sequence[Node], concat: Tensor) -> bool:
+    """Whether the slices are the parts of the concat, at their places."""
+    axis, at = concat.node.attrs.axis, 0
+    for part in slices:
+        box = part.attrs.native
+        if part.kind != OpKind.slice or box.start[axis] != at or box.step[axis] != 1:
+            return False
+        at += part.outputs[0].shape[axis]
+    return True
