@@ -14,13 +14,20 @@ def flatten(value: Any, kind: type) -> list[Any]:
     >>> flatten({"a": [1, "b"], "c": (2, None)}, int)
     [1, 2]
     """
+    found: list[Any] = []
+    _collect(value, kind, found)
+    return found
+
+
+def _collect(value: Any, kind: type, found: list[Any]) -> None:
     if isinstance(value, kind):
-        return [value]
-    if isinstance(value, dict):
-        value = list(value.values())
-    if isinstance(value, list | tuple):
-        return [found for item in value for found in flatten(item, kind)]
-    return []
+        found.append(value)
+    elif isinstance(value, dict):
+        for item in value.values():
+            _collect(item, kind, found)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            _collect(item, kind, found)
 
 
 def map_structure(

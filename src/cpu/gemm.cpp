@@ -12,7 +12,6 @@ namespace {
 
 constexpr int64_t kFewRows = 4 * kLanes;  // few enough to leave B where it lies
 constexpr int64_t kDepth = 1024;          // of a panel that stays in L2
-constexpr int64_t kStreamDepth = 16;      // of a block of B that is read once, from DRAM
 constexpr int64_t kColumnDepth = 256;     // of a block of B that a task packs for itself
 constexpr int64_t kColumnRows = 4 * kMostBlockRows;
 
@@ -76,6 +75,14 @@ void plan_chunks(const GemmAttrs& a, Plan& p) {
   p.panel_tasks = ceil_div(p.panels, p.panels_in_task);
 }
 
+// Of a block of B that comes from DRAM. All rows' sums are visited for each block, so that many
+// rows want deep ones, as far as L2 holds them.
+int64_t stream_depth(const GemmAttrs& a) {
+  constexpr int64_t kLeast = 16, kBlockFloats = 1 << 16;
+  const int64_t fit = kBlockFloats / a.n, wanted = 4 * a.m < fit ? 4 * a.m : fit;
+  return wanted > kLeast ? wanted : kLeast;
+}
+
 Plan plan_of(const GemmAttrs& a) {
   Plan p = {};
   p.path = path_of(a);
@@ -85,7 +92,7 @@ Plan plan_of(const GemmAttrs& a) {
   p.panels = swapped ? 1 : ceil_div(a.n, kPanel);
   constexpr int64_t kCacheFloats = 1 << 20;
   p.streamed = p.path == Path::in_place && p.panels > 1 && a.k * a.n > kCacheFloats;
-  p.depth = columns ? kColumnDepth : p.streamed ? kStreamDepth : kDepth;
+  p.depth = columns ? kColumnDepth : p.streamed ? stream_depth(a) : kDepth;
   p.a_step = a.broadcast_a ? 0 : a.m * a.k;
   p.b_step = a.broadcast_b ? 0 : a.k * a.n;
   plan_packing(a, p);
