@@ -1,5 +1,6 @@
 """The processes in which the libraries run, and the rounds that go through them."""
 
+import contextlib
 import json
 import os
 import subprocess
@@ -82,36 +83,30 @@ class MissingError(Exception):
     """A library that is absent, or cannot run the task; says why."""
 
 
-class Worker:
-    """A library in its process."""
+class Process:
+    """A child that answers a line with a line of JSON, after a first one of its own."""
 
-    def __init__(self, engine: Engine, task: Task, setting: Setting) -> None:
-        self.engine = engine
-        task = replace(task, variant=engine.variant, threads=setting.threads)
-        order = {"module": engine.module, "task": asdict(task)}
-        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  (the worker closes it)
+    def __init__(self, command: list[str], environment: dict[str, str]) -> None:
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  (the child closes it)
         try:
             self.process = subprocess.Popen(
-                [setting.python(engine), str(WORKER), json.dumps(order)],
+                command, env=environment, text=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
-                text=True, env=setting.environment(engine),
             )  # fmt: skip
         except OSError as error:
             raise MissingError(f"its interpreter: {error.strerror}") from None
-        self.times: list[float] = []
         self.first = self._answer()
 
     def ask(self, command: str) -> dict:
-        try:
+        with contextlib.suppress(BrokenPipeError):  # the answer tells why
             self.process.stdin.write(f"{command}\n")
             self.process.stdin.flush()
-        except BrokenPipeError:
-            pass  # the answer tells why
         return self._answer()
 
     def stop(self) -> None:
         self.process.kill()
-        self.process.communicate()
+        with contextlib.suppress(BrokenPipeError):
+            self.process.communicate()
 
     def _answer(self) -> dict:
         line = self.process.stdout.readline()
@@ -119,6 +114,18 @@ class Worker:
             return json.loads(line)
         self.process.wait()
         raise MissingError(_last_line(self.log, self.process.returncode))
+
+
+class Worker(Process):
+    """A library in its process, with the milliseconds of its rounds."""
+
+    def __init__(self, engine: Engine, task: Task, setting: Setting) -> None:
+        self.engine = engine
+        self.times: list[float] = []
+        task = replace(task, variant=engine.variant, threads=setting.threads)
+        order = {"module": engine.module, "task": asdict(task)}
+        command = [setting.python(engine), str(WORKER), json.dumps(order)]
+        super().__init__(command, setting.environment(engine))
 
 
 def _last_line(log, code: int) -> str:

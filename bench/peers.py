@@ -84,9 +84,9 @@ def run_of(task: Task, chosen: argparse.Namespace, setting: Setting) -> Run:
                 export(task, setting)
             except MissingError as error:
                 reason = str(error)
-        run = Run(task, setting, [e for e in engines
-                                  if not reason or e.module not in readers])  # fmt: skip
-    run.missing |= {e.name: reason for e in engines if reason and e.module in readers}
+        lost = [e for e in engines if reason and e.module in readers]
+        run = Run(task, setting, [e for e in engines if e not in lost])
+    run.missing |= {e.name: reason for e in lost}
     return run
 
 

@@ -30,7 +30,7 @@ class UNet(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        (height, _, channels), classes = MODELS["unet"]
+        (*_, channels), classes = MODELS["unet"]
         sizes = zip((channels, *UNET_MAPS), UNET_MAPS, strict=False)
         self.down = nn.ModuleList(self._twice(c, k) for c, k in sizes)
         pairs = [*zip(UNET_MAPS[1:], UNET_MAPS, strict=False)][::-1]
