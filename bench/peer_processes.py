@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import subprocess
 import sys
 import tempfile
@@ -16,6 +17,7 @@ from peer_models.task import Task
 OURS = "fastconv"
 BUSY = 0.05  # share of the CPUs that others use, above which times mean little
 PAUSE = 0.25  # seconds in which the threads of the last library stop spinning
+ROOM = 1.3  # of the largest process so far, free memory for another one
 SLOWER = 1.5  # a mode so much slower than another of its library is left out
 WORKER = Path(__file__).with_name("peer_worker.py")
 # By default glibc unmaps every large buffer, and page faults then hide the kernels.
@@ -46,17 +48,17 @@ class Engine:
         return self.module in ("fastconv_models", "torch_models")
 
 
-ENGINES = (
+ENGINES = (  # in the order in which they start: for the last, memory may lack
     Engine(OURS, "fastconv_models"),
-    Engine("pytorch contiguous", "torch_models", "contiguous"),
-    Engine("pytorch channels_last", "torch_models", "channels_last"),
-    Engine("pytorch contiguous, tuned malloc", "torch_models", "contiguous", True),
+    Engine("onnxruntime", "onnx_models", "onnxruntime", trains=False),
+    Engine("openvino", "onnx_models", "openvino", trains=False),
+    Engine("tensorflow", "tensorflow_models"),
     Engine(
         "pytorch channels_last, tuned malloc", "torch_models", "channels_last", True
     ),
-    Engine("tensorflow", "tensorflow_models"),
-    Engine("onnxruntime", "onnx_models", "onnxruntime", trains=False),
-    Engine("openvino", "onnx_models", "openvino", trains=False),
+    Engine("pytorch contiguous, tuned malloc", "torch_models", "contiguous", True),
+    Engine("pytorch channels_last", "torch_models", "channels_last"),
+    Engine("pytorch contiguous", "torch_models", "contiguous"),
 )
 
 
@@ -87,13 +89,14 @@ class Process:
     """A child that answers a line with a line of JSON, after a first one of its own."""
 
     def __init__(self, command: list[str], environment: dict[str, str]) -> None:
-        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  (the child closes it)
+        self.log = tempfile.TemporaryFile("w+")  # noqa: SIM115  (stop closes it)
         try:
             self.process = subprocess.Popen(
                 command, env=environment, text=True,
                 stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.log,
             )  # fmt: skip
         except OSError as error:
+            self.log.close()
             raise MissingError(f"its interpreter: {error.strerror}") from None
         self.first = self._answer()
 
@@ -107,13 +110,15 @@ class Process:
         self.process.kill()
         with contextlib.suppress(BrokenPipeError):
             self.process.communicate()
+        self.log.close()
 
     def _answer(self) -> dict:
         line = self.process.stdout.readline()
         if line:
             return json.loads(line)
-        self.process.wait()
-        raise MissingError(_last_line(self.log, self.process.returncode))
+        reason = _last_line(self.log, self.process.wait())
+        self.stop()
+        raise MissingError(reason)
 
 
 class Worker(Process):
@@ -169,6 +174,10 @@ class Run:
                 self._start(engine)
 
     def _start(self, engine: Engine) -> None:
+        most = max((w.first["resident_mib"] for w in self.workers.values()), default=0)
+        if memory_left() < ROOM * most:
+            self.missing[engine.name] = "no memory beside the others"
+            return
         try:
             self.workers[engine.name] = Worker(engine, self.task, self.setting)
         except MissingError as error:
@@ -207,6 +216,12 @@ class Run:
     def stop(self) -> None:
         for worker in self.workers.values():
             worker.stop()
+
+
+def memory_left() -> float:
+    """MiB that a new process can have."""
+    text = Path("/proc/meminfo").read_text(encoding="utf-8")
+    return int(re.search(r"MemAvailable:\s*(\d+)", text)[1]) / 1024
 
 
 def wait_until_idle(limit: float) -> None:

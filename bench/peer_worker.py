@@ -63,6 +63,7 @@ def main() -> None:
         "version": library.version(*named),
         "imported_mib": imported,
         "warm_ms": min(timed(step, WARM_UP, 3)[1:]),
+        "resident_mib": resident("VmHWM"),
     }
     if hasattr(library, "facts"):
         first["facts"] = library.facts(task)
