@@ -67,6 +67,7 @@ def test_rates_and_limits():
         (step("a", 100, 0, 500_000, op="gemm"), "memory: larger batch"),
         (step("a", 100, 0, 500_000), "memory: fuse"),
         (step("a", 0.0), "small: larger batch"),
+        (step("a", 0.0, kernel=""), "costs nothing"),
     ],
 )
 def test_advice(given, advice):

@@ -107,6 +107,8 @@ class Layer:
     def advice(self) -> str:
         """What may help, in a few words."""
         products = [s for s in self.steps if s.report.op.startswith(PRODUCTS)]
+        if not any(step.report.kernel for step in self.steps):
+            return "costs nothing"
         if self.share_of_limit >= AT_LIMIT:
             return "at its limit"
         if self.us < SMALL * len(self.steps):
