@@ -14,6 +14,7 @@ _FEATURES = (
     "asimd",
     "sve",
 )
+_MAKERS = ("amd", "intel", "cpu", "core")
 
 
 def describe() -> dict[str, object]:
@@ -33,11 +34,23 @@ def describe() -> dict[str, object]:
     }
 
 
+def name() -> str:
+    """A short one for files: "epyc-2cores"."""
+    words = re.findall(r"[a-z]\w+", str(describe()["cpu"]).lower())
+    model = next((w for w in words if w not in _MAKERS), platform.machine())
+    return f"{model}-{len(os.sched_getaffinity(0))}cores"
+
+
 class Load:
-    """CPU time of all processes against that of our own, from construction on."""
+    """CPU time of all processes against that of our own, from construction on.
+
+    Parameters
+    ----------
+    pids: children that are our own; they may end meanwhile.
+    """
 
     def __init__(self, pids: list[int]) -> None:
-        self.pids = [*pids, os.getpid()]
+        self.pids = pids
         self.start = self._read()
 
     def others(self) -> float:
@@ -52,11 +65,15 @@ class Load:
         line = Path("/proc/stat").read_text(encoding="utf-8").partition("\n")[0]
         ticks = [int(field) for field in line.split()[1:9]]  # user ... steal
         idle = ticks[3] + ticks[4]
-        own = sum(_own_ticks(pid) for pid in self.pids)
+        own = sum(_ticks(os.getpid())) + sum(_ticks(pid)[0] for pid in self.pids)
         return sum(ticks), sum(ticks) - idle, own
 
 
-def _own_ticks(pid: int) -> int:
-    text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
-    fields = text.rpartition(")")[2].split()
-    return int(fields[11]) + int(fields[12])
+def _ticks(pid: int) -> tuple[int, int]:
+    """Of a process, and of its children that have ended; 0 if it has ended itself."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8")
+    except FileNotFoundError:
+        return 0, 0
+    user, system, *ended = map(int, text.rpartition(")")[2].split()[11:15])
+    return user + system, sum(ended)

@@ -5,11 +5,13 @@
 //   microbench --benchmark_filter='conv/.*/vgg16.*'
 #include <benchmark/benchmark.h>
 
+#include <filesystem>
 #include <fstream>
 #include <initializer_list>
 #include <iostream>
 #include <map>
 #include <memory>
+#include <set>
 #include <sstream>
 #include <string>
 #include <vector>
@@ -29,11 +31,9 @@ struct Problem {
   int64_t number(const std::string& key) const { return has(key) ? std::stoll(words.at(key)) : 1; }
 };
 
-std::vector<Problem> read_problems(const std::string& family) {
-  const std::string path = FASTCONV_SHAPES + family + ".txt";
+void read_file(const std::filesystem::path& path, std::vector<Problem>& problems) {
   std::ifstream file(path);
-  if (!file) throw Error(ErrorKind::io, "cannot read " + path);
-  std::vector<Problem> problems;
+  if (!file) throw Error(ErrorKind::io, "cannot read " + path.string());
   for (std::string line; std::getline(file, line);) {
     std::istringstream text(line.substr(0, line.find('#')));
     Problem problem;
@@ -45,6 +45,17 @@ std::vector<Problem> read_problems(const std::string& family) {
     }
     problems.push_back(problem);
   }
+}
+
+// The problems of family.txt, then those of family_*.txt.
+std::vector<Problem> read_problems(const std::string& family) {
+  std::set<std::filesystem::path> paths;
+  for (const auto& entry : std::filesystem::directory_iterator(FASTCONV_SHAPES)) {
+    const std::string stem = entry.path().stem();
+    if (stem == family || stem.rfind(family + "_", 0) == 0) paths.insert(entry.path());
+  }
+  std::vector<Problem> problems;
+  for (const std::filesystem::path& path : paths) read_file(path, problems);
   return problems;
 }
 

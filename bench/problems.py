@@ -1,5 +1,8 @@
 """Reads bench/shapes/*.txt: one problem a line, shared by benchmarks and tests.
 
+``conv.txt`` is a choice for tests; ``conv_NETWORK.txt`` has all convolutions of a
+network, made by ``shapes.py``.
+
 A line is a name, then words of letters and a value, in any order; `#` starts a comment.
 A word without a value is a flag. Sizes of axes are joined by ``x``, and a padding that
 differs before and after is ``before:after``::
@@ -31,6 +34,7 @@ class Problem:
     """One line: its name, its single numbers, its sizes by axis and its flags."""
 
     name: str
+    text: str = ""  # without the name
     numbers: dict[str, int] = field(default_factory=dict)
     axes: dict[str, tuple[int, ...]] = field(default_factory=dict)
     padding: list[tuple[int, int]] = field(default_factory=list)
@@ -49,15 +53,17 @@ class Problem:
 
 
 def read(family: str) -> Iterator[Problem]:
-    """The problems of ``shapes/<family>.txt``."""
-    for line in (FOLDER / f"{family}.txt").read_text().splitlines():
-        words = line.split("#")[0].split()
-        if words:
-            yield _parse(*words)
+    """The problems of ``shapes/<family>.txt``; a pattern such as ``conv*`` has more."""
+    for path in sorted(FOLDER.glob(f"{family}.txt")):
+        for line in path.read_text().splitlines():
+            words = line.split("#")[0].split()
+            if words:
+                yield parse(*words)
 
 
-def _parse(name: str, *words: str) -> Problem:
-    problem = Problem(name)
+def parse(name: str, *words: str) -> Problem:
+    """One problem from the words of its line."""
+    problem = Problem(name, " ".join(words))
     for word in words:
         match = _WORD.fullmatch(word)
         if match is None:

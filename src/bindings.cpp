@@ -246,6 +246,7 @@ void bind_machine(py::module_& m) {
         }();
         return py::dict(py::arg("gflops") = peak.gflops,
                         py::arg("gbytes_per_second") = peak.gbytes_per_second,
+                        py::arg("cached_gbytes_per_second") = peak.cached_gbytes_per_second,
                         py::arg("threads") = peak.threads);
       },
       py::arg("seconds") = 1.0);

@@ -164,6 +164,10 @@ def test_bench(mode, capsys):
     assert found["images_per_second"] > 0
     assert found["gflops"] > 0
     assert len(found["steps"]) >= 5
+    assert {"C1", "F6"} <= {layer["name"] for layer in found["layers"]}
+    for layer in found["layers"]:
+        assert layer["bound"] in ("compute", "memory")
+        assert layer["advice"]
 
 
 def test_doctor(capsys):

@@ -108,6 +108,23 @@ def test_width_multipliers():
         models.MobileNetV2(weights=None, beta=1.4)
 
 
+@pytest.mark.usefixtures("empty")
+def test_layers_of_unet():
+    unet = models.UNet()
+    facts = models.facts("UNet")
+    assert trainable(unet) == facts.parameters
+    assert round(multiply_adds(unet) / 1e9, 3) == facts.multiply_adds
+    assert sizes(unet, "down4.conv2", "up3.conv0", "up3.concat", "predictions") == [
+        (16, 16, 1024), (32, 32, 512), (32, 32, 1024), (256, 256, 2),
+    ]  # fmt: skip
+    any_size = models.UNet((None, None, 3), classes=5, maps=(4, 8, 16))
+    assert any_size(fc.Input((12, 20, 3))).shape == (None, 12, 20, 5)
+    with pytest.raises(errors.ShapeError, match=r"multiples of 16 .* \(256, 250, 1\)"):
+        models.UNet((256, 250, 1))
+    with pytest.raises(errors.ArgumentError, match="two levels"):
+        models.UNet(maps=(64,))
+
+
 # Images of any size
 
 

@@ -1,5 +1,6 @@
-"""The same models in each library: one file a library, one function a model.
+"""The same models in each library, a file a library.
 
-A file offers `build(task)`, whose result runs one step, and `version()`. A new model is
-a function in the `MODELS` of each file, and its input in `task.py`.
+A file offers `build(task)`, whose result runs one step, and `version()`. PyTorch's are
+the reference: its `export` writes them as ONNX graphs, which the engines that only
+infer run, and of which `tensorflow_models.py` makes Keras layers.
 """

@@ -1,9 +1,18 @@
-"""The models in fastconv."""
+"""The models in fastconv, those of its zoo."""
 
 import fastconv
-from peer_models.task import MOMENTUM, RATE, Step, Task
+from fastconv import _core
+from fastconv.training import plan_report
+from peer_models.task import MOMENTUM, RATE, UNET_MAPS, Step, Task
 
-MODELS = {"lenet": lambda: fastconv.models.LeNet5(variant="modern")}
+PEAK = 0.5  # seconds of its measurement
+_MODELS = {
+    "lenet": ("LeNet5", {}),
+    "smallnet": ("SmallNet", {}),
+    "alexnet": ("AlexNetOneTower", {"weights": None}),
+    "squeezenet": ("SqueezeNet1_1", {"weights": None}),
+    "unet": ("UNet", {"input_shape": (128, 128, 3), "maps": UNET_MAPS}),
+}
 
 
 def version() -> str:
@@ -11,14 +20,31 @@ def version() -> str:
 
 
 def build(task: Task) -> Step:
-    if task.dtype == "bfloat16":
-        raise NotImplementedError("mixed_bfloat16 is not offered yet")
-    model = MODELS[task.model]()
-    model.compile(
-        optimizer=fastconv.optimizers.SGD(RATE, momentum=MOMENTUM),
-        loss="sparse_categorical_crossentropy",
-    )
+    model = _compiled(task)
     x, y = task.images(), task.labels()
     if task.mode == "train":
         return lambda: model.train_on_batch(x, y)
     return lambda: model.predict_on_batch(x)
+
+
+def facts(task: Task) -> dict[str, object]:
+    """Work of a step as its plan knows it, and what the machine reaches just now."""
+    steps = plan_report.plan(_compiled(task), task.batch, task.mode == "train").report()
+    return {
+        "flops": sum(step.flops for step in steps),
+        "bytes": sum(step.bytes for step in steps),
+        "isa": _core.active_isa(),
+        "peak": _core.measure_peak(PEAK),
+    }
+
+
+def _compiled(task: Task) -> fastconv.Model:
+    if task.dtype == "bfloat16":
+        fastconv.mixed_precision.set_global_policy("mixed_bfloat16")
+    name, options = _MODELS.get(task.model, (task.model, {"weights": None}))
+    model = fastconv.models.get(name)(**options)
+    model.compile(
+        optimizer=fastconv.optimizers.SGD(RATE, momentum=MOMENTUM),
+        loss="sparse_categorical_crossentropy",
+    )
+    return model

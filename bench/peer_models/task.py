@@ -7,8 +7,16 @@ import numpy as np
 
 Step = Callable[[], object]
 
-INPUTS = {"lenet": (32, 32, 1)}  # height, width, channels
-CLASSES = {"lenet": 10}
+IMAGENET = ((224, 224, 3), 1000)
+# Height, width, channels; classes. U-Net has a class for each pixel.
+MODELS = {
+    "lenet": ((32, 32, 1), 10), "smallnet": ((32, 32, 3), 10),
+    "alexnet": IMAGENET, "vgg16": IMAGENET, "googlenet": IMAGENET,
+    "resnet18": IMAGENET, "resnet50": IMAGENET, "mobilenetv2": IMAGENET,
+    "densenet121": IMAGENET, "squeezenet": IMAGENET,
+    "unet": ((128, 128, 3), 2),
+}  # fmt: skip
+UNET_MAPS = (64, 128, 256, 512)
 RATE, MOMENTUM = 0.01, 0.9
 
 
@@ -17,13 +25,22 @@ class Task:
     model: str
     batch: int
     mode: str  # "train" or "infer"
-    dtype: str  # "float32" or "bfloat16"
+    dtype: str = "float32"  # or "bfloat16"
     variant: str = ""  # of the library: a memory layout, say
+    threads: int = 0  # 0: the library's default
+    graph: str = ""  # path of the ONNX graph
+
+    @property
+    def name(self) -> str:
+        return f"{self.mode}/{self.model}/b{self.batch}"
 
     def images(self) -> np.ndarray:
         """A batch of images, channels last."""
-        shape = (self.batch, *INPUTS[self.model])
+        shape = (self.batch, *MODELS[self.model][0])
         return np.random.default_rng(0).random(shape, np.float32)
 
     def labels(self) -> np.ndarray:
-        return np.random.default_rng(1).integers(0, CLASSES[self.model], self.batch)
+        """A class for each image, or for each of its pixels."""
+        image, classes = MODELS[self.model]
+        pixels = image[:2] if self.model == "unet" else ()
+        return np.random.default_rng(1).integers(0, classes, (self.batch, *pixels))

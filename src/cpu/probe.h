@@ -14,7 +14,8 @@ struct Probe {
 
 struct Peak {
   double gflops;
-  double gbytes_per_second;
+  double gbytes_per_second;         // of memory
+  double cached_gbytes_per_second;  // of arrays that fit in the caches
   int threads;
 };
 // Takes about `seconds`, with the instruction set and the threads that kernels use.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
-from collections import defaultdict
+from dataclasses import asdict
 from statistics import median
 from typing import Any
 
@@ -13,12 +13,14 @@ import numpy as np
 from fastconv import _core, random
 from fastconv.cli.common import make_model, set_machine
 from fastconv.execution.executable import Executable
-from fastconv.training import plan_report
+from fastconv.training import plan_report, step_profile
 
 __all__ = ["run"]
 
 _WARM_UP = 5  # steps that are not measured
-_PROFILES = 5  # profiled steps, of which the medians are shown
+_FIGURES = (
+    "us", "gflops", "gbytes_per_second", "share_of_limit", "bound", "advice",
+)  # fmt: skip
 
 
 def run(args: Namespace) -> dict[str, Any]:
@@ -42,8 +44,7 @@ def run(args: Namespace) -> dict[str, Any]:
     }
     print(_headline(result))
     if args.profile:
-        result["steps"] = _profile(plan, arrays)
-        print(_table(result["steps"]))
+        result |= _profile(plan, arrays)
     return result
 
 
@@ -73,21 +74,34 @@ def _step_seconds(
     return found
 
 
-def _profile(plan: Executable, arrays: list[np.ndarray]) -> list[dict[str, Any]]:
-    """Each step of the plan with the median of its time."""
-    runs = [plan.profile(arrays) for _ in range(_PROFILES)]
-    rows = []
-    for step, *nanoseconds in zip(plan.report(), *runs, strict=True):
-        spent = median(nanoseconds)
-        rows.append({
-            "layer": step.layer,
-            "op": step.op,
-            "kernel": step.kernel,
-            "us": spent / 1e3,
-            "gflops": step.flops / max(spent, 1.0),
-            "gbytes_per_second": step.bytes / max(spent, 1.0),
-        })  # fmt: skip
-    return rows
+def _profile(plan: Executable, arrays: list[np.ndarray]) -> dict[str, Any]:
+    """Prints the layers by their time, then the steps; all of it as data."""
+    steps = step_profile.measure(plan, arrays)
+    peak = step_profile.Peak.measure()
+    layers = step_profile.layers(steps, peak)
+    print(
+        f"peak {peak.gflops:.0f} GFLOP/s, {peak.gbytes_per_second:.0f} GB/s\n"
+        f"{step_profile.table(layers)}\n"
+    )
+    rows = [_row(step) for step in steps]
+    print(f"{'step':<44} {'kernel':<20} {'us':>8} {'GFLOP/s':>8} {'GB/s':>6}")
+    print("\n".join(map(_step_line, rows)))
+    found = [
+        {name: getattr(layer, name) for name in ("name", *_FIGURES)} for layer in layers
+    ]
+    return {"peak": asdict(peak), "layers": found, "steps": rows}
+
+
+def _row(step: step_profile.Step) -> dict[str, Any]:
+    us = max(step.us, 1e-3)
+    return {
+        "layer": step.report.layer,
+        "op": step.report.op,
+        "kernel": step.report.kernel,
+        "us": step.us,
+        "gflops": step.report.flops / us / 1e3,
+        "gbytes_per_second": step.report.bytes / us / 1e3,
+    }
 
 
 def _headline(result: dict[str, Any]) -> str:
@@ -97,20 +111,6 @@ def _headline(result: dict[str, Any]) -> str:
         f"{result['images_per_second']:,.0f} images/s, {result['gflops']:.1f} GFLOP/s; "
         f"{result['threads']} threads, {result['isa']}"
     )
-
-
-def _table(rows: list[dict[str, Any]]) -> str:
-    """Layers by their time, then the steps of each."""
-    total = sum(row["us"] for row in rows) or 1.0
-    by_layer: dict[str, float] = defaultdict(float)
-    for row in rows:
-        by_layer[row["layer"]] += row["us"]
-    lines = [f"{'layer':<24} {'us':>9} {'share':>6}"]
-    for layer, spent in sorted(by_layer.items(), key=lambda item: -item[1]):
-        lines.append(f"{layer or '-':<24.24} {spent:9.1f} {spent / total:6.1%}")
-    lines.append(f"\n{'step':<44} {'kernel':<20} {'us':>8} {'GFLOP/s':>8} {'GB/s':>6}")
-    lines += [_step_line(row) for row in rows]
-    return "\n".join(lines)
 
 
 def _step_line(row: dict[str, Any]) -> str:

@@ -110,7 +110,8 @@ def _bench(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=_MODEL)
     _option(parser, "--batch-size", 64, "images a step")
     parser.add_argument("--mode", choices=["train", "infer"], default="train")
-    parser.add_argument("--profile", action="store_true", help="a table of the steps")
+    text = "time, share of the peak and advice for each layer, and all steps"
+    parser.add_argument("--profile", action="store_true", help=text)
     _option(parser, "--seconds", 2.0, "time to measure for")
     _machine(parser)
 

@@ -30,6 +30,7 @@ _MODULES = {
     "resnet_v2": ("ResNet50V2", "ResNet101V2", "ResNet152V2"),
     "small": ("MLP", "SmallNet"),
     "squeezenet": ("SqueezeNet1_0", "SqueezeNet1_1"),
+    "unet": ("UNet",),
     "vgg": (
         "VGG11", "VGG13", "VGG16", "VGG19", "VGG11BN", "VGG13BN", "VGG16BN", "VGG19BN",
     ),

@@ -22,6 +22,7 @@ from fastconv.layers.base import (
 from fastconv.layers.compat import renamed
 from fastconv.training import serialize
 from fastconv.training.call_graph import CallGraph, align, fit_input
+from fastconv.training.looking import Looking
 from fastconv.training.old_names import OldNames
 from fastconv.training.persistence import Persistence
 from fastconv.training.rate_finder import RateFinder
@@ -29,7 +30,7 @@ from fastconv.training.trainer import Trainer
 from fastconv.tree import flatten, map_structure
 
 
-class Model(Trainer, OldNames, Persistence, RateFinder, Layer):
+class Model(Trainer, Looking, OldNames, Persistence, RateFinder, Layer):
     """A network: functional, ``Model(inputs, outputs)``, or a class of your own.
 
     A class of your own makes its layers in ``__init__`` and uses them in ``call(x)``,

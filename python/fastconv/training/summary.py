@@ -15,7 +15,7 @@ from fastconv.training import plan_report
 from fastconv.tree import flatten, map_structure
 
 HEADER = ("Layer (type)", "Output shape", "Parameters", "Operations")
-_PRODUCTS = (OpKind.conv, OpKind.gemm)
+_PRODUCTS = (OpKind.conv, OpKind.conv_backward_data, OpKind.gemm)
 UNKNOWN_SIZE = 224  # stands for a None that is not the batch
 
 

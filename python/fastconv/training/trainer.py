@@ -21,7 +21,7 @@ from fastconv.io.available import byte_count
 from fastconv.layers import context, penalties
 from fastconv.layers.base import KerasTensor
 from fastconv.layers.compat import renamed
-from fastconv.training import auto_batch, plan_report, summary
+from fastconv.training import auto_batch
 from fastconv.training.feeding import ClassWeights, Epochs, feed, narrow
 from fastconv.training.fitting import Fit
 from fastconv.training.objectives import Objective, Scores
@@ -540,30 +540,6 @@ class Trainer(Steps):
         if not parts:
             raise DataError("predict: no batches")
         return _joined(parts)
-
-    # Looking --------------------------------------------------------------------------
-
-    def summary(self, print_fn: Any = None, batch_size: int = 32) -> None:
-        """Prints layers, shapes, parameters, operations, and the exact memory.
-
-        Operations are floating-point operations of one sample's forward pass; memory is
-        that of the plans for ``batch_size`` samples.
-        """
-        (print_fn or print)(summary.table(self, batch_size))
-
-    def explain(self, batch_size: int = 32, training: bool = True) -> None:
-        """Prints the plan: each step's kernel, why, shape, bytes and operations."""
-        print(plan_report.explanation(self, batch_size, training))
-
-    def memory(self, batch_size: int = 32, training: bool = True) -> dict[str, int]:
-        """Bytes that a step needs, known exactly before it runs.
-
-        Returns
-        -------
-        dict of arena (activations, gradients, workspace), inputs, variables (weights,
-        optimiser slots), constants, and total.
-        """
-        return plan_report.memory(self, batch_size, training)
 
 
 def _is_tensor(value: Any) -> bool:
