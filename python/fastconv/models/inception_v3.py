@@ -162,4 +162,7 @@ InceptionV3 = Network(
     "inception_v3", inception_v3,
     Facts(PAPER, 23817352, 5.713, 77.9, 93.7, reference="keras", scaling=SYMMETRIC),
     top=predictions, image=299, smallest=75,
+    levels={
+        2: "activation_2", 4: "activation_4", 8: "mixed2", 16: "mixed7", 32: "mixed10",
+    },
 )  # fmt: skip
