@@ -177,11 +177,11 @@ def test_epochs_seen_come_back(path):
 def test_threads_write_one_file(tmp_path, monkeypatch):
     """Each call writes beside the file under a name of its own."""
     path, failed = tmp_path / "file", []
-    barrier, write = threading.Barrier(4), atomic._write_synced
+    barrier, sync = threading.Barrier(4), atomic._sync
 
-    def together(target, data):
+    def together(file):
         barrier.wait(10)
-        write(target, data)
+        sync(file)
         barrier.wait(10)
 
     def one(i):
@@ -191,7 +191,7 @@ def test_threads_write_one_file(tmp_path, monkeypatch):
             failed.append(error)
             barrier.abort()
 
-    monkeypatch.setattr(atomic, "_write_synced", together)
+    monkeypatch.setattr(atomic, "_sync", together)
     threads = [threading.Thread(target=one, args=(i,)) for i in range(4)]
     for thread in threads:
         thread.start()

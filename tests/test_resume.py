@@ -378,7 +378,7 @@ def test_a_folder_that_cannot_be_written(tmp_path, cut, monkeypatch):
         raise OSError(errno.EROFS, "Read-only file system")
 
     data = [path.read_bytes() for path in cut]
-    monkeypatch.setattr("fastconv.io.atomic._write_synced", refused)
+    monkeypatch.setattr("fastconv.io.atomic._sync", refused)
     with pytest.raises(OSError, match=rf"Read-only.*{cut[-1].name} stays"):
         fit(network(), tmp_path, every(tmp_path))
     assert [path.read_bytes() for path in cut] == data

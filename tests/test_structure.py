@@ -155,6 +155,7 @@ RANKS = (
         "callbacks",
         "explain",
         "adversarial",
+        "transfer",
         "weights",
     },
     {"applications", "saving", "utils"},
