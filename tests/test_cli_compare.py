@@ -16,11 +16,13 @@ def compare(capsys, *argv):
 def test_a_comparison(tmp_path, capsys):
     out = tmp_path / "found"
     names = ["LeNet-5", "resnet20", "lenet5", "mlp"]
-    code, lines, found = compare(
-        capsys, *names, "--batch-size", "2", "--out", str(out)
-    )
+    code, lines, found = compare(capsys, *names, "--batch-size", "2", "--out", str(out))
     assert code == 0
-    assert [row["network"] for row in found["networks"]] == ["LeNet5", "ResNet20", "MLP"]
+    assert [row["network"] for row in found["networks"]] == [
+        "LeNet5",
+        "ResNet20",
+        "MLP",
+    ]
     assert [line.split()[0] for line in lines[1:4]] == ["LeNet5", "ResNet20", "MLP"]
     resnet = found["networks"][1]
     facts = models.facts("resnet20")

@@ -334,7 +334,7 @@ def test_data_errors_are_fastconvs():
 
 def test_bubbles():
     """Areas are in proportion to sizes, and names do not lie on each other."""
-    points = {f"network {i}": (1.0 + 0.01 * i, 70.0, 1 + 3 * (i == 0)) for i in range(6)}
+    points = {f"network {i}": (1 + 0.01 * i, 70.0, 1 + 3 * (i == 0)) for i in range(6)}
     figure = plot.bubbles(points, ["a"] * 3 + ["b"] * 3, size_label="size")
     circles = [c for c in root(figure).iter(f"{SVG}circle") if c.get("class")[0] == "f"]
     discs = circles[:6]

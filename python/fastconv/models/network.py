@@ -14,6 +14,8 @@ from inspect import getdoc
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from fastconv import config
 from fastconv.errors import ArgumentError, ShapeError, unknown_name
 from fastconv.layers import (
@@ -38,6 +40,31 @@ class Scaling:
 
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
+
+    def __call__(self, x: Any, data_format: str = "channels_last") -> np.ndarray:
+        """Images with values 0 .. 255 as float32, scaled channel by channel.
+
+        Raises
+        ------
+        ShapeError for another number of channels; UnknownNameError for another order.
+        """
+        if data_format not in ("channels_last", "channels_first"):
+            orders = ["channels_last", "channels_first"]
+            raise unknown_name("data_format", data_format, orders)
+        images = np.asarray(x, np.float32)
+        figures = [np.float32(v) for v in (self.mean, self.deviation)]
+        if len(set(self.mean)) == len(set(self.deviation)) == 1:
+            mean, deviation = (v[0] for v in figures)
+        else:
+            first = data_format == "channels_first"
+            axis = -3 if first else -1
+            if images.ndim < 3 or images.shape[axis] != len(self.mean):
+                raise ShapeError(
+                    f"images: expected {len(self.mean)} channels on axis {axis} "
+                    f"({data_format}), received shape {images.shape}"
+                )
+            mean, deviation = (v.reshape((-1, 1, 1) if first else -1) for v in figures)
+        return (images - 255 * mean) / (255 * deviation)
 
 
 IMAGENET = Scaling((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))

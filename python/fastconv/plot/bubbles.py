@@ -45,7 +45,7 @@ def bubbles(
     if not points:
         raise DataError("bubbles: expected one point or more, received none")
     for name, (px, py, size) in points.items():
-        if not (0 < px and 0 < size and all(map(isfinite, (px, py, size)))):
+        if not (px > 0 and size > 0 and all(map(isfinite, (px, py, size)))):
             raise DataError(
                 f"bubbles: {name!r}: expected x and size above 0, and finite values, "
                 f"received {(px, py, size)}"
