@@ -204,11 +204,11 @@ def test_threads_write_one_file(tmp_path, monkeypatch):
 
 def test_a_bad_number_of_epochs():
     from fastconv.io import container
-    from fastconv.training import checkpoint
+    from fastconv.training import model_file
 
     model = fc.Sequential([fc.Input((4,)), fc.layers.Dense(2)])
-    header, arrays = container.parse(checkpoint.dump(model), "x")
+    header, arrays = container.parse(model_file.dump(model), "x")
     for value in (-1, "3", None):
         data = container.dump({**header, "epochs": value}, arrays)
         with pytest.raises(FormatError, match="epochs"):
-            checkpoint.load(data, "x")
+            model_file.load(data, "x")

@@ -39,7 +39,7 @@ class Rows:
                 f"rows of a file: expected {self._dtype}{list(self._shape)} as those "
                 f"before, received {rows.dtype}{list(rows.shape[1:])}"
             )
-        self._file.write(memoryview(np.ascontiguousarray(rows)).cast("B"))
+        self._file.write(np.ascontiguousarray(rows).data)
         self.count += len(rows)
 
     def finish(self) -> None:

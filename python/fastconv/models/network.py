@@ -52,9 +52,9 @@ class Scaling:
             orders = ["channels_last", "channels_first"]
             raise unknown_name("data_format", data_format, orders)
         images = np.asarray(x, np.float32)
-        figures = [np.float32(v) for v in (self.mean, self.deviation)]
+        mean, deviation = np.array([self.mean, self.deviation], np.float32)
         if len(set(self.mean)) == len(set(self.deviation)) == 1:
-            mean, deviation = (v[0] for v in figures)
+            mean, deviation = mean[0], deviation[0]
         else:
             first = data_format == "channels_first"
             axis = -3 if first else -1
@@ -63,7 +63,8 @@ class Scaling:
                     f"images: expected {len(self.mean)} channels on axis {axis} "
                     f"({data_format}), received shape {images.shape}"
                 )
-            mean, deviation = (v.reshape((-1, 1, 1) if first else -1) for v in figures)
+            if first:
+                mean, deviation = mean[:, None, None], deviation[:, None, None]
         return (images - 255 * mean) / (255 * deviation)
 
 

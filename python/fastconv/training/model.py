@@ -250,6 +250,7 @@ class Model(Trainer, OldNames, Persistence, RateFinder, Layer):
         >>> model.update_trainable()
         """
         self._need_loss()
+        assert self._plans is not None
         self._plans.renew()
 
     # Saving ---------------------------------------------------------------------------
