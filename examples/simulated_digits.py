@@ -144,7 +144,9 @@ def train(model: fc.Model, x: np.ndarray, y: np.ndarray, **options: object) -> N
     steps = epochs * -(-len(x) // batch)
     rate = fc.optimizers.schedules.CosineDecay(options.pop("rate"), steps)
     model.compile(
-        fc.optimizers.Adam(rate), "sparse_categorical_crossentropy", ["accuracy"]
+        fc.optimizers.Adam(rate),
+        "sparse_categorical_crossentropy",
+        metrics=["accuracy"],
     )
     model.fit(x, y, verbose=0, **options)
 
