@@ -43,25 +43,10 @@ def test_adversarial_training(tmp_path):
 
 
 def test_overfitting(tmp_path):
-    methods = ["none", "early", "dropout"]
-    if hasattr(fc, "regularizers"):
-        methods.append("l2")
-    argv = [
-        "--images",
-        "300",
-        "--epochs",
-        "20",
-        "--width",
-        "128",
-        "--seeds",
-        "1",
-        "--methods",
-        *methods,
-    ]
+    argv = ["--images", "300", "--width", "256", "--seeds", "1"]
     found = run("overfitting", tmp_path, *argv)
     assert {p.name for p in tmp_path.iterdir()} == {"overfitting.svg", "remedies.svg"}
-    assert found["dropout"] > found["none"]
-    assert min(found.values()) > found["none"] - 0.05  # one seed, 300 images
+    assert all(found[m] > found["none"] + 0.03 for m in ("early", "l2", "dropout"))
 
 
 def test_autoencoders(tmp_path):
