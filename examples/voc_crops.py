@@ -52,7 +52,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, int]:
     parser.add_argument("source", type=Path, help="folder with Annotations, JPEGImages")
     parser.add_argument("target", type=Path)
     parser.add_argument("--size", type=int, default=80, help="pixels of a side")
-    parser.add_argument("--limit", type=int, default=300, help="images a class and part")
+    parser.add_argument("--limit", type=int, default=300, help="a class and part")
     args = parser.parse_args(argv)
     test = args.source / "ImageSets" / "Main" / "test.txt"
     held_out = set(test.read_text().split()) if test.is_file() else set()
