@@ -177,11 +177,11 @@ def test_epochs_seen_come_back(path):
 def test_threads_write_one_file(tmp_path, monkeypatch):
     """Each call writes beside the file under a name of its own."""
     path, failed = tmp_path / "file", []
-    barrier, write = threading.Barrier(4), atomic._write_synced
+    barrier, sync = threading.Barrier(4), atomic._sync
 
-    def together(target, data):
+    def together(file):
         barrier.wait(10)
-        write(target, data)
+        sync(file)
         barrier.wait(10)
 
     def one(i):
@@ -191,7 +191,7 @@ def test_threads_write_one_file(tmp_path, monkeypatch):
             failed.append(error)
             barrier.abort()
 
-    monkeypatch.setattr(atomic, "_write_synced", together)
+    monkeypatch.setattr(atomic, "_sync", together)
     threads = [threading.Thread(target=one, args=(i,)) for i in range(4)]
     for thread in threads:
         thread.start()
@@ -204,11 +204,11 @@ def test_threads_write_one_file(tmp_path, monkeypatch):
 
 def test_a_bad_number_of_epochs():
     from fastconv.io import container
-    from fastconv.training import checkpoint
+    from fastconv.training import model_file
 
     model = fc.Sequential([fc.Input((4,)), fc.layers.Dense(2)])
-    header, arrays = container.parse(checkpoint.dump(model), "x")
+    header, arrays = container.parse(model_file.dump(model), "x")
     for value in (-1, "3", None):
         data = container.dump({**header, "epochs": value}, arrays)
         with pytest.raises(FormatError, match="epochs"):
-            checkpoint.load(data, "x")
+            model_file.load(data, "x")

@@ -54,6 +54,7 @@ FIGURES = {
     "scatter": lambda t: plot.scatter(np.eye(2), [0, 1], [t, t], t, t, t),
     "histograms": lambda t: plot.histograms({t: [1.0]}, t),
     "network": lambda t: plot.network([[t], [t]], [(0, 1)], t),
+    "bubbles": lambda t: plot.bubbles({t: (1, 2, 3)}, [t], t, t, t, t),
 }
 
 
@@ -329,3 +330,22 @@ def test_plot_model_writes_a_file_and_says_what_it_cannot(tmp_path, monkeypatch)
 def test_data_errors_are_fastconvs():
     with pytest.raises(DataError, match="finite points"):
         plot.lines({"a": ([np.nan], [1.0])})
+
+
+def test_bubbles():
+    """Areas are in proportion to sizes, and names do not lie on each other."""
+    points = {f"network {i}": (1 + 0.01 * i, 70.0, 1 + 3 * (i == 0)) for i in range(6)}
+    figure = plot.bubbles(points, ["a"] * 3 + ["b"] * 3, size_label="size")
+    circles = [c for c in root(figure).iter(f"{SVG}circle") if c.get("class")[0] == "f"]
+    discs = circles[:6]
+    assert float(discs[0].get("r")) == 2 * float(discs[1].get("r"))
+    names = [t for t in root(figure).iter(f"{SVG}text") if "network" in (t.text or "")]
+    places = {(float(t.get("x")), float(t.get("y"))) for t in names}
+    for x, y in places:
+        others = [p for p in places - {(x, y)} if abs(p[0] - x) < 50]
+        assert all(abs(p[1] - y) >= 12 for p in others)
+    for bad in ({}, {"a": (0, 1, 1)}, {"a": (1, float("nan"), 1)}, {"a": (1, 1, -1)}):
+        with pytest.raises(DataError):
+            plot.bubbles(bad)
+    with pytest.raises(ShapeError, match="1 groups"):
+        plot.bubbles({"a": (1, 1, 1)}, [])

@@ -378,7 +378,7 @@ def test_a_folder_that_cannot_be_written(tmp_path, cut, monkeypatch):
         raise OSError(errno.EROFS, "Read-only file system")
 
     data = [path.read_bytes() for path in cut]
-    monkeypatch.setattr("fastconv.io.atomic._write_synced", refused)
+    monkeypatch.setattr("fastconv.io.atomic._sync", refused)
     with pytest.raises(OSError, match=rf"Read-only.*{cut[-1].name} stays"):
         fit(network(), tmp_path, every(tmp_path))
     assert [path.read_bytes() for path in cut] == data
@@ -569,3 +569,20 @@ def test_metrics_go_on_in_the_middle_of_an_epoch(tmp_path, metric):
     with pytest.raises(Cut):
         trained(cut_at("on_train_batch_end", 6), every(tmp_path, 1))
     assert trained(every(tmp_path, 1)) == expected
+
+
+def test_folders_with_other_files_are_told_apart(tmp_path):
+    from fastconv.training import fingerprint
+
+    def prints(folder, names):
+        for name in names:
+            path = tmp_path / folder / "cat" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            fc.utils.save_img(path, np.zeros((4, 4, 3)))
+        data = fc.utils.image_dataset_from_directory(tmp_path / folder)
+        return fingerprint.of_data(data)
+
+    one = prints("one", ["a.png", "b.png"])
+    assert one == prints("moved", ["a.png", "b.png"])
+    (other,) = fingerprint.differences(one, prints("other", ["a.png", "c.png"]), "data")
+    assert other.startswith("data.files")

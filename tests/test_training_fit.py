@@ -424,3 +424,9 @@ def test_memory_is_refused_with_a_batch_that_fits(monkeypatch):
     ):
         model.predict_on_batch(np.zeros((128, 64, 64, 3), np.float32))
     assert len(model.predict_on_batch(np.zeros((16, 64, 64, 3), np.float32))) == 16
+
+
+def test_metrics_in_the_place_of_loss_weights():
+    model = fc.Sequential([fc.Input((2,)), fc.layers.Dense(2, activation="softmax")])
+    with pytest.raises(ArgumentError, match=r"metrics=\[\.\.\.\]"):
+        model.compile("sgd", "sparse_categorical_crossentropy", ["accuracy"])

@@ -25,7 +25,7 @@ _MODULES = (
     "constraints", "custom_objects", "data", "datasets", "errors", "explain",
     "initializers", "layers", "losses", "metrics", "mixed_precision", "models", "ops",
     "optimizers", "plot", "preprocessing", "random", "regularizers", "saving",
-    "training", "utils",
+    "training", "transfer", "utils",
 )  # fmt: skip
 _NAMES = {
     "Function": "execution.function",

@@ -7,6 +7,7 @@ from fastconv.callbacks.records import CSVLogger, History, LambdaCallback
 from fastconv.callbacks.saving import BackupAndRestore, ModelCheckpoint
 from fastconv.callbacks.stopping import EarlyStopping, TerminateOnNaN
 from fastconv.callbacks.tensorboard import TensorBoard
+from fastconv.callbacks.unfreezing import GradualUnfreezing
 
 __all__ = [
     "BackupAndRestore",
@@ -14,6 +15,7 @@ __all__ = [
     "Callback",
     "CallbackList",
     "EarlyStopping",
+    "GradualUnfreezing",
     "History",
     "LambdaCallback",
     "LearningRateScheduler",

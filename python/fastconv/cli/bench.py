@@ -15,7 +15,7 @@ from fastconv.cli.common import make_model, set_machine
 from fastconv.execution.executable import Executable
 from fastconv.training import plan_report, step_profile
 
-__all__ = ["run"]
+__all__ = ["measured", "prepared", "run"]
 
 _WARM_UP = 5  # steps that are not measured
 _FIGURES = (
@@ -26,8 +26,10 @@ _FIGURES = (
 def run(args: Namespace) -> dict[str, Any]:
     """Prints the median time of a step on random images, with nothing around it."""
     set_machine(args)
-    plan, arrays = _plan(args)
-    seconds = _step_seconds(plan, arrays, args.seconds)
+    model = make_model(args.model)
+    model.compile("sgd", "sparse_categorical_crossentropy", device=args.device)
+    plan, arrays = prepared(model, args.batch_size, args.mode == "train")
+    seconds = measured(plan, arrays, args.seconds)
     operations = sum(step.flops for step in plan.report())
     result: dict[str, Any] = {
         "model": args.model,
@@ -48,11 +50,11 @@ def run(args: Namespace) -> dict[str, Any]:
     return result
 
 
-def _plan(args: Namespace) -> tuple[Executable, list[np.ndarray]]:
-    """The plan of a step, and images and labels for it."""
-    model = make_model(args.model)
-    model.compile("sgd", "sparse_categorical_crossentropy", device=args.device)
-    plan = plan_report.plan(model, args.batch_size, args.mode == "train")
+def prepared(
+    model: Any, batch_size: int, training: bool
+) -> tuple[Executable, list[np.ndarray]]:
+    """The plan of a step of a compiled model, and random images and labels for it."""
+    plan = plan_report.plan(model, batch_size, training)
     draw = random.generator(0)
     images, *labels = plan.graph.inputs
     x = draw.standard_normal(images.shape, np.float32)
@@ -60,10 +62,11 @@ def _plan(args: Namespace) -> tuple[Executable, list[np.ndarray]]:
     return plan, [x, *(draw.integers(0, classes, label.shape) for label in labels)]
 
 
-def _step_seconds(
-    plan: Executable, arrays: list[np.ndarray], budget: float
+def measured(
+    plan: Executable, arrays: list[np.ndarray], budget: float, warm_up: int = _WARM_UP
 ) -> list[float]:
-    for _ in range(_WARM_UP):
+    """Seconds of each step, of one at least, for ``budget`` seconds."""
+    for _ in range(warm_up):
         plan(arrays)
     found: list[float] = []
     end = time.perf_counter() + budget

@@ -116,6 +116,17 @@ def _bench(parser: argparse.ArgumentParser) -> None:
     _machine(parser)
 
 
+def _compare(parser: argparse.ArgumentParser) -> None:
+    text = "names of models, such as resnet50 vgg16; or all"
+    parser.add_argument("models", metavar="MODEL", nargs="+", help=text)
+    _option(parser, "--batch-size", 8, "images a step")
+    _option(parser, "--seconds", 1.0, "time to measure each step for")
+    text = "measure no training"
+    parser.add_argument("--no-training", action="store_true", help=text)
+    _option(parser, "--out", "compare", "folder of table.csv and chart.svg")
+    _machine(parser)
+
+
 def _models(parser: argparse.ArgumentParser) -> None:
     """No arguments of its own."""
 
@@ -135,6 +146,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "evaluate": ("Measure a trained model on held-out data", _evaluate),
     "summary": ("Show the layers of a model", _summary),
     "bench": ("Measure the speed of a model", _bench),
+    "compare": ("Measure networks beside their published accuracies", _compare),
     "check": ("List what a Keras script uses that fastconv lacks", _check),
     "models": ("List the networks of the zoo", _models),
     "doctor": ("Describe this machine, for bug reports", _doctor),

@@ -2,18 +2,18 @@
 
 import numpy as np
 
+from fastconv.resampling import scaling_table
+
 __all__ = ["resize_bilinear"]
 
 
-def _weights(source: int, target: int) -> np.ndarray:
-    """Matrix (target, source) of the triangle filter, each row summing to 1."""
-    scale = source / target
-    centres = (np.arange(target) + 0.5) * scale - 0.5
-    distance = np.abs(centres[:, None] - np.arange(source)[None, :])
-    weights = np.maximum(0.0, 1.0 - distance / max(scale, 1.0))
-    weights /= weights.sum(axis=1, keepdims=True)
-    out: np.ndarray = weights.astype(np.float32)
-    return out
+def _matrix(n: int, m: int) -> np.ndarray:
+    """A table as a matrix (m, n)."""
+    ranges, weights = scaling_table(n, m, "bilinear", True)
+    row, tap = np.nonzero(np.arange(weights.shape[1]) < ranges[:, 1:])
+    matrix = np.zeros((m, n), np.float32)
+    matrix[row, ranges[row, 0] + tap] = weights[row, tap]
+    return matrix
 
 
 def resize_bilinear(images: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -26,7 +26,7 @@ def resize_bilinear(images: np.ndarray, height: int, width: int) -> np.ndarray:
     >>> resize_bilinear(np.array([[[0.0, 4.0]]]), 1, 4).tolist()
     [[[0.0, 1.0, 3.0, 4.0]]]
     """
-    rows = _weights(images.shape[1], height)
-    columns = _weights(images.shape[2], width)
+    rows = _matrix(images.shape[1], height)
+    columns = _matrix(images.shape[2], width)
     out: np.ndarray = rows @ images.astype(np.float32) @ columns.T
     return out

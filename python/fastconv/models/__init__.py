@@ -9,7 +9,7 @@ from typing import Any
 from fastconv.errors import unknown_name
 
 # The constructors of each module.
-_MODULES = {
+MODULES = {
     "alexnet": ("AlexNet", "AlexNetOneTower"),
     "densenet": (
         "DenseNet121", "DenseNet169", "DenseNet201", "DenseNet161", "DenseNetCIFAR",
@@ -37,7 +37,7 @@ _MODULES = {
     "xception": ("Xception",),
     "zfnet": ("ZFNet",),
 }  # fmt: skip
-_PLACES = {name: module for module, found in _MODULES.items() for name in found}
+_PLACES = {name: module for module, found in MODULES.items() for name in found}
 _KEYS = {name.lower().replace("_", ""): name for name in _PLACES} | {"lenet": "LeNet5"}
 
 _TRAINING = (
@@ -114,7 +114,7 @@ def facts(name: str) -> Any:
 def __getattr__(name: str) -> Any:
     if name in _TRAINING:
         return getattr(importlib.import_module("fastconv.training"), name)
-    if name in _MODULES:
+    if name in MODULES:
         return importlib.import_module(f"fastconv.models.{name}")
     if name in _PLACES:
         return getattr(__getattr__(_PLACES[name]), name)

@@ -89,8 +89,10 @@ AlexNet = Network(
     "alexnet", two_groups,
     Facts(PAPER, 60965224, 0.724, 59.3, 81.8, reference="paper"),
     top=top, image=227, smallest=67, weights=None,
+    levels={4: "norm1", 8: "norm2", 16: "conv5", 32: "pool5"},
 )  # fmt: skip
 AlexNetOneTower = Network(
     "alexnet_one_tower", one_tower, Facts(TOWER, 61100840, 0.714, 56.522, 79.066),
     top=top, smallest=63,
+    levels={4: "features.0", 8: "features.3", 16: "features.10", 32: "features.12"},
 )  # fmt: skip

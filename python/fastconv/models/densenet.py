@@ -88,8 +88,17 @@ def _network(
 ) -> Network:
     body = partial(densenet, blocks=blocks, growth=growth, maps=maps)
     return Network(
-        f"densenet{depth}", body, Facts(PAPER, *figures), top=top, smallest=29
-    )
+        f"densenet{depth}", body, Facts(PAPER, *figures), top=top, smallest=29,
+        levels={2: "features.relu0", **_levels(4, blocks)},
+    )  # fmt: skip
+
+
+def _levels(reduction: int, blocks: tuple[int, ...]) -> dict[int, str]:
+    """The maps behind each dense block; behind the last also normalised."""
+    names = [
+        f"features.denseblock{i}.denselayer{n}" for i, n in enumerate(blocks[:-1], 1)
+    ]
+    return {reduction << i: n for i, n in enumerate([*names, "features.relu"])}
 
 
 DenseNet121 = _network(121, (6, 12, 24, 16), 7978856, 2.834, 74.434, 91.972)
@@ -102,4 +111,5 @@ DenseNetCIFAR = Network(
     "densenet_cifar", small_densenet,
     Facts(PAPER, 769162, 0.288, 95.49, reference="paper", data="CIFAR-10"),
     top=top, image=32, smallest=8, classes=10, weights=None, depth=100, growth=12,
+    levels=lambda depth, growth: _levels(1, ((depth - 4) // 6,) * 3),
 )  # fmt: skip

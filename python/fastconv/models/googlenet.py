@@ -128,4 +128,8 @@ GoogLeNet = Network(
     "googlenet", googlenet,
     Facts(PAPER, 6624904, 1.498, 69.778, 89.53, scaling=SYMMETRIC),
     top=top, auxiliary=False,
+    levels={
+        2: "conv1.relu", 4: "conv3.relu", 8: "inception3b", 16: "inception4e",
+        32: "inception5b",
+    },
 )  # fmt: skip

@@ -15,7 +15,7 @@ computer vision", CVPR 2016, table 1, without the auxiliary head::
     top             classes              mean of each map, dense, softmax
 
 As in Keras, whose names these are, each convolution has no bias, batch normalisation
-without gamma, and ReLU. Images are scaled by `preprocess_input`.
+without gamma, and ReLU.
 
 >>> import fastconv as fc
 >>> base = fc.applications.InceptionV3(include_top=False, weights=None)
@@ -28,8 +28,6 @@ from __future__ import annotations
 from itertools import count
 from typing import Any
 
-import numpy as np
-
 from fastconv.layers import (
     Activation,
     AveragePooling2D,
@@ -41,7 +39,7 @@ from fastconv.layers import (
 from fastconv.models.blocks import predictions
 from fastconv.models.network import SYMMETRIC, Facts, Network
 
-__all__ = ["InceptionV3", "preprocess_input"]
+__all__ = ["InceptionV3"]
 
 PAPER = "Szegedy, Vanhoucke, Ioffe, Shlens, Wojna, Rethinking Inception, CVPR 2016"
 
@@ -146,20 +144,11 @@ def _join(branches: list[Any], name: str) -> Any:
     return Concatenate(name=name)(branches)
 
 
-def preprocess_input(x: Any, data_format: str | None = None) -> np.ndarray:
-    """Images as Inception v3 takes them: ``x / 127.5 - 1``, from 0 .. 255 to -1 .. 1.
-
-    data_format: has no effect; each value is scaled alike.
-
-    >>> from fastconv.applications.inception_v3 import preprocess_input
-    >>> preprocess_input([0, 255])
-    array([-1.,  1.], dtype=float32)
-    """
-    return np.asarray(x, np.float32) / np.float32(127.5) - np.float32(1)
-
-
 InceptionV3 = Network(
     "inception_v3", inception_v3,
     Facts(PAPER, 23817352, 5.713, 77.9, 93.7, reference="keras", scaling=SYMMETRIC),
     top=predictions, image=299, smallest=75,
+    levels={
+        2: "activation_2", 4: "activation_4", 8: "mixed2", 16: "mixed7", 32: "mixed10",
+    },
 )  # fmt: skip

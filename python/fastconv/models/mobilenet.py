@@ -80,4 +80,7 @@ MobileNet = Network(
     "mobilenet", mobilenet,
     Facts(PAPER, 4231976, 0.569, 70.4, 89.5, reference="keras", scaling=SYMMETRIC),
     top=top, alpha=1.0, depth_multiplier=1,
+    levels={
+        2 << i: f"conv_pw_{unit}_relu" for i, unit in enumerate((1, 3, 5, 11, 13))
+    },
 )  # fmt: skip

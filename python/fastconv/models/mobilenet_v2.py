@@ -105,4 +105,8 @@ def top(x: Any, classes: int, activation: Any) -> Any:
 MobileNetV2 = Network(
     "mobilenet_v2", mobilenet_v2, Facts(PAPER, 3504872, 0.301, 71.878, 90.286),
     top=top, alpha=1.0,
+    levels={
+        2: "features.1.conv.2", 4: "features.3.add", 8: "features.6.add",
+        16: "features.13.add", 32: "features.17.conv.3",
+    },
 )  # fmt: skip

@@ -169,8 +169,12 @@ def _normalize(x: Any, name: str) -> Any:
 
 
 def _network(name: str, image: int, facts: Facts, **options: Any) -> Network:
-    body = partial(nasnet, **options)
-    return Network(name, body, facts, top=predictions, image=image)
+    body, blocks = partial(nasnet, **options), options["blocks"]
+    levels = {
+        2: "stem_bn1", 4: "reduction_concat_stem_1", 8: f"normal_concat_{blocks - 1}",
+        16: f"normal_concat_{2 * blocks}", 32: "last_relu",
+    }  # fmt: skip
+    return Network(name, body, facts, top=predictions, image=image, levels=levels)
 
 
 NASNetMobile = _network(

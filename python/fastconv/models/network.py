@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import asdict, dataclass
 from inspect import getdoc
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from fastconv import config
 from fastconv.errors import ArgumentError, ShapeError, unknown_name
@@ -25,7 +27,7 @@ from fastconv.layers import (
     Permute,
 )
 from fastconv.training import Model
-from fastconv.training.call_graph import sources
+from fastconv.training.call_graph import CallGraph, sources
 from fastconv.weights import published
 from fastconv.weights.loading import load_weights
 
@@ -38,6 +40,32 @@ class Scaling:
 
     mean: tuple[float, ...]
     deviation: tuple[float, ...]
+
+    def __call__(self, x: Any, data_format: str = "channels_last") -> np.ndarray:
+        """Images with values 0 .. 255 as float32, scaled channel by channel.
+
+        Raises
+        ------
+        ShapeError for another number of channels; UnknownNameError for another order.
+        """
+        if data_format not in ("channels_last", "channels_first"):
+            orders = ["channels_last", "channels_first"]
+            raise unknown_name("data_format", data_format, orders)
+        images = np.asarray(x, np.float32)
+        mean, deviation = np.array([self.mean, self.deviation], np.float32)
+        if len(set(self.mean)) == len(set(self.deviation)) == 1:
+            mean, deviation = mean[0], deviation[0]
+        else:
+            first = data_format == "channels_first"
+            axis = -3 if first else -1
+            if images.ndim < 3 or images.shape[axis] != len(self.mean):
+                raise ShapeError(
+                    f"images: expected {len(self.mean)} channels on axis {axis} "
+                    f"({data_format}), received shape {images.shape}"
+                )
+            if first:
+                mean, deviation = mean[:, None, None], deviation[:, None, None]
+        return (images - 255 * mean) / (255 * deviation)
 
 
 IMAGENET = Scaling((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
@@ -101,6 +129,8 @@ class Network:
     image, smallest: height and width, by default and at least.
     channels, classes: of the published network.
     weights: the default of that argument; None for networks without published ones.
+    levels: for pyramids, by reduction (image side by map side) the layer whose maps are
+        the last of that size; or a function of the options that gives them.
     options: arguments of ``body`` by name, with their defaults.
     """
 
@@ -116,6 +146,7 @@ class Network:
         channels: int = 3,
         classes: int = 1000,
         weights: str | None = "imagenet",
+        levels: Any,
         **options: Any,
     ) -> None:
         self.__name__ = name
@@ -123,7 +154,7 @@ class Network:
         self.name, self.body, self.facts, self.top = name, body, facts, top
         self.image, self.smallest = image, smallest
         self.channels, self.classes, self.weights = channels, classes, weights
-        self.options = options
+        self.levels, self.options = levels, options
 
     def __call__(
         self,
@@ -135,6 +166,8 @@ class Network:
         classes: int | None = None,
         classifier_activation: Any = "softmax",
         name: str | None = None,
+        features_only: bool = False,
+        out_indices: Any = None,
         **options: Any,
     ) -> Any:
         """A model.
@@ -160,43 +193,87 @@ class Network:
         classes: outputs of the top; default those of the published network.
         classifier_activation: of the top; default "softmax".
         name: of the model; default that of the network.
+        features_only: whether the model gives a pyramid: a list of feature maps, from
+            fine to coarse, one of each size, as detectors and segmentation need.
+            There is no top then. Default False.
+        out_indices: which levels of the pyramid, from 0; default all.
         options: of the network, such as the width multiplier of MobileNet.
 
         Returns
         -------
-        Model; its ``metadata`` has the name of the network and how it expects images.
+        Model; its ``metadata`` has the name of the network and how it expects images,
+        and of a pyramid the layer, ``reduction`` (image side by map side) and
+        ``channels`` of each level, as ``features``.
 
         Raises
         ------
         ShapeError for images that are too small; ArgumentError for weights that are
-        not there, classes that they have not, or an unknown option; UnknownNameError
-        for another pooling.
+        not there, classes that they have not, levels that are not there, or an unknown
+        option; UnknownNameError for another pooling.
 
         >>> import fastconv as fc
         >>> base = fc.models.VGG16(include_top=False, weights=None)
         >>> base.output_shape, base.count_params()
         ((None, None, None, 512), 14714688)
+        >>> pyramid = fc.models.ResNet18(
+        ...     weights=None, features_only=True, out_indices=(1, 2, 3, 4))
+        >>> [(f["reduction"], f["channels"]) for f in pyramid.metadata["features"]]
+        [(4, 64), (8, 128), (16, 256), (32, 512)]
         """
         self._check(pooling, classes, options)
+        include_top = include_top and not features_only
         path = self._file(weights, include_top, classes)
         first = config.image_data_format() == "channels_first"
         image = input_tensor
         if image is None:
             image = Input(self._default_shape(include_top, input_shape, first))
         self._check_image(image, include_top, first)
+        inputs = image if input_tensor is None else sources(image)
+        metadata = self.facts.metadata(self.name)
         with _channels_last():
             x = Permute((2, 3, 1), name="channels_last")(image) if first else image
-            x = self.body(x, **{**self.options, **options})
-            if include_top:
+            options = {**self.options, **options}
+            x = self.body(x, **options)
+            if features_only:
+                levels = self._pyramid(CallGraph(inputs, x, self.name), options)
+                levels = [levels[i] for i in self._indices(out_indices, len(levels))]
+                metadata["features"] = [facts for facts, _ in levels]
+                x = [
+                    _pooled(maps, pooling, first, f"_{i}")
+                    for i, (_, maps) in enumerate(levels)
+                ]
+            elif include_top:
                 x = self.top(x, classes or self.classes, classifier_activation)
             else:
                 x = _pooled(x[0] if isinstance(x, tuple) else x, pooling, first)
-        inputs = image if input_tensor is None else sources(image)
         model = Model(inputs, x, name=name or self.name)
-        model.metadata = self.facts.metadata(self.name)
+        model.metadata = metadata
         if path is not None:
             load_weights(model, path, whole=include_top)
         return model
+
+    def _pyramid(self, graph: CallGraph, options: Any) -> list[tuple[Any, Any]]:
+        """What is known about each level, and its maps."""
+        levels = self.levels(**options) if callable(self.levels) else self.levels
+        made = {call.layer.name: call.outputs for call in graph.calls}
+        return [
+            (
+                {"layer": n, "reduction": reduction, "channels": made[n].shape[-1]},
+                made[n],
+            )
+            for reduction, n in levels.items()
+        ]
+
+    def _indices(self, given: Any, count: int) -> Iterable[int]:
+        found = range(count) if given is None else given
+        if isinstance(found, Iterable):
+            found = list(found)
+            if found and all(i in range(-count, count) for i in found):
+                return found
+        raise ArgumentError(
+            f"{self.name}: expected out_indices, a list of levels in 0 .. {count - 1}, "
+            f"received {given!r}"
+        )
 
     def _file(self, weights: Any, include_top: bool, classes: int | None) -> Any:
         """The path of a file of weights, which must be there; None for random ones."""
@@ -278,11 +355,11 @@ def _channels_last() -> Iterator[None]:
         config.set_image_data_format(before)
 
 
-def _pooled(x: Any, pooling: str | None, first: bool) -> Any:
+def _pooled(x: Any, pooling: str | None, first: bool, at: str = "") -> Any:
     """Feature maps, in the order that the user asked for, or a vector an image."""
     if pooling is not None:
-        return _POOLING[pooling](name=f"{pooling}_pool")(x)
-    return Permute((3, 1, 2), name="channels_first")(x) if first else x
+        return _POOLING[pooling](name=f"{pooling}_pool{at}")(x)
+    return Permute((3, 1, 2), name=f"channels_first{at}")(x) if first else x
 
 
 _POOLING = {"avg": GlobalAveragePooling2D, "max": GlobalMaxPooling2D}

@@ -90,6 +90,7 @@ def _cifar(
             data="CIFAR-10",
         ),
         image=32, smallest=8, classes=10, weights=None, alpha=alpha,
+        levels={1: "layer1.17.add", 2: "layer2.17.add", 4: "relu_final"},
     )  # fmt: skip
 
 
@@ -99,4 +100,8 @@ PyramidNet200 = Network(
     "pyramidnet200", partial(pyramidnet, blocks=(3, 24, 36, 3)),
     Facts(PAPER, 62152030, 16.466, 79.5, 95.2, reference="paper"),
     weights=None, alpha=300,
+    levels={
+        2: "relu1", 4: "layer1.2.add", 8: "layer2.23.add", 16: "layer3.35.add",
+        32: "relu_final",
+    },
 )  # fmt: skip

@@ -97,7 +97,11 @@ def _unit(
 def _network(
     name: str, blocks: tuple[int, ...], block: Any, facts: Facts, **options: int
 ) -> Network:
-    return Network(name, partial(resnet, blocks=blocks, block=block, **options), facts)
+    levels = {4 << i: f"layer{i + 1}.{n - 1}.relu" for i, n in enumerate(blocks)}
+    return Network(
+        name, partial(resnet, blocks=blocks, block=block, **options), facts,
+        levels={2: "relu", **levels},
+    )  # fmt: skip
 
 
 D50, D101, D152 = (3, 4, 6, 3), (3, 4, 23, 3), (3, 8, 36, 3)

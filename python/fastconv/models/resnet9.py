@@ -66,4 +66,5 @@ ResNet9 = Network(
     "resnet9", resnet9,
     Facts(PAPER, 1941546, 0.114, reference="paper", data="CIFAR-10"),
     top=top, image=32, smallest=8, classes=10, weights=None, width=32,
+    levels={1: "prep.relu", 2: "layer1.add", 4: "layer2.add", 8: "layer3.add"},
 )  # fmt: skip

@@ -70,6 +70,7 @@ def _network(n: int, parameters: int, multiply_adds: float, error: float) -> Net
     return Network(
         f"resnet{6 * n + 2}", partial(small_resnet, n=n), facts, image=32, smallest=8,
         classes=10, weights=None,
+        levels={1 << i: f"layer{i + 1}.{n - 1}.relu2" for i in range(3)},
     )  # fmt: skip
 
 

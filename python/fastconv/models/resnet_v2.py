@@ -80,9 +80,11 @@ def _network(
     top5: float,
 ) -> Network:
     facts = Facts(PAPER, parameters, multiply_adds, top1, top5, "keras", SYMMETRIC)
+    levels = {4 << i: f"conv{i + 2}_block{blocks[i] - 1}_out" for i in range(3)}
     return Network(
-        f"resnet{depth}v2", partial(resnet_v2, blocks=blocks), facts, top=predictions
-    )
+        f"resnet{depth}v2", partial(resnet_v2, blocks=blocks), facts, top=predictions,
+        levels={2: "conv1_conv", **levels, 32: "post_relu"},
+    )  # fmt: skip
 
 
 ResNet50V2 = _network(50, (3, 4, 6, 3), 25568360, 3.482, 76.0, 93.0)

@@ -80,6 +80,7 @@ SqueezeNet1_0 = Network(
     ),
     Facts(PAPER, 1248424, 0.819, 58.092, 80.42),
     top=top, smallest=21,
+    levels={2: "features.0", 4: "features.5", 8: "features.10", 16: "features.12"},
 )  # fmt: skip
 SqueezeNet1_1 = Network(
     "squeezenet1_1",
@@ -92,4 +93,5 @@ SqueezeNet1_1 = Network(
     ),
     Facts(PAPER, 1235496, 0.349, 58.178, 80.624),
     top=top, smallest=17,
+    levels={2: "features.0", 4: "features.4", 8: "features.7", 16: "features.12"},
 )  # fmt: skip

@@ -20,6 +20,7 @@ torchvision.
 
 from __future__ import annotations
 
+from itertools import accumulate
 from typing import Any
 
 from fastconv.layers import (
@@ -69,7 +70,16 @@ def _network(
         lambda x: vgg(x, depths, normalized),
         Facts(PAPER, *figures),
         top=top,
+        levels=_levels(depths, normalized),
     )
+
+
+def _levels(depths: tuple[int, ...], normalized: bool) -> dict[int, str]:
+    """The maps before each pooling, and behind the last."""
+    sizes = (depth * (2 + normalized) + 1 for depth in depths)
+    pools = [end - 1 for end in accumulate(sizes)]
+    found = {1 << i: f"features.{pool - 1}" for i, pool in enumerate(pools)}
+    return {**found, 32: f"features.{pools[-1]}"}
 
 
 A, B, D, E = (1, 1, 2, 2, 2), (2, 2, 2, 2, 2), (2, 2, 3, 3, 3), (2, 2, 4, 4, 4)

@@ -91,4 +91,8 @@ Xception = Network(
     "xception", xception,
     Facts(PAPER, 22855952, 8.357, 79.0, 94.5, reference="keras", scaling=SYMMETRIC),
     top=predictions, image=299, smallest=71,
+    levels={
+        2: "block1_conv2_act", 4: "block2_add", 8: "block3_add", 16: "block12_add",
+        32: "block14_sepconv2_act",
+    },
 )  # fmt: skip

@@ -47,4 +47,5 @@ def zfnet(x: Any) -> Any:
 ZFNet = Network(
     "zfnet", zfnet, Facts(PAPER, 62357608, 1.168, 61.6, 83.5, reference="paper"),
     top=top, smallest=56, weights=None,
+    levels={2: "conv1", 4: "norm1", 8: "conv2", 16: "conv5", 32: "pool5"},
 )  # fmt: skip

@@ -1,14 +1,13 @@
 """Scaling of images, sequences and volumes: one axis after the other.
 
-What a filter means is worked out here, as a table of weights for each axis; kernels
-only weigh and sum. The gradient is the same operation with the table transposed.
+What a filter means is a table of weights for each axis, of `fastconv.resampling`;
+kernels only weigh and sum. The gradient is the same operation with the table
+transposed.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -19,44 +18,9 @@ from fastconv.graph.ir import Node, Rule, Spec, Tensor, emit, register
 from fastconv.graph.scope import who
 from fastconv.graph.trace import as_tensor, constant
 from fastconv.ops.elementwise import cast
+from fastconv.resampling import INTERPOLATIONS, Table, scaling_table
 
 __all__ = ["INTERPOLATIONS", "resize"]
-
-
-def _triangle(x: np.ndarray) -> np.ndarray:
-    return np.maximum(0.0, 1.0 - np.abs(x))
-
-
-def _cubic(x: np.ndarray) -> np.ndarray:
-    """Keys, "Cubic convolution interpolation", IEEE ASSP 29 (1981), with a = -1/2."""
-    x = np.abs(x)
-    near = (1.5 * x - 2.5) * x * x + 1.0
-    far = ((-0.5 * x + 2.5) * x - 4.0) * x + 2.0
-    return np.where(x < 1.0, near, np.where(x < 2.0, far, 0.0))
-
-
-def _lanczos(radius: int) -> Callable[[np.ndarray], np.ndarray]:
-    def weigh(x: np.ndarray) -> np.ndarray:
-        return np.where(np.abs(x) < radius, np.sinc(x) * np.sinc(x / radius), 0.0)
-
-    return weigh
-
-
-# Radius in pixels, and the weight at a distance.
-_FILTERS: dict[str, tuple[float, Callable[[np.ndarray], np.ndarray]]] = {
-    "bilinear": (1.0, _triangle),
-    "bicubic": (2.0, _cubic),
-    "lanczos3": (3.0, _lanczos(3)),
-    "lanczos5": (5.0, _lanczos(5)),
-}
-INTERPOLATIONS = ("nearest", *_FILTERS, "area")
-
-
-class _Table(NamedTuple):
-    """For each element of the result: (first, count) in the source, and weights."""
-
-    ranges: np.ndarray
-    weights: np.ndarray
 
 
 @op
@@ -116,7 +80,7 @@ def resize(
     ):
         n, m = x.shape[axis], sizes[axis - first]
         if n != m:
-            x = _along(x, axis, _table(n, m, interpolation, bool(antialias)))
+            x = _along(x, axis, scaling_table(n, m, interpolation, bool(antialias)))
     return x
 
 
@@ -130,50 +94,13 @@ def _sizes(size: Any) -> tuple[int, ...]:
     return tuple(int(n) for n in given)
 
 
-def _along(x: Tensor, axis: int, table: _Table) -> Tensor:
+def _along(x: Tensor, axis: int, table: Table) -> Tensor:
     ranges = constant(table.ranges, "int32")
     weights = constant(table.weights, x.dtype)
     return emit(OpKind.resize, ResizeAttrs(axis=axis), x, ranges, weights)[0]
 
 
-@lru_cache(maxsize=64)
-def _table(n: int, m: int, interpolation: str, antialias: bool) -> _Table:
-    """How ``m`` elements are made of ``n``."""
-    if interpolation == "nearest":
-        source = (2 * np.arange(m) + 1) * n // (2 * m)
-        ranges = np.stack([source, np.ones_like(source)], axis=1)
-        return _Table(ranges.astype(np.int32), np.ones((m, 1)))
-    if interpolation == "area":
-        begin, end = np.arange(m) * n / m, np.arange(1, m + 1) * n / m
-        pixel = np.floor(begin).astype(int)[:, None] + np.arange(-(-n // m) + 2)
-        weights = np.minimum(pixel + 1, end[:, None])
-        weights -= np.maximum(pixel, begin[:, None])
-        # What rounding leaves of a pixel beyond an end is no part of it.
-        return _compact(pixel, np.where(weights > 1e-9, weights, 0.0), n)
-    radius, weigh = _FILTERS[interpolation]
-    stretch = max(n / m, 1.0) if antialias else 1.0
-    centre = (np.arange(m) + 0.5) * n / m - 0.5
-    taps = int(2 * np.ceil(radius * stretch)) + 1
-    pixel = np.ceil(centre - radius * stretch).astype(int)[:, None] + np.arange(taps)
-    return _compact(pixel, weigh((pixel - centre[:, None]) / stretch), n)
-
-
-def _compact(pixel: np.ndarray, weights: np.ndarray, n: int) -> _Table:
-    """Rows that sum to 1, of the pixels that count: inside, with a weight."""
-    weights = np.where((pixel >= 0) & (pixel < n), weights, 0.0)
-    weights /= weights.sum(axis=1, keepdims=True)
-    used = weights != 0.0
-    first = used.argmax(axis=1)
-    count = used.shape[1] - used[:, ::-1].argmax(axis=1) - first
-    columns = first[:, None] + np.arange(count.max())
-    inside = np.arange(count.max()) < count[:, None]
-    taken = np.take_along_axis(weights, np.where(inside, columns, 0), axis=1)
-    start = np.take_along_axis(pixel, first[:, None], axis=1)[:, 0]
-    ranges = np.stack([start, count], axis=1).astype(np.int32)
-    return _Table(ranges, np.where(inside, taken, 0.0))
-
-
-def _transposed(table: _Table, n: int) -> _Table:
+def _transposed(table: Table, n: int) -> Table:
     """How the ``n`` elements of the source are made of those of the result."""
     used = np.arange(table.weights.shape[1]) < table.ranges[:, 1:]
     row, tap = np.nonzero(used)
@@ -186,7 +113,7 @@ def _transposed(table: _Table, n: int) -> _Table:
     weights = np.zeros((n, max(int(count.max()), 1)), table.weights.dtype)
     weights[column, row - first[column]] = table.weights[row, tap]
     first = np.where(count > 0, first, 0)
-    return _Table(np.stack([first, count], axis=1).astype(np.int32), weights)
+    return Table(np.stack([first, count], axis=1).astype(np.int32), weights)
 
 
 def _shape(
@@ -199,7 +126,7 @@ def _shape(
 
 def _gradient(node: Node, ddst: Tensor) -> list[Tensor | None]:
     src, ranges, weights = node.inputs
-    table = _Table(ranges.node.payload, weights.node.payload)  # constants, always
+    table = Table(ranges.node.payload, weights.node.payload)  # constants, always
     axis = node.attrs.axis
     return [_along(ddst, axis, _transposed(table, src.shape[axis])), None, None]
 

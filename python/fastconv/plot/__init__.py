@@ -6,6 +6,7 @@ elsewhere: `fastconv.explain` (activation maps, saliency, Grad-CAM ...),
 `fastconv.adversarial`, ``model.fit(...).history``, `fastconv.metrics`.
 """
 
+from fastconv.plot.bubbles import bubbles
 from fastconv.plot.chart import curves, sweep_chart
 from fastconv.plot.images import (
     feature_maps,
@@ -21,6 +22,7 @@ from fastconv.plot.xy import histograms, lines, scatter
 
 __all__ = [
     "Figure",
+    "bubbles",
     "confusion_matrix",
     "curves",
     "feature_maps",

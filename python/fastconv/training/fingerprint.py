@@ -6,6 +6,7 @@ import hashlib
 import itertools
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,7 +45,9 @@ def of_optimizer(model: Any) -> dict[str, Any]:
 
 
 def of_data(data: Any) -> dict[str, Any] | None:
-    """Size, order, a digest of some samples if all are at hand, and augmentation."""
+    """Size, order, augmentation; a digest of some samples if all are at hand, and of
+    the names of files.
+    """
     if data is None:
         return None
     if isinstance(data, AugmentedBatches):
@@ -56,6 +59,9 @@ def of_data(data: Any) -> dict[str, Any] | None:
     parts = getattr(data, "parts", None)
     if parts is not None:
         found |= _samples(parts)
+    files = getattr(data, "file_paths", None)
+    if files is not None:
+        found["files"] = _names(files)
     return plain(found)
 
 
@@ -98,6 +104,12 @@ def _step(step: Any) -> dict[str, Any]:
     """Class and arguments of a step of augmentation."""
     config = getattr(step, "get_config", dict)
     return {"class_name": type(step).__name__, "config": config()}
+
+
+def _names(files: list[str]) -> str:
+    """A digest of the names of files, each with its folder, wherever these lie."""
+    names = ("/".join(Path(file).parts[-2:]) for file in files)
+    return hashlib.sha256("\n".join(names).encode(errors="replace")).hexdigest()
 
 
 def _samples(parts: Batch) -> dict[str, Any]:

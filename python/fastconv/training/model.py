@@ -233,6 +233,27 @@ class Model(Trainer, Looking, OldNames, Persistence, RateFinder, Layer):
                 raise ArgumentError(f"model {self.name!r}: input {name!r} is missing")
         return tensors
 
+    def update_trainable(self) -> None:
+        """Makes training follow the ``trainable`` of all layers as it is now.
+
+        That is what `compile` does, too; but here optimizer (with its slots and its
+        step), losses and metrics stay, so that a training may go on. Plans are made
+        again. For callbacks that freeze or unfreeze layers.
+
+        Raises
+        ------
+        ArgumentError before `compile`.
+
+        >>> import fastconv as fc
+        >>> model = fc.Sequential([fc.Input((2,)), fc.layers.Dense(1)])
+        >>> model.compile("adam", "mse")
+        >>> model.layers[0].trainable = False
+        >>> model.update_trainable()
+        """
+        self._need_loss()
+        assert self._plans is not None
+        self._plans.renew()
+
     # Saving ---------------------------------------------------------------------------
 
     def get_config(self) -> dict[str, Any]:

@@ -39,6 +39,11 @@ class Objective:
         if not isinstance(weights, list | tuple | dict):
             weights = [weights]
         numbers = _by_name(weights, names, "loss_weights")
+        if any(isinstance(w, str) for w in numbers):
+            raise ArgumentError(
+                f"compile: loss_weights expected numbers, received {weights!r}; "
+                "metrics are the argument after it: metrics=[...]"
+            )
         return found, [1.0 if w is None else float(w) for w in numbers]
 
     def total(

@@ -10,7 +10,7 @@ from typing import Any
 
 from fastconv.custom_objects import custom_object_scope
 from fastconv.errors import FormatError
-from fastconv.training import checkpoint, plan_report
+from fastconv.training import model_file, plan_report
 from fastconv.training.serialize import architecture
 from fastconv.weights import loading
 
@@ -41,7 +41,7 @@ class Persistence:
         >>> fc.load_model(path).get_layer("d").units
         3
         """
-        checkpoint.save(self, filepath, overwrite=overwrite)
+        model_file.save(self, filepath, overwrite=overwrite)
 
     def export(self, filepath: str | os.PathLike[str], batch_size: int = 1) -> None:
         """Writes the plan of `predict` for a C++ program: see ``fastconv/plan.h``.
@@ -87,7 +87,7 @@ class Persistence:
         As `save`; UnknownNameError for another naming.
         """
         if naming is None:
-            checkpoint.save(self, filepath, overwrite=overwrite, weights_only=True)
+            model_file.save(self, filepath, overwrite=overwrite, weights_only=True)
         else:
             loading.save_weights(self, filepath, overwrite, naming)
 
@@ -119,7 +119,7 @@ class Persistence:
         return json.dumps(architecture(self), **options)
 
     def __reduce__(self) -> Any:
-        return _restore, (checkpoint.dump(self), checkpoint.own_objects(self))
+        return _restore, (model_file.dump(self), model_file.own_objects(self))
 
 
 def save_model(model: Any, filepath: Path_, overwrite: bool = True) -> None:
@@ -163,7 +163,7 @@ def load_model(
     'small'
     """
     with custom_object_scope(custom_objects):
-        return checkpoint.load(
+        return model_file.load(
             Path(filepath).read_bytes(), os.fspath(filepath), compile
         )
 
@@ -182,10 +182,10 @@ def model_from_json(text: str, custom_objects: Mapping[str, Any] | None = None) 
             data = json.loads(text)
         except ValueError as error:
             raise FormatError(f"model_from_json: expected JSON: {error}") from error
-        return checkpoint.built(data, "model_from_json")
+        return model_file.built(data, "model_from_json")
 
 
 def _restore(data: bytes, own: Mapping[str, Any]) -> Any:
     """The model that pickle or copy took apart, with the user's own classes."""
     with custom_object_scope(own):
-        return checkpoint.load(data, "pickled model")
+        return model_file.load(data, "pickled model")

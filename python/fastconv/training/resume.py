@@ -145,6 +145,8 @@ class Keeper:
 
         None if there is no checkpoint.
         """
+        if self.model.described:
+            self._asked()  # as it was given, before callbacks freeze layers
         found = self.series.read()
         if found is None:
             return None

@@ -79,6 +79,11 @@ class Plans:
         """The plan for such arguments."""
         return self._functions[mode].compile(*arguments)
 
+    def renew(self) -> None:
+        """Trains from now on what is ``trainable`` now."""
+        self.trained = Trained(self.model)
+        self.clear()
+
     def clear(self) -> None:
         """Forgets all plans."""
         for function in self._functions.values():

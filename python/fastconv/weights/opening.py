@@ -13,7 +13,7 @@ import numpy as np
 from fastconv import models
 from fastconv.errors import FastconvError, FormatError
 from fastconv.models.network import Network
-from fastconv.training import checkpoint
+from fastconv.training import model_file
 from fastconv.weights import files
 from fastconv.weights.loading import fill, listed
 from fastconv.weights.matching import fit
@@ -58,8 +58,8 @@ def load(filepath: str | os.PathLike[str]) -> Any:
         raise FormatError(f"{stored.source}: it holds no arrays")
     if stored.own:
         data = Path(filepath).read_bytes()
-        if checkpoint.kind(data, stored.source) == "model":
-            return checkpoint.load(data, stored.source)
+        if model_file.kind(data, stored.source) == "model":
+            return model_file.load(data, stored.source)
     reasons = []
     for network in propose(stored):
         try:
