@@ -10,22 +10,20 @@ namespace {
 void sum_moments(const Columns& c, const float* src, const float* pivots, const Scratch& s) {
   sum_tiles(c, 2, s, [&](const Tile& t) {
     float *first = s.first + t.index * c.width, *second = s.second + t.index * c.width;
-    const float rows = (float)(t.row_end - t.row_begin);
+    const float share = 1.0f / (float)(t.row_end - t.row_begin);
+    touch(c, t, src);
     sum_rows(c, t, first, second, [&](int64_t v, int64_t lanes) {
       return [=, pivot = load_lanes(pivots + v, lanes)](int64_t at, vfloat& a, vfloat&) {
         a += load_lanes(src + at, lanes) - pivot;
       };
     });
-    for_rows(c, t, [&](int64_t at, int64_t count, int64_t v, int64_t lanes) {
-      const vfloat pivot = load_lanes(pivots + v, lanes);
-      const vfloat mean = load_lanes(first + v, lanes) * (1.0f / rows);
-      vfloat squares = load_lanes(second + v, lanes);
-#pragma GCC unroll 8
-      for (int64_t r = 0; r < count; ++r, at += c.width) {
+    sum_rows(c, t, first, second, [&](int64_t v, int64_t lanes) {
+      const vfloat sum = load_lanes(first + v, lanes), pivot = load_lanes(pivots + v, lanes);
+      return [=, mean = sum * share](int64_t at, vfloat& a, vfloat& b) {
         const vfloat apart = load_lanes(src + at, lanes) - pivot - mean;
-        squares += apart * apart;
-      }
-      store_lanes(second + v, squares, lanes);
+        a = sum;
+        b += apart * apart;
+      };
     });
   });
 }

@@ -1,14 +1,9 @@
 // What the passes of batch normalisation share: src [M, C] as Columns, gamma, beta, mean, rstd [C].
-//
-// Passes go through memory in its order, several rows at a time, so that the parameters of a column
-// are loaded once for them.
 #pragma once
 #include "activation.h"
 #include "columns.h"
 
 namespace fastconv::cpu::FASTCONV_ISA {
-
-constexpr int kRowsAtOnce = 8;
 
 static inline Columns columns_of(const Tensor& src) {
   const int64_t channels = src.dims[src.rank - 1];
@@ -38,32 +33,34 @@ static inline Scratch scratch(const KernelCall& call, const Columns& c, bool par
   return s;
 }
 
-// The rows of a tile, some at a time: calls body(place, rows, column, lanes), where `place` is that
-// of the column in the first of these rows. The tail is a tile of one row.
-template <class Body>
-static inline void for_rows(const Columns& c, const Tile& t, const Body& body) {
-  for (int64_t i = t.row_begin; i < t.row_end; i += kRowsAtOnce) {
-    const int64_t left = t.row_end - i, rows = left < kRowsAtOnce ? left : kRowsAtOnce;
-    for_vectors(t.begin, t.end, [&](int64_t v, int64_t lanes) {
-      if (rows == kRowsAtOnce)
-        body(i * c.width + v, int64_t{kRowsAtOnce}, v, lanes);
-      else
-        body(i * c.width + v, rows, v, lanes);
-    });
+// The columns of one register strip: sums over rows stay in registers.
+constexpr int kStrip = 4 * kLanes;
+
+// Reads a tile in the order of memory, a line of the cache each, so that the hardware fetches ahead
+// where strips of it would jump from row to row. Only a large array is not in a cache already.
+static inline void touch(const Columns& c, const Tile& t, const float* array) {
+  constexpr int64_t kLine = 64 / sizeof(float), kLarge = 1 << 21;
+  if (c.width <= kStrip || c.tall * c.width < kLarge) return;
+  for (int64_t i = t.row_begin; i < t.row_end; ++i) {
+    const volatile float* row = array + i * c.width;
+    for (int64_t v = t.begin; v < t.end; v += kLine) static_cast<void>(row[v]);
   }
 }
 
 static inline Tile tail_of(const Columns& c) { return {c.blocks, c.tall, c.tall + 1, 0, c.tail}; }
 
-// dst of every element: of(column, lanes) gives the function place -> vector for some columns.
+// dst of every element: of(column, lanes) gives the function place -> vector for some columns,
+// which serves two rows.
 template <class Of>
 static void map_columns(const Columns& c, int64_t work, float* dst, const Of& of) {
   const auto tile = [&](const Tile& t) {
-    for_rows(c, t, [&](int64_t at, int64_t rows, int64_t v, int64_t lanes) {
-      const auto value = of(v, lanes);
-#pragma GCC unroll 8
-      for (int64_t r = 0; r < rows; ++r, at += c.width) store_lanes(dst + at, value(at), lanes);
-    });
+    for (int64_t i = t.row_begin; i < t.row_end; i += 2)
+      for_vectors(t.begin, t.end, [&](int64_t v, int64_t lanes) {
+        const auto value = of(v, lanes);
+        const int64_t at = i * c.width + v;
+        store_lanes(dst + at, value(at), lanes);
+        if (i + 1 < t.row_end) store_lanes(dst + at + c.width, value(at + c.width), lanes);
+      });
   };
   for_tiles(c, work, tile);
   tile(tail_of(c));
@@ -79,19 +76,39 @@ static void sum_tiles(const Columns& c, int64_t work, const Scratch& s, const Bo
   tile(tail_of(c));
 }
 
+// Adds up `rows` rows from `place` on: `Count` vectors side by side, from column `v`.
+template <int Count, class Of>
+static inline void sum_strip(const Of& of, int64_t place, int64_t width, int64_t rows, int64_t v,
+                             int64_t lanes, float* first, float* second) {
+  using Add = decltype(of(v, lanes));
+  vfloat a[Count] = {}, b[Count] = {};
+  if constexpr (Count == 1) {
+    const Add add = of(v, lanes);
+    for (int64_t i = 0; i < rows; ++i, place += width) add(place, a[0], b[0]);
+  } else {
+    const Add add[] = {of(v, lanes), of(v + kLanes, lanes), of(v + 2 * kLanes, lanes),
+                       of(v + 3 * kLanes, lanes)};
+    for (int64_t i = 0; i < rows; ++i, place += width)
+#pragma GCC unroll 4
+      for (int u = 0; u < Count; ++u) add[u](place + u * kLanes, a[u], b[u]);
+  }
+  for (int u = 0; u < Count; ++u) {
+    store_lanes(first + v + u * kLanes, a[u], lanes);
+    store_lanes(second + v + u * kLanes, b[u], lanes);
+  }
+}
+
 // Two sums a column of a tile: of(column, lanes) gives the function (place, first, second) that
 // adds an element to both.
 template <class Of>
 static inline void sum_rows(const Columns& c, const Tile& t, float* first, float* second,
                             const Of& of) {
-  for (int64_t v = t.begin; v < t.end; ++v) first[v] = second[v] = 0;
-  for_rows(c, t, [&](int64_t at, int64_t rows, int64_t v, int64_t lanes) {
-    const auto add = of(v, lanes);
-    vfloat a = load_lanes(first + v, lanes), b = load_lanes(second + v, lanes);
-#pragma GCC unroll 8
-    for (int64_t r = 0; r < rows; ++r, at += c.width) add(at, a, b);
-    store_lanes(first + v, a, lanes);
-    store_lanes(second + v, b, lanes);
+  const int64_t row = t.row_begin * c.width, rows = t.row_end - t.row_begin;
+  int64_t v = t.begin;
+  for (; v + kStrip <= t.end; v += kStrip)
+    sum_strip<4>(of, row + v, c.width, rows, v, kLanes, first, second);
+  for_vectors(v, t.end, [&](int64_t u, int64_t lanes) {
+    sum_strip<1>(of, row + u, c.width, rows, u, lanes, first, second);
   });
 }
 

@@ -90,6 +90,8 @@ void sum_products(const Columns& c, const Gradient& gradient, const float* src, 
                   float* total, float* product) {
   const float* means = s.wide[0];
   sum_tiles(c, 4, s, [&](const Tile& t) {
+    touch(c, t, src);
+    touch(c, t, gradient.ddst);
     sum_rows(c, t, s.first + t.index * c.width, s.second + t.index * c.width,
              [&](int64_t v, int64_t lanes) {
                return [=, gradient = gradient.columns(v, lanes),
