@@ -15,8 +15,8 @@ import pytest
 from fastconv import ops
 from fastconv._core import OpKind, op_info
 from fastconv.execution.function import Function
+from fastconv.execution.lower import Buffers, anchor
 from fastconv.graph.ir import Graph, Leaf, Node, Tensor
-from fastconv.graph.lower import Buffers, anchor
 from fastconv.graph.passes.memory import Storage, assign_offsets, plan_memory, schedule
 from fastconv.graph.trace import Trace, as_tensor
 from fastconv.graph.variable import Variable, span, together

@@ -7,7 +7,7 @@ import pytest
 
 import fastconv as fc
 from fastconv import _core
-from fastconv.graph.lower import Executable, StepReport
+from fastconv.execution.executable import Executable, StepReport
 from fastconv.training import step_profile
 from fastconv.training.step_profile import Peak, Step, layers
 

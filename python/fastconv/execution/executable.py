@@ -12,8 +12,8 @@ import numpy as np
 
 from fastconv import _core
 from fastconv.errors import ArgumentError
+from fastconv.execution.lower import lower
 from fastconv.graph.ir import RULES, Graph
-from fastconv.graph.lower import lower
 
 
 @dataclass(frozen=True)

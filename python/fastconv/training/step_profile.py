@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import _core, random
-from fastconv.graph.lower import Executable, StepReport
+from fastconv.execution.executable import Executable, StepReport
 from fastconv.training import plan_report
 from fastconv.training.snapshot import unchanged
 

@@ -78,7 +78,7 @@ def _with_bias(node: Node, bias: Tensor) -> tuple[Tensor, ...]:
 def batch_norm_into(graph: Graph) -> Graph:
     """A product followed by batch normalisation with fixed statistics.
 
-    gamma / sqrt(variance + epsilon) is the scale s, and beta - mean s + bias s the bias.
+    The scale is s = gamma / sqrt(variance + epsilon), the bias beta - mean s + bias s.
     """
     alone = private(graph)
 
