@@ -122,16 +122,17 @@ static inline void for_items(const GatherProblem& p, const float* in, const Item
 
 // Output m of a block meets tap s of a row of the window at pixel[s * tap_step + m * out_step].
 struct PixelTable {
+  bool shared;  // neighbouring outputs meet the same pixels, which stand in it once
   int64_t row_step, tap_step, out_step;
   const float* pixel[kMostTaps * kBlock];
 };
 
 static inline void lay_out(const GatherAxis& across, int64_t outputs, PixelTable& table) {
   const int64_t shared = (outputs - 1) * across.in_step + across.taps;
-  const bool share = across.tap_shift == 1 && shared <= outputs * across.taps;
-  table.row_step = share ? shared : outputs * across.taps;
-  table.tap_step = share ? 1 : outputs;
-  table.out_step = share ? across.in_step : 1;
+  table.shared = across.tap_shift == 1 && shared <= outputs * across.taps;
+  table.row_step = table.shared ? shared : outputs * across.taps;
+  table.tap_step = table.shared ? 1 : outputs;
+  table.out_step = table.shared ? across.in_step : 1;
 }
 
 // The pixels of one row of the window, for a block that begins with output `first`.
@@ -143,7 +144,7 @@ static inline void fill_pixels(const Line& line, int64_t row, int64_t first, con
   const auto address = [&](int64_t at) {
     return at >= 0 && at < w.in_size ? pixels + at * floats : zeros;
   };
-  if (table.tap_step == 1) {
+  if (table.shared) {
     for (int64_t i = 0; i < table.row_step; ++i) pixel[i] = address(x + i);
     return;
   }

@@ -175,7 +175,8 @@ def _source(t: Tensor) -> Tensor:
 def _again(node: Node) -> Sequence[Tensor]:
     """The inputs of the op that makes the first output of ``node`` again."""
     if node.kind == OpKind.batch_norm:
-        return (*node.inputs[:3], node.outputs[1], node.outputs[3])
+        operands, others = node.inputs[:3], node.inputs[3:]
+        return (*operands, node.outputs[1], node.outputs[3], *others)
     if node.kind == OpKind.concat:
         parts: list[Tensor] = []
         for t in node.inputs:
