@@ -161,6 +161,44 @@ def test_batches_of_few_channels_are_exact(backend, images, image, weights, opti
     backend.check(all_directions(**options), *operands)
 
 
+@given(
+    groups=st.sampled_from([4, 8, 19, 32, 37]),
+    channels=st.sampled_from([(1, 1), (1, 1), (4, 4), (2, 3), (8, 8), (16, 16)]),
+    spatial=st.tuples(st.integers(1, 9), st.integers(1, 40)),
+    kernel=st.tuples(st.integers(1, 3), st.integers(1, 8)),
+    strides=st.tuples(st.integers(1, 2), st.integers(1, 3)),
+    dilation=st.tuples(st.just(1), st.integers(1, 2)),
+    before=st.integers(0, 4),
+)
+@settings(max_examples=60)
+def test_groups_are_exact_in_long_lines(
+    backend, groups, channels, spatial, kernel, strides, dilation, before
+):
+    c, k = channels
+    padding = [(before, before), (before, dilation[1] * (kernel[1] - 1))]
+    options = {
+        "strides": strides,
+        "padding": [
+            (b, max(a, d * (r - 1) + 1 - i - b))
+            for (b, a), d, r, i in zip(padding, dilation, kernel, spatial, strict=True)
+        ],
+        "dilation_rate": dilation,
+        "groups": groups,
+    }
+    src, weights = (2, *spatial, groups * c), (*kernel, c, groups * k)
+    operands = make_operands(np.random.default_rng(8), src, weights, **options)
+    backend.check(all_directions(**options), *operands)
+
+
+# Large enough for stores that pass the caches by, and for reading ahead.
+@pytest.mark.parametrize(("groups", "stride"), [(64, 1), (64, 2), (16, 1)])
+def test_large_groups_are_exact(backend, groups, stride):
+    src, weights = (1, 187 * stride, 191 * stride, 64), (3, 3, 64 // groups, 64)
+    options = {"strides": stride, "padding": "same", "groups": groups}
+    operands = make_operands(np.random.default_rng(9), src, weights, **options)
+    backend.check(all_directions(**options), *operands)
+
+
 def test_separable_is_depthwise_then_pointwise(backend):
     rng = np.random.default_rng(2)
     x, d, p = integers(rng, 2, 9, 3), integers(rng, 3, 3, 2), integers(rng, 1, 6, 5)
@@ -344,8 +382,8 @@ def test_a_filter_not_finite_reaches_only_its_channel(backend):
 
 def test_bytes_do_not_depend_on_threads(cpu, threads):
     rng = np.random.default_rng(8)
-    for groups in (1, 2, 48):
-        shapes = (4, 20, 21, 48), (3, 3, 48 // groups, 96), (4, 20, 21, 96)
+    for groups, k in ((1, 96), (2, 96), (48, 96), (48, 48), (12, 48)):
+        shapes = (4, 20, 21, 48), (3, 3, 48 // groups, k), (4, 20, 21, k)
         operands = [rng.standard_normal(s) for s in shapes]
         run = all_directions(padding="same", groups=groups)
         threads(lambda run=run, operands=operands: cpu.run(run, *operands))
@@ -370,13 +408,15 @@ def test_epilogue(cpu, reference, groups, images, activation):
 
 
 # src, kernel, groups: a matrix product, vectors of groups, dense tiles, few channels
-# (widened forward, scattered backward), groups of more channels than half a vector.
+# (widened forward, scattered backward), groups of more channels than a vector,
+# depthwise.
 EPILOGUES = [
     ((2, 5, 6, 7), (1, 1, 7, 40), 1),
     ((2, 6, 7, 12), (3, 2, 2, 24), 6),
     ((2, 6, 7, 33), (3, 2, 33, 35), 1),
     ((2, 6, 8, 3), (3, 3, 3, 2), 1),
     ((2, 5, 7, 40), (3, 3, 20, 40), 2),
+    ((2, 5, 9, 19), (3, 3, 1, 19), 19),
 ]
 FLAGS = [
     {"add": 1},

@@ -74,6 +74,16 @@ def test_max_pool_is_exact(backend, problem):
     backend.check(run, integers(*shape), seed)
 
 
+def test_large_results_are_exact(backend):
+    """Large enough for stores that pass the caches by."""
+
+    def run(x, seed):
+        y, indices = max_pool(x, 2, return_indices=True)
+        return y, indices, *grad(y, [x], seed), average_pool(x, 2)
+
+    backend.check(run, integers(2, 364, 364, 32), integers(2, 182, 182, 32))
+
+
 @settings(max_examples=40)
 @given(problems(), st.booleans())
 def test_average_pool(backend, problem, count_include_pad):

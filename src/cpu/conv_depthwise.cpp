@@ -1,6 +1,6 @@
 // Depthwise convolution: every channel has a filter of its own, so that channels are lanes in
 // memory order, weights included. It waits for memory, not for products.
-#include "conv_lines.h"
+#include "conv_line_weights.h"
 
 namespace fastconv::cpu::FASTCONV_ISA {
 namespace {

@@ -1,6 +1,6 @@
 // Convolution with small groups: one vector holds the channels of several whole groups. Input
 // channel i of every group reaches the lanes of its group by one shuffle.
-#include "conv_lines.h"
+#include "conv_line_weights.h"
 
 namespace fastconv::cpu::FASTCONV_ISA {
 namespace {

@@ -219,6 +219,10 @@ void run_binary(const KernelCall& call) {
     constexpr BinaryOp op = tag.value;
     constexpr int64_t work = op == BinaryOp::power ? 16 : 1;
     if constexpr (op != BinaryOp::power || sizeof(T) == sizeof(float)) {
+      if constexpr (sizeof(T) == sizeof(float))
+        if (plan.rank == 1 && plan.inner_a() == 1 && plan.inner_b() == 1)
+          return map(a, b, dst, plan.inner(), work,
+                     [](vfloat x, vfloat y) { return apply<op>(x, y); });
       if (plan.rank > 1 && plan.inner() < kShortRow)
         return binary_short_rows<op>(plan, a, b, dst, work);
       for_broadcast_rows(plan, work, [&](int64_t at, Offsets from, int64_t count) {
@@ -248,12 +252,15 @@ void run_select(const KernelCall& call) {
   const float *condition = input<float>(call, 0), *a = input<float>(call, 1);
   const float* b = input<float>(call, 2);
   float* dst = output<float>(call, 0);
-  parallel_blocks(elements(call.outputs[0]), kMapBlock, 1, [=](int64_t begin, int64_t end) {
-    for_vectors(begin, end, [=](int64_t i, int64_t lanes) {
-      const vfloat yes = load_lanes(a + i, lanes), no = load_lanes(b + i, lanes);
-      store_lanes(dst + i, load_lanes(condition + i, lanes) != 0 ? yes : no, lanes);
-    });
-  });
+  const bool in_place = dst == condition || dst == a || dst == b;
+  map_blocks(
+      dst, elements(call.outputs[0]), 1, in_place, [=](int64_t begin, int64_t end, bool streams) {
+        for_vectors(begin, end, [=](int64_t i, int64_t lanes) {
+          const vfloat yes = load_lanes(a + i, lanes), no = load_lanes(b + i, lanes);
+          const vfloat value = load_lanes(condition + i, lanes) != 0 ? yes : no;
+          streams&& lanes == kLanes ? stream(dst + i, value) : store_lanes(dst + i, value, lanes);
+        });
+      });
 }
 
 // May run in place where both types have one size: each iteration touches only its own element.
@@ -298,10 +305,11 @@ void run_fill(const KernelCall& call) {
 void run_copy(const KernelCall& call) {
   const char* src = input<char>(call, 0);
   char* dst = output<char>(call, 0);
+  const int64_t words = bytes(call.outputs[0]) / 4, rest = bytes(call.outputs[0]) % 4;
   if (src == dst) return;
-  parallel_blocks(bytes(call.outputs[0]), 4 * kMapBlock, 1, [=](int64_t begin, int64_t end) {
-    __builtin_memcpy(dst + begin, src + begin, (size_t)(end - begin));
-  });
+  map(reinterpret_cast<const float*>(src), reinterpret_cast<float*>(dst), words, 4,
+      [](vfloat x) { return x; });
+  __builtin_memcpy(dst + 4 * words, src + 4 * words, (size_t)rest);
 }
 
 constexpr Kernel kUnary[] = {{"vector", needs_float32, nullptr, run_unary}};

@@ -19,7 +19,7 @@ template <bool Indices>
 class Maximum {
  public:
   static constexpr float kNeutral = -__builtin_inff();
-  Maximum(const PoolAttrs&, int32_t first) : value_(splat(kNeutral)), index_(splat(first)) {}
+  Maximum(const PoolAttrs&, vint first) : value_(splat(kNeutral)), index_(first) {}
   void add(vfloat x, vint position) { take(~(x <= value_) & (value_ == value_), x, position); }
   void end_row() {}
   void merge(const Maximum& later) {
@@ -50,7 +50,7 @@ class Maximum {
 class Sum {
  public:
   static constexpr float kNeutral = 0;
-  Sum(const PoolAttrs&, int32_t) {}
+  Sum(const PoolAttrs&, vint) {}
   void add(vfloat x, vint) { row_ += x; }
   void end_row() {
     total_ += row_;
@@ -102,7 +102,7 @@ class Euclidean : public Sum {
 class LpNorm {
  public:
   static constexpr float kNeutral = 0;
-  LpNorm(const PoolAttrs& a, int32_t) : p_(splat(a.p)) {}
+  LpNorm(const PoolAttrs& a, vint) : p_(splat(a.p)) {}
   void add(vfloat x, vint) { row_.merge({abs(x), splat(1.0f)}, p_); }
   void end_row() {
     total_.merge(row_, p_);
@@ -186,19 +186,71 @@ static inline void walk_narrow(const Map& map, const Window& win, Op& op) {
   for (int64_t i = 1; i < group; ++i) op.merge(all.shifted(i * C));
 }
 
+// Few channels: neighbouring outputs of a line stand side by side in the lanes, while their windows
+// lie inside the line.
+class Neighbours {
+ public:
+  Neighbours(const WindowGeometry& g, const float* src)
+      : g_(g), count_(g.stride[2] <= 2 ? kLanes / g.in_channels : 0) {
+    end_ = src + g.batch * g.input[0] * g.input[1] * g.input[2] * g.in_channels;
+    for (int i = 0; i < kLanes && count_ > 1; ++i) {
+      const int64_t output = i / g.in_channels * g.stride[2];
+      offset_[i] = (int32_t)output;
+      order_[i] = (int32_t)(output * g.in_channels + i % g.in_channels);
+    }
+  }
+  int64_t count() const { return count_; }
+  int64_t lanes() const { return count_ * g_.in_channels; }
+  vint positions(int64_t first) const { return splat((int32_t)first) + offset_; }
+
+  // Whether the outputs from q on can be taken together; the last loads must not leave the source.
+  bool fit(const Map& map, const Window& win, int64_t q) const {
+    if (count_ < 2 || q + count_ > g_.output[2]) return false;
+    if (win.w.count < g_.kernel[2] || span(g_, 2, q + count_ - 1).count < g_.kernel[2])
+      return false;
+    const Window last = {win.d, win.h, {win.w.first + (g_.kernel[2] - 1) * g_.dilation[2], 1}};
+    const int64_t position = map.position(last, win.d.count - 1, win.h.count - 1);
+    return map.src + position * g_.in_channels + 2 * kLanes <= end_;
+  }
+
+  template <class Op>
+  void walk(const Map& map, const Window& win, Op& op) const {
+    for (int64_t t = 0; t < win.d.count; ++t) {
+      for (int64_t r = 0; r < win.h.count; ++r) {
+        int64_t position = map.position(win, t, r);
+        for (int64_t s = 0; s < win.w.count; ++s, position += g_.dilation[2]) {
+          const float* p = map.src + position * g_.in_channels;
+          op.add(__builtin_shuffle(load(p), load(p + kLanes), order_), positions(position));
+        }
+        op.end_row();
+      }
+    }
+  }
+
+ private:
+  const WindowGeometry& g_;
+  int64_t count_;
+  const float* end_;
+  vint offset_ = {}, order_ = {};
+};
+
 constexpr int kUnroll = 4;
 constexpr int64_t kChunk = kUnroll * kLanes;  // channels of one task when there are few rows
 
 struct Result {
   float* dst;
   int32_t* indices;  // may be null
+  bool streams;      // past the caches
 };
 
 template <class Op>
 static inline void keep(const Map& map, const Window& win, const Op& op, const Result& out,
                         int64_t c, int64_t lanes) {
-  store_lanes(out.dst + c, op.result(map.attrs, win.count()), lanes);
-  if (out.indices) store_lanes(out.indices + c, op.index(), lanes);
+  const vfloat value = op.result(map.attrs, win.count());
+  out.streams ? stream(out.dst + c, value) : store_lanes(out.dst + c, value, lanes);
+  if (!out.indices) return;
+  out.streams ? stream(out.indices + c, op.index())
+              : store_lanes(out.indices + c, op.index(), lanes);
 }
 
 // Channels [begin, end) of one output position.
@@ -206,7 +258,7 @@ template <class Op>
 static inline void pool_position(const Map& map, const Window& win, const Result& out,
                                  int64_t begin, int64_t end) {
   const int64_t C = map.attrs.geometry.in_channels;
-  const int32_t first = (int32_t)map.position(win, 0, 0);
+  const vint first = splat((int32_t)map.position(win, 0, 0));
   int64_t c = begin;
   for (; c + kChunk <= end; c += kChunk) {
     Op ops[kUnroll] = {
@@ -230,9 +282,18 @@ static inline void pool_position(const Map& map, const Window& win, const Result
   }
 }
 
+template <class Op>
+static inline void pool_neighbours(const Map& map, const Window& win, const Neighbours& neighbours,
+                                   const Result& out) {
+  Op op(map.attrs, neighbours.positions(map.position(win, 0, 0)));
+  neighbours.walk(map, win, op);
+  keep(map, win, op, out, 0, neighbours.lanes());
+}
+
 // Output row `row` of N O P.
 template <class Op>
-static void pool_row(const KernelCall& call, int64_t row, int64_t begin, int64_t end) {
+static void pool_row(const KernelCall& call, const Neighbours& neighbours, int64_t row,
+                     int64_t begin, int64_t end, bool streams) {
   const PoolAttrs& a = attrs<PoolAttrs>(call);
   const WindowGeometry& g = a.geometry;
   const int64_t O = g.output[0], P = g.output[1], Q = g.output[2], C = g.in_channels;
@@ -240,11 +301,16 @@ static void pool_row(const KernelCall& call, int64_t row, int64_t begin, int64_t
   const Map map{a, input<float>(call, 0) + n * map_size};
   Window win{span(g, 0, row / P % O), span(g, 1, row % P), {}};
   int32_t* indices = call.n_outputs > 1 ? output<int32_t>(call, 1) : nullptr;
-  for (int64_t q = 0; q < Q; ++q) {
+  for (int64_t q = 0, step; q < Q; q += step) {
     const int64_t at = (row * Q + q) * C;
     win.w = span(g, 2, q);
-    const Result out{output<float>(call, 0) + at, indices ? indices + at : nullptr};
-    pool_position<Op>(map, win, out, begin, end);
+    const Result out{output<float>(call, 0) + at, indices ? indices + at : nullptr, streams};
+    const bool together = neighbours.fit(map, win, q);
+    step = together ? neighbours.count() : 1;
+    if (together)
+      pool_neighbours<Op>(map, win, neighbours, out);
+    else
+      pool_position<Op>(map, win, out, begin, end);
   }
 }
 
@@ -257,11 +323,18 @@ static void pool(const KernelCall& call) {
   const int64_t chunk = rows < 16 && C > kChunk ? kChunk : C, chunks = ceil_div(C, chunk);
   const int64_t row_work = g.output[2] * taps * (chunk < kLanes ? kLanes : chunk);
   const int64_t block = row_work < 32768 ? ceil_div(32768, row_work) : 1;
+  const Neighbours neighbours(g, input<float>(call, 0));
+  bool streams = C % kLanes == 0;
+  for (int i = 0; i < call.n_outputs; ++i)
+    if (call.outputs[i].data)
+      streams &= worth_streaming(call.outputs[i].data, bytes(call.outputs[i]));
   parallel_for(ceil_div(rows, block) * chunks, block * row_work, [&](int64_t task) {
     const int64_t first = task / chunks * block, begin = task % chunks * chunk;
     const int64_t last = first + block < rows ? first + block : rows;
     const int64_t end = begin + chunk < C ? begin + chunk : C;
-    for (int64_t row = first; row < last; ++row) pool_row<Op>(call, row, begin, end);
+    for (int64_t row = first; row < last; ++row)
+      pool_row<Op>(call, neighbours, row, begin, end, streams);
+    if (streams) stream_end();
   });
 }
 

@@ -80,7 +80,7 @@ template <class Term, class Factor>
 static inline void gather_position(const WindowGeometry& g, const Cover (&covers)[3],
                                    const int64_t (&at)[3], int64_t n,
                                    const typename Term::Operands& from, const Factor& factor,
-                                   float* dsrc) {
+                                   bool streams, float* dsrc) {
   const int64_t O = g.output[0], P = g.output[1], Q = g.output[2], C = g.in_channels;
   const int64_t position = (at[0] * g.input[1] + at[1]) * g.input[2] + at[2];
   const int64_t here = (n * g.input[0] * g.input[1] * g.input[2] + position) * C;
@@ -98,19 +98,20 @@ static inline void gather_position(const WindowGeometry& g, const Cover (&covers
         }
       }
     }
-    store_lanes(dsrc + here + c, factor.scaled(sum, x), lanes);
+    const vfloat share = factor.scaled(sum, x);
+    streams ? stream(dsrc + here + c, share) : store_lanes(dsrc + here + c, share, lanes);
   });
 }
 
 template <class Term, class Factor>
 static void gather_row(const WindowGeometry& g, int64_t row, const typename Term::Operands& from,
-                       const Factor& factor, float* dsrc) {
+                       const Factor& factor, bool streams, float* dsrc) {
   const int64_t D = g.input[0], H = g.input[1], W = g.input[2];
   int64_t at[3] = {row / H % D, row % H, 0};
   Cover covers[3] = {cover(g, 0, at[0]), cover(g, 1, at[1]), {0, 0}};
   for (; at[2] < W; ++at[2]) {
     advance(covers[2], g, 2, at[2]);
-    gather_position<Term>(g, covers, at, row / (D * H), from, factor, dsrc);
+    gather_position<Term>(g, covers, at, row / (D * H), from, factor, streams, dsrc);
   }
 }
 
@@ -123,7 +124,7 @@ static inline bool disjoint(const WindowGeometry& g) {
 
 template <class Term, class Factor>
 static void scatter_row(const WindowGeometry& g, int64_t row, const typename Term::Operands& from,
-                        const Factor& factor, float* dsrc) {
+                        const Factor& factor, bool streams, float* dsrc) {
   const int64_t H = g.input[1], W = g.input[2], Q = g.output[2], C = g.in_channels;
   const int64_t plane = row % (g.input[0] * H), n = row / (g.input[0] * H);
   const Cover o = cover(g, 0, plane / H), p = cover(g, 1, plane % H);
@@ -141,7 +142,8 @@ static void scatter_row(const WindowGeometry& g, int64_t row, const typename Ter
         const int64_t here = (row * W + w) * C + c;
         const vfloat x = factor.value(here, lanes);
         const vfloat part = term.to((int32_t)(plane * W + w), x);
-        store_lanes(dsrc + here, factor.scaled(part, x), lanes);
+        const vfloat share = factor.scaled(part, x);
+        streams ? stream(dsrc + here, share) : store_lanes(dsrc + here, share, lanes);
       }
     });
   }
@@ -153,8 +155,11 @@ static void gather(const WindowGeometry& g, const typename Term::Operands& from,
   const auto row_of = disjoint(g) ? scatter_row<Term, Factor> : gather_row<Term, Factor>;
   const int64_t width = g.input[2] * (g.in_channels < kLanes ? kLanes : g.in_channels);
   const int64_t rows = g.batch * g.input[0] * g.input[1];
+  const bool streams =
+      g.in_channels % kLanes == 0 && worth_streaming(dsrc, 4 * rows * g.input[2] * g.in_channels);
   parallel_blocks(rows, ceil_div(8192, width), 4 * width, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; ++row) row_of(g, row, from, factor, dsrc);
+    for (int64_t row = begin; row < end; ++row) row_of(g, row, from, factor, streams, dsrc);
+    if (streams) stream_end();
   });
 }
 

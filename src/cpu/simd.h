@@ -102,6 +102,7 @@ static inline void stream(float* p, vfloat v) {
   store(p, v);
 #endif
 }
+static inline void stream(int32_t* p, vint v) { stream(reinterpret_cast<float*>(p), (vfloat)v); }
 static inline void stream_end() {
 #if defined(__SSE2__)
   _mm_sfence();
