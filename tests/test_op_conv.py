@@ -148,6 +148,7 @@ FEW_CHANNELS = [  # one image, weights, options
     ((8, 7, 6), (5, 3, 6, 11), {"padding": 2}),
     ((9, 8, 3), (3, 2, 3, 15), {"strides": (2, 3), "padding": [(1, 0), (-1, 2)]}),
     ((6, 9, 20), (3, 3, 20, 4), {"dilation_rate": (2, 1)}),
+    ((6, 5, 23), (2, 3, 23, 41), {"padding": "same"}),
     ((20, 5), (4, 5, 7), {"padding": "same"}),
     ((3, 5, 6, 2), (2, 3, 3, 2, 5), {"padding": "same"}),
 ]

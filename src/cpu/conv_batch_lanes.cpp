@@ -7,8 +7,9 @@
 namespace fastconv::cpu::FASTCONV_ISA {
 namespace {
 
-constexpr int kTileChannels = kLanes == 16 ? 16 : 8;  // of the result
+constexpr int kTileChannels = kLanes == 16 ? 16 : 8;  // of a tile of the result
 constexpr int kTileSums = kLanes == 16 ? 24 : 12;     // that stay in registers
+constexpr int64_t kMostChannels = 48;                 // of the result
 constexpr int64_t kLineFloats = 1 << 14;              // of an output line
 constexpr int64_t kMostLines = 64;                    // of a window
 
@@ -221,7 +222,7 @@ const char* declines(const KernelCall& call, bool backward) {
   const WindowGeometry& w = geometry(call);
   if (const char* reason = needs_float32(call)) return reason;
   const Gather g = phase_of({&w, backward}, 0);
-  if (const char* reason = batch_lanes_decline(w, g.out_channels)) return reason;
+  if (const char* reason = batch_lanes_decline(w, g.out_channels, kMostChannels)) return reason;
   if (backward && w.stride[0] * w.stride[1] * w.stride[2] != 1) return "stride > 1";
   if (w.kernel[0] * w.kernel[1] > kMostLines) return "too large a window";
   if (band_floats(g, 1) > kLaneScratch || g.axis[2].count * g.out_channels * kLanes > kLineFloats)

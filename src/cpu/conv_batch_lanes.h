@@ -6,10 +6,10 @@
 
 namespace fastconv::cpu::FASTCONV_ISA {
 
-// The reason that these kernels give first; `channels` are those of the result.
-static inline const char* batch_lanes_decline(const WindowGeometry& g, int64_t channels) {
-  constexpr int64_t kMostChannels = 16;
-  if (channels > kMostChannels || channels % kPanel == 0) return "enough channels to fill a vector";
+// The reason that these kernels give first; of `channels` of the result, `most` are worth it.
+static inline const char* batch_lanes_decline(const WindowGeometry& g, int64_t channels,
+                                              int64_t most) {
+  if (channels > most || channels % kPanel == 0) return "enough channels to fill a vector";
   if (g.groups != 1) return "groups > 1";
   if (g.dilation[2] != 1) return "dilation > 1";
   const int64_t lanes = ceil_div(g.batch, kLanes) * kLanes;

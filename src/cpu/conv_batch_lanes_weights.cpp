@@ -7,6 +7,7 @@ namespace {
 
 constexpr int kTileRows = kLanes == 16 ? 6 : 3;  // of a tile: neighbours in a line of the window
 constexpr int kTileColumns = 4;                  // of a tile: output channels
+constexpr int64_t kMostChannels = 31;
 constexpr int64_t kMostSumFloats = 1 << 15;
 
 // sums[row][column] += over lines and pixels of src[line][pixel][row] * ddst[line][pixel][column],
@@ -184,7 +185,7 @@ void run_band(const Cut& cut, const float* src, const float* ddst, int64_t task,
 const char* conv_backward_weights_batch_lanes_declines(const KernelCall& call) {
   const WindowGeometry& w = geometry(call);
   if (const char* reason = needs_float32(call)) return reason;
-  if (const char* reason = batch_lanes_decline(w, w.out_channels)) return reason;
+  if (const char* reason = batch_lanes_decline(w, w.out_channels, kMostChannels)) return reason;
   const Cut cut = cut_work(w);
   if (window_taps(w) * w.in_channels * kTileColumns * kLanes > kMostSumFloats)
     return "too large a window";
