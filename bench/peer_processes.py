@@ -8,6 +8,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -202,7 +203,7 @@ class Run:
             PAUSE + max(seconds, worker.first["warm_ms"] / 1e3)
             for worker in self.workers.values()
         )
-        load = Load([worker.process.pid for worker in self.workers.values()])
+        load = Load(self.pids())
         for _ in range(max(fewest, min(most, int(budget / max(one, 1e-3))))):
             for name, worker in list(self.workers.items()):
                 time.sleep(PAUSE)
@@ -212,6 +213,9 @@ class Run:
                     self.missing[name] = str(error)
                     del self.workers[name]
         return load.others()
+
+    def pids(self) -> list[int]:
+        return [worker.process.pid for worker in self.workers.values()]
 
     def stop(self) -> None:
         for worker in self.workers.values():
@@ -224,11 +228,11 @@ def memory_left() -> float:
     return int(re.search(r"MemAvailable:\s*(\d+)", text)[1]) / 1024
 
 
-def wait_until_idle(limit: float) -> None:
-    """Returns when the other processes are quiet, or after `limit` seconds."""
+def wait_until_idle(limit: float, pids: Iterable[int] = ()) -> None:
+    """Returns when processes but `pids` are quiet, or after `limit` seconds."""
     end = time.monotonic() + limit
     while time.monotonic() < end:
-        load = Load([])
+        load = Load([*pids])
         time.sleep(1)
         if load.others() < BUSY:
             return

@@ -99,7 +99,7 @@ def measured(
     try:
         if chosen.memory:
             return report.memory_row(run)
-        wait_until_idle(chosen.wait)
+        wait_until_idle(chosen.wait, run.pids())
         share = run.rounds(chosen.budget, chosen.seconds, chosen.rounds, 15)
         return report.row(run, share, goal)
     finally:
