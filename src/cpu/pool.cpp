@@ -359,11 +359,9 @@ const char* max_declines(const KernelCall& call) {
   return needs_float32(call);
 }
 
-constexpr Kernel kMax[] = {{"narrow_lines", pool_narrow_declines, nullptr, max_pool_narrow},
-                           {"max_pool", max_declines, nullptr, max_pool}};
+constexpr Kernel kMax[] = {{"max_pool", max_declines, nullptr, max_pool}};
 constexpr Kernel kMaxBackward[] = {{"max_pool_backward", max_declines, nullptr, max_pool_backward}};
-constexpr Kernel kAverage[] = {{"narrow_lines", pool_narrow_declines, nullptr, average_pool_narrow},
-                               {"average_pool", needs_float32, nullptr, pool<Average>}};
+constexpr Kernel kAverage[] = {{"average_pool", needs_float32, nullptr, pool<Average>}};
 constexpr Kernel kAverageBackward[] = {
     {"average_pool_backward", needs_float32, pool_backward_workspace, average_pool_backward}};
 constexpr Kernel kLp[] = {{"lp_pool", needs_float32, nullptr, lp_pool}};

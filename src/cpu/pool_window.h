@@ -52,11 +52,6 @@ static inline Cover cover(const WindowGeometry& g, int axis, int64_t input) {
   return {begin, end < g.output[axis] ? end : g.output[axis]};
 }
 
-// pool_narrow.cpp: few channels, neighbouring pixels in one vector.
-const char* pool_narrow_declines(const KernelCall& call);
-void max_pool_narrow(const KernelCall& call);
-void average_pool_narrow(const KernelCall& call);
-
 void max_pool_backward(const KernelCall& call);
 void average_pool_backward(const KernelCall& call);
 void lp_pool_backward(const KernelCall& call);
