@@ -49,17 +49,14 @@ static inline void touch(const Columns& c, const Tile& t, const float* array) {
 
 static inline Tile tail_of(const Columns& c) { return {c.blocks, c.tall, c.tall + 1, 0, c.tail}; }
 
-// dst of every element: of(column, lanes) gives the function place -> vector for some columns,
-// which serves two rows.
+// dst of every element: of(column, lanes) gives the function place -> vector for some columns.
 template <class Of>
 static void map_columns(const Columns& c, int64_t work, float* dst, const Of& of) {
   const auto tile = [&](const Tile& t) {
-    for (int64_t i = t.row_begin; i < t.row_end; i += 2)
+    for (int64_t i = t.row_begin; i < t.row_end; ++i)
       for_vectors(t.begin, t.end, [&](int64_t v, int64_t lanes) {
-        const auto value = of(v, lanes);
         const int64_t at = i * c.width + v;
-        store_lanes(dst + at, value(at), lanes);
-        if (i + 1 < t.row_end) store_lanes(dst + at + c.width, value(at + c.width), lanes);
+        store_lanes(dst + at, of(v, lanes)(at), lanes);
       });
   };
   for_tiles(c, work, tile);
