@@ -170,14 +170,15 @@ def test_gradients(check_gradient):
 def test_bytes_do_not_depend_on_threads(cpu, threads):
     def run(x, gamma, beta):
         ys = [
-            batch_norm(x, gamma, beta)[0],
+            ops.relu(batch_norm(x, gamma, beta)[0]),
+            ops.relu(batch_norm(x, gamma, beta)[0] + x),
             layer_norm(x, gamma, beta),
             local_response_norm(x),
         ]
         return [
             *ys,
-            *(g for y in ys[:2] for g in grad(y, [x, gamma, beta], y)),
-            grad(ys[2], x, x),
+            *(g for y in ys[:3] for g in grad(y, [x, gamma, beta], y)),
+            grad(ys[3], x, x),
         ]
 
     for channels in (6, 64, 300):
