@@ -29,6 +29,22 @@ inline void store_row(const vfloat (&row)[NV], float* dst, int64_t columns) {
   }
 }
 
+// Rows of which more becomes than fits in registers beside the sums.
+template <int NV>
+__attribute__((noinline)) void finish_rows(const Finish& finish, int rows, int64_t columns,
+                                           vfloat (*sums)[NV], float* const* dst) {
+  for (int m = 0; m < rows; ++m) {
+    vfloat add[NV] = {};
+    if (finish.add) load_row<NV>(add, finish.add + (dst[m] - finish.dst), columns);
+    for (int v = 0; v < NV; ++v) {
+      sums[m][v] += add[v];
+      if (finish.clips()) sums[m][v] = clip(sums[m][v], 0, finish.top());
+    }
+    if (finish.calls()) activate_row<NV>(finish, dst[m], columns, sums[m]);
+    store_row<NV>(sums[m], dst[m], columns);
+  }
+}
+
 // Calls row(m) for the address of each row of the destination.
 template <int MR, int NV, class Row>
 inline void store_tile(Sums<MR, NV>& sums, const Finish& finish, int64_t columns, const Row& row) {
@@ -37,20 +53,28 @@ inline void store_tile(Sums<MR, NV>& sums, const Finish& finish, int64_t columns
   for (int v = 0; v < NV; ++v) scale[v] = splat(1.0f);
   if (finish.scale) load_row<NV>(scale, finish.scale, columns);
   if (finish.bias) load_row<NV>(bias, finish.bias, columns);
-  const bool clips = finish.clips(), calls = finish.calls();
+  if (finish.add || finish.calls()) {
+    vfloat shifted[MR][NV];
+    float* dst[MR];
+#pragma GCC unroll 16
+    for (int m = 0; m < MR; ++m) {
+      dst[m] = row(m);
+#pragma GCC unroll 4
+      for (int v = 0; v < NV; ++v) shifted[m][v] = sums[m][v] * scale[v] + bias[v];
+    }
+    return finish_rows<NV>(finish, MR, columns, shifted, dst);
+  }
+  const bool clips = finish.clips();
   const float top = finish.top();
 #pragma GCC unroll 16
   for (int m = 0; m < MR; ++m) {
-    vfloat out[NV], add[NV] = {};
-    float* dst = row(m);
-    if (finish.add) load_row<NV>(add, finish.add + (dst - finish.dst), columns);
+    vfloat out[NV];
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) {
-      out[v] = sums[m][v] * scale[v] + bias[v] + add[v];
+      out[v] = sums[m][v] * scale[v] + bias[v];
       if (clips) out[v] = clip(out[v], 0, top);
     }
-    if (calls) activate_row<NV>(finish, dst, columns, out);
-    store_row<NV>(out, dst, columns);
+    store_row<NV>(out, row(m), columns);
   }
 }
 
