@@ -84,6 +84,7 @@ int64_t conv_backward_weights_batch_lanes_workspace(const KernelCall& call);
 
 // conv_grouped.cpp: several small groups side by side in one vector.
 const char* conv_grouped_declines(const KernelCall& call);
+const char* conv_backward_weights_grouped_declines(const KernelCall& call);
 void conv_grouped(const KernelCall& call);
 void conv_backward_data_grouped(const KernelCall& call);
 void conv_backward_weights_grouped(const KernelCall& call);

@@ -225,6 +225,15 @@ const char* conv_grouped_declines(const KernelCall& call) {
   return nullptr;
 }
 
+// There a dense product of each group has more to do with a pixel that it has read.
+const char* conv_backward_weights_grouped_declines(const KernelCall& call) {
+  const WindowGeometry& g = geometry(call);
+  if (const char* reason = conv_grouped_declines(call)) return reason;
+  if (2 * g.in_channels > g.groups * kLanes || 2 * g.out_channels > g.groups * kLanes)
+    return "more channels in a group than half a vector";
+  return nullptr;
+}
+
 void conv_grouped(const KernelCall& call) { run_grouped(gather_call(call, false)); }
 void conv_backward_data_grouped(const KernelCall& call) { run_grouped(gather_call(call, true)); }
 
