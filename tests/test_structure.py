@@ -155,6 +155,7 @@ RANKS = (
         "callbacks",
         "explain",
         "adversarial",
+        "onnx",
         "weights",
     },
     {"applications", "saving", "utils"},
