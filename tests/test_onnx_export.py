@@ -9,7 +9,7 @@ import fastconv as fc
 from fastconv import layers
 from fastconv.errors import ArgumentError, UnknownNameError
 from fastconv.onnx import reading
-from onnx_files import difference, first, runtime
+from onnx_files import difference, first, last, runtime
 
 RNG = np.random.default_rng(0)
 
@@ -163,6 +163,37 @@ def two_of_each():
     shared = layers.Conv2D(4, 3, name="shared")
     y = shared(a) * layers.Dense(4)(b)[:, None, None, :]
     return fc.Model([a, b], [y, fc.ops.sum(y, 3), layers.Flatten()(shared(a))])
+
+
+@pytest.mark.parametrize("make", [branches, sequences, volumes])
+@pytest.mark.parametrize("opset", [17, 25])
+@pytest.mark.parametrize("data_format", ["channels_first", "channels_last"])
+def test_of_layers(make, opset, data_format, tmp_path):
+    model = settle(make())
+    path = tmp_path / "model.onnx"
+    fc.onnx.export(model, path, opset=opset, data_format=data_format)
+    x = images(model, 3)
+    y = model.predict(x, verbose=0)
+    if data_format == "channels_first":
+        again = fc.onnx.load(path)
+        assert difference(again.predict(x, verbose=0), y) < 1e-5
+        x, y = first(x), first(y)
+    pytest.importorskip("onnx").checker.check_model(str(path), full_check=True)
+    assert difference(runtime(path, x), y) < 1e-4
+
+
+def test_several_inputs_and_outputs(tmp_path):
+    model = two_of_each()
+    model.export(tmp_path / "a.onnx")
+    contents = reading.read(tmp_path / "a.onnx")
+    assert [v.name for v in contents.graph.input] == ["left", "right"]
+    again = fc.onnx.load(tmp_path / "a.onnx")
+    given = [RNG.normal(size=(2, *s[1:])).astype("f4") for s in model.input_shape]
+    expected = model.predict(given, verbose=0)
+    for ours, theirs in zip(expected, again.predict(given, verbose=0), strict=True):
+        assert difference(theirs, ours) < 1e-6
+    y = runtime(tmp_path / "a.onnx", *map(first, given))
+    assert difference(last(y), expected[0]) < 1e-5
 
 
 class Own(fc.Model):

@@ -33,7 +33,7 @@ _BATCHES = (2, 3)  # the sizes of the batch of two traces, to see what follows i
 _RULES = export_elements.RULES | export_windows.RULES
 _BY_CHANCE = (OpKind.random, OpKind.dropout, OpKind.callback)
 _LARGEST = (1 << 31) - (1 << 20)  # bytes; Protocol Buffers' limit
-_IR = ((13, 7), (15, 8), (19, 9), (21, 10), (23, 11), (25, 12))
+_IR = ((13, 7), (15, 8), (19, 9), (21, 10), (23, 11), (24, 12), (25, 13))
 
 
 def export(

@@ -16,6 +16,8 @@ from fastconv.onnx.values import Builder, NodeView, Value
 
 __all__ = ["RULES"]
 
+_COPIES = 4096  # parts that one node may make
+
 
 # Element by element -------------------------------------------------------------------
 
@@ -316,6 +318,8 @@ def _expand(b: Builder, node: NodeView) -> Value:
 
 def _tile(b: Builder, node: NodeView) -> Value:
     x, counts = node.tensor(), node.integers(1)
+    if prod(counts) > _COPIES:
+        raise node.error(f"{prod(counts)} copies; expected at most {_COPIES}")
     tensor, order = b.chosen(x)
     return b.like(x, ops.tile(tensor, [counts[axis] for axis in order]))
 
@@ -379,6 +383,8 @@ def _gather(b: Builder, node: NodeView) -> Value:
         sizes = [*tensor.shape[1:-1]]
         sizes[place - 1] = len(index)
         return b.like(x, ops.resize(tensor, tuple(sizes), "nearest"))
+    if len(index) > _COPIES:
+        raise node.error(f"{len(index)} indices; expected at most {_COPIES}")
     lead = (slice(None),) * place
     parts = [tensor[(*lead, slice(i, i + 1 or None))] for i in index.tolist()]
     return b.like(x, ops.concatenate(parts, place))

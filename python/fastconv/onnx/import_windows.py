@@ -22,6 +22,7 @@ from fastconv.layers import (
     Reshape,
 )
 from fastconv.layers.base import KerasTensor
+from fastconv.onnx.known import LARGEST
 from fastconv.onnx.scaling import scaled
 from fastconv.onnx.values import Builder, NodeView, Value
 
@@ -29,6 +30,7 @@ __all__ = ["RULES"]
 
 _CONV = {3: Conv1D, 4: Conv2D, 5: Conv3D}
 _TRANSPOSED = {3: Conv1DTranspose, 4: Conv2DTranspose, 5: Conv3DTranspose}
+_LARGEST = 1 << 20  # pixels along an axis
 _LAST: dict[str, Any] = {"data_format": "channels_last"}
 
 
@@ -46,6 +48,9 @@ def _window(node: NodeView, axes: int, kernel: list[int]) -> dict[str, Any]:
         len(given) != 2 * axes
     ):
         raise node.error(f"expected {axes} numbers for each of strides, pads ...")
+    sizes = [*node.tensor().shape[2:], *strides, *dilations, *given, *kernel]
+    if any(n is not None and abs(n) > _LARGEST for n in sizes):
+        raise node.error(f"sizes above {_LARGEST}")
     padding: Any = list(zip(given[:axes], given[axes:], strict=True))
     if mode == "SAME_UPPER":
         padding = "same"
@@ -142,6 +147,9 @@ def _pool(op: str) -> Any:
             options["p"] = float(attrs.get("p", 2))
         if attrs.get("ceil_mode", 0):
             _round_up(node, window, kernel, options)
+        alone = {*kernel, *window["strides"]} == {1} and window["padding"] == "valid"
+        if alone and op != "lp_pool":
+            return node.tensor()
         x = b.last(node.tensor())
         made = getattr(ops, op)(x, tuple(kernel), **window, **options)
         return Value(last=made)
@@ -211,7 +219,8 @@ def _gemm(b: Builder, node: NodeView) -> Value:
     turned = bool(attrs.get("transA", 0)), bool(attrs.get("transB", 0))
     x, matrix, bias = node.tensor(0), node.tensor(1), node.input(2)
     if x.known is None and matrix.weight and not turned[0]:
-        kernel = (matrix.array.T if turned[1] else matrix.array) * np.float32(alpha)
+        kernel = matrix.array.T if turned[1] else matrix.array
+        kernel = kernel if alpha == 1.0 else kernel * np.float32(alpha)
         if bias is None:
             return _dense(b, node, kernel)
         if bias.known is not None and bias.array.size in (1, kernel.shape[1]):
@@ -280,6 +289,8 @@ def _group_norm(b: Builder, node: NodeView) -> Value:
     channels = x.shape[1]
     if any(a.shape != (channels,) for a in arrays):
         raise node.error(f"expected one scale a channel of {channels}")
+    if prod(n or 1 for n in x.shape) > 4 * LARGEST:
+        raise node.error(f"an input of shape {x.shape}, which is too large")
     layer = GroupNormalization(
         groups, axis=-1, epsilon=node.attrs.get("epsilon", 1e-5),
         name=b.name(node.tensor(1).weight or node.name, "group_normalization"),

@@ -10,6 +10,7 @@ import numpy as np
 from fastconv.errors import FastconvError, FormatError
 from fastconv.layers import Input
 from fastconv.layers.base import KerasTensor
+from fastconv.layers.budget import weight_budget
 from fastconv.onnx import import_elements, import_windows, proto
 from fastconv.onnx.forms import permuted, to_first, to_last
 from fastconv.onnx.known import FOLDED, LARGEST
@@ -21,6 +22,7 @@ from fastconv.training.model import Model
 __all__ = ["load"]
 
 _RULES = import_elements.RULES | import_windows.RULES
+_LONGEST = 1 << 26  # elements along an axis
 _VIEWS = ("Transpose", "Reshape", "Squeeze", "Unsqueeze", "Identity")
 # Operators that have channels first, and those that have them where their input has.
 _FIRST = {
@@ -45,7 +47,7 @@ def load(
 
     Parameters
     ----------
-    filepath: operators of version 7 to 27. Arrays may lie in other files of its folder.
+    filepath: operators of version 7 to 28. Arrays may lie in other files of its folder.
     input_shape: of one sample, as the model takes it, for a file with open sizes and
         one input; default the file's.
 
@@ -65,7 +67,8 @@ def load(
     """
     contents = read(filepath)
     try:
-        return _model(contents, input_shape)
+        with weight_budget(LARGEST + 2 * contents.size):
+            return _model(contents, input_shape)
     except FastconvError as error:
         raise FormatError(f"{contents.source}: refused: {error}") from error
     except (
@@ -92,7 +95,7 @@ def _model(contents: Contents, input_shape: tuple[int, ...] | None) -> Model:
         values[value.name] = x = _input(value, graph, input_shape)
         inputs.append(x.last if x.last is not None else x.plain)
     _biases_into_products(graph, contents.arrays)
-    budget = LARGEST + 2 * sum(array.size for array in contents.arrays.values())
+    budget = 4 * LARGEST + 8 * contents.size
     read_names = {name for node in graph.node for name in node.input}
     read_names.update(value.name for value in graph.output)
     for number, node in enumerate(graph.node):
@@ -130,6 +133,8 @@ def _run(b: Builder, node: NodeView) -> list[Value]:
         tensors = [value.plain, value.last]
         if any(t is not None and not isinstance(t, KerasTensor) for t in tensors):
             raise node.error("of constants alone it is not supported")
+        if value.known is None and any(n and n > _LONGEST for n in value.shape):
+            raise node.error(f"its result has the sizes {value.shape}")
     return made
 
 
@@ -201,11 +206,11 @@ def _attribute(attribute: Any, node: NodeView) -> Any:
 
 
 def _taken(node: NodeView, value: Value) -> int:
-    """Elements of a value that was worked out and is no view."""
+    """Elements that were read and written for a value that is no view."""
     if value.known is None or node.op in _VIEWS:
         return 0
-    a, b = value.known
-    return a.size + (b.size if b is not a else 0)
+    read = [v.array.size for v in node.inputs if v is not None and v.known is not None]
+    return 2 * (value.array.size + sum(read))
 
 
 # Borders ------------------------------------------------------------------------------

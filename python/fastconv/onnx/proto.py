@@ -19,7 +19,7 @@ DTYPES = {
     7: "int64", 9: "bool", 10: "float16", 11: "float64", 12: "uint32", 13: "uint64",
 }  # fmt: skip
 BFLOAT16 = 16
-TYPE_NUMBERS = {name: number for number, name in DTYPES.items()}
+TYPE_NUMBERS = {name: number for number, name in DTYPES.items()} | {"bfloat16": 16}
 
 # Types of attributes -> the field that holds the value.
 ATTRIBUTES = {

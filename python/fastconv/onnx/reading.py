@@ -18,7 +18,7 @@ from fastconv.weights.safetensors_file import parsed_facts
 
 __all__ = ["Contents", "is_onnx", "parse", "read"]
 
-OLDEST, NEWEST = 7, 27  # versions of the operators
+OLDEST, NEWEST = 7, 28  # versions of the operators
 _NODES = 50_000
 _DOMAINS = ("", "ai.onnx")
 _SECOND = (0x12, 0x1A, 0x22, 0x3A)  # the key of a field of bytes after the version
@@ -42,6 +42,11 @@ class Contents:
     graph: Any
     arrays: dict[str, np.ndarray]
     facts: dict[str, Any]
+
+    @property
+    def size(self) -> int:
+        """How many numbers the arrays hold."""
+        return sum(array.size for array in self.arrays.values())
 
 
 def is_onnx(path: Path, head: bytes) -> bool:

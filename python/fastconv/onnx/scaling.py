@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastconv import ops
+from fastconv.onnx.known import LARGEST
 
 __all__ = ["scaled"]
 
@@ -21,6 +22,8 @@ def scaled(x: Any, new: list[int], factors: list[float], node: Any, old: bool) -
     mode = node.attrs.get("mode", "nearest")
     if node.attrs.get("antialias", 0) or mode not in (*_LINES, "cubic"):
         raise node.error(f"mode {mode!r}, or antialias, is not supported")
+    if max(*x.shape[1:-1], *new) ** 2 > LARGEST or min(new) < 1:
+        raise node.error(f"sizes {new} of {x.shape[1:-1]}")
     matrices = [
         _matrix(n, m, factor, mode, node, old)
         for n, m, factor in zip(x.shape[1:-1], new, factors, strict=True)

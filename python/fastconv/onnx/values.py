@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
@@ -153,7 +154,7 @@ class Builder:
     def __init__(self, opset: int, batch: int | None) -> None:
         self.opset = opset
         self.batch = batch
-        self._names: set[str] = set()
+        self._names: Counter[str] = Counter()
 
     # Forms ----------------------------------------------------------------------------
 
@@ -254,11 +255,9 @@ class Builder:
         head, _, last = stem.rpartition(".")
         name = head if head and last in _LAST else stem
         name = name or unique_name(kind)
-        found, number = name, 1
-        while found in self._names:
-            found, number = f"{name}_{number}", number + 1
-        self._names.add(found)
-        return found
+        count = self._names[name]
+        self._names[name] += 1
+        return self.name(f"{name}_{count}.weight", kind) if count else name
 
     def folded(self, node: NodeView) -> Any:
         """The known result of a node whose inputs are known."""
