@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -275,7 +274,6 @@ class Builder:
         return Value((results[0], results[1]), weight)
 
 
-Rule = Callable[[Builder, NodeView], Any]
 _LAST = (
     "weight", "bias", "kernel", "gamma", "beta", "running_mean", "running_var", "scale",
     "W", "B",
