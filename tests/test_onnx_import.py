@@ -193,3 +193,14 @@ def test_several_inputs(tmp_path):
     model = fc.onnx.load(path)
     y = model.predict([np.ones((2, 4), "f4"), np.ones((2, 4), "f4")], verbose=0)
     np.testing.assert_array_equal(y, np.full((2, 4), 2.0))
+
+
+def test_names_of_weights_that_have_only_numbers(tmp_path):
+    """PyTorch's folded and shared weights: the path of the node tells the layer."""
+    paths = ["/layer1/layer1.0/conv1/Conv", "/a/a.1/down/down.0/Conv", "Conv_7"]
+    nodes = [node("Conv", f"{'xab'[i]} onnx::Conv_12", "aby"[i], name)
+             for i, name in enumerate(paths)]  # fmt: skip
+    arrays = {"onnx::Conv_12": f(3, 3, 1, 1)}
+    model = fc.onnx.load(write(tmp_path / "a.onnx", nodes, arrays=arrays))
+    names = ["layer1.0.conv1", "a.1.down.0", "Conv_7"]
+    assert [layer.name for layer in model.layers] == names

@@ -93,7 +93,7 @@ def _kernel(node: NodeView) -> tuple[np.ndarray, list[np.ndarray]]:
 def _options(b: Builder, node: NodeView, arrays: list[Any]) -> dict[str, Any]:
     weight = node.tensor(1).weight
     return {
-        "use_bias": len(arrays) > 1, "name": b.name(weight or node.name, node.op),
+        "use_bias": len(arrays) > 1, "name": b.name(weight, node.name, node.op),
         **_LAST,
     }  # fmt: skip
 
@@ -207,7 +207,7 @@ def _dense(b: Builder, node: NodeView, kernel: Any, bias: Any = None) -> Value:
     rows, kernel = _rows(b, x, kernel)
     layer = Dense(
         kernel.shape[1], use_bias=bias is not None,
-        name=b.name(node.tensor(1).weight or node.name, "dense"),
+        name=b.name(node.tensor(1).weight, node.name, "dense"),
     )  # fmt: skip
     arrays = [kernel] if bias is None else [kernel, bias]
     return Value(plain=b.layer(layer, rows, arrays))
@@ -271,7 +271,7 @@ def _batch_norm(b: Builder, node: NodeView) -> Value:
     layer = BatchNormalization(
         axis=-1, momentum=node.attrs.get("momentum", 0.9),
         epsilon=node.attrs.get("epsilon", 1e-5),
-        name=b.name(node.tensor(1).weight or node.name, "batch_normalization"),
+        name=b.name(node.tensor(1).weight, node.name, "batch_normalization"),
     )  # fmt: skip
     return _normalised(b, x, layer, arrays)
 
@@ -293,7 +293,7 @@ def _group_norm(b: Builder, node: NodeView) -> Value:
         raise node.error(f"an input of shape {x.shape}, which is too large")
     layer = GroupNormalization(
         groups, axis=-1, epsilon=node.attrs.get("epsilon", 1e-5),
-        name=b.name(node.tensor(1).weight or node.name, "group_normalization"),
+        name=b.name(node.tensor(1).weight, node.name, "group_normalization"),
     )  # fmt: skip
     return _normalised(b, x, layer, arrays)
 
@@ -306,7 +306,7 @@ def _layer_norm(b: Builder, node: NodeView) -> Value:
     axes = tuple(range(axis, x.rank))
     layer = LayerNormalization(
         axis=axes, epsilon=node.attrs.get("epsilon", 1e-5), center=bias is not None,
-        name=b.name(node.tensor(1).weight or node.name, "layer_normalization"),
+        name=b.name(node.tensor(1).weight, node.name, "layer_normalization"),
     )  # fmt: skip
     sizes: Any = tuple(x.shape[i] for i in axes)
     arrays = [np.broadcast_to(a, sizes) for a in (scale, bias) if a is not None]

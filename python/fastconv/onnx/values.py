@@ -231,7 +231,7 @@ class Builder:
             else {"array": x.array.tolist(), "dtype": x.array.dtype.name}
             for x in operands
         ]  # fmt: skip
-        layer = OpLayer(op, {"tuple": args}, name=self.name(weights[0].weight, op))
+        layer = OpLayer(op, {"tuple": args}, name=self.name(weights[0].weight, "", op))
         return self.layer(layer, tensors, [x.array for x in weights])
 
     def layer(self, layer: Layer, x: Any, arrays: list[np.ndarray]) -> Any:
@@ -245,18 +245,22 @@ class Builder:
         layer.set_weights(arrays)
         return made
 
-    def name(self, given: str, kind: str) -> str:
-        """A name for a layer: that of its weight without the last part, else its own.
+    def name(self, weight: str, node: str, kind: str) -> str:
+        """A name for a layer: that of its weight without the last part.
 
-        ``features.0.weight`` is of the layer ``features.0``.
+        ``features.0.weight`` is of the layer ``features.0``. A number that PyTorch gave
+        (``onnx::Conv_12``), or a weight that another layer has, says less than the
+        path in the name of the node.
         """
-        stem = given.replace("/", ".").replace("::", ".").strip(".")
-        head, _, last = stem.rpartition(".")
-        name = head if head and last in _LAST else stem
-        name = name or unique_name(kind)
-        count = self._names[name]
-        self._names[name] += 1
-        return self.name(f"{name}_{count}.weight", kind) if count else name
+        head, _, last = weight.replace("/", ".").strip(".").rpartition(".")
+        name = head if head and last in _LAST else f"{head}.{last}".strip(".")
+        if "::" in weight or not name or name in self._names:
+            name = _path(node) or name.replace("::", ".") or unique_name(kind)
+        while name in self._names:
+            self._names[name] += 1
+            name = f"{name}_{self._names[name] - 1}"
+        self._names[name] = 1
+        return name
 
     def folded(self, node: NodeView) -> Any:
         """The known result of a node whose inputs are known."""
@@ -272,6 +276,16 @@ class Builder:
         if isinstance(results[0], list):
             return [Value((a, b), weight) for a, b in zip(*results, strict=True)]
         return Value((results[0], results[1]), weight)
+
+
+def _path(node: str) -> str:
+    """Where a node stands: /layer1/layer1.0/bn1/Conv is at layer1.0.bn1."""
+    found = outer = ""
+    for part in node.strip("/").split("/")[:-1]:
+        kept = found.removesuffix(outer) if part.startswith(f"{outer}.") else found
+        found = f"{kept.rstrip('.')}.{part}".strip(".")
+        outer = part
+    return found or node
 
 
 _LAST = (
