@@ -6,8 +6,8 @@ import pytest
 import fastconv as fc
 from fastconv import layers, ops
 from fastconv.errors import ArgumentError, OutOfMemoryError
-from fastconv.execution.function import Function
 from fastconv.execution import lower
+from fastconv.execution.function import Function
 from fastconv.graph.passes.recompute import LEVELS, Level, recompute
 from fastconv.graph.passes.verify import verify
 from fastconv.io.available import byte_count

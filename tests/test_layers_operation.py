@@ -66,3 +66,15 @@ def test_two_tensors():
     assert (a + b).shape == (None, 2)
     assert len((a + b).origin.inputs) == 2
     assert len((a + a).origin.inputs) == 1
+
+
+def test_arguments_that_are_weights():
+    args = {"tuple": [{"tensor": 0}, {"weight": [2]}]}
+    x = fc.Input((2,))
+    model = fc.Model(x, layers.OpLayer("multiply", args, name="scale")(x))
+    model.get_layer("scale").set_weights([np.array([2.0, 3.0])])
+    again = fc.training.model_from_json(model.to_json())
+    again.set_weights(model.get_weights())
+    given = np.ones((1, 2), np.float32)
+    np.testing.assert_array_equal(again.predict(given, verbose=0), [[2, 3]])
+    assert [w.name for w in again.trainable_weights] == ["scale/weight"]

@@ -156,6 +156,7 @@ RANKS = (
         "explain",
         "adversarial",
         "transfer",
+        "onnx",
         "weights",
     },
     {"applications", "saving", "utils"},

@@ -23,8 +23,8 @@ from typing import Any
 _MODULES = (
     "activations", "adversarial", "applications", "backend", "callbacks", "config",
     "constraints", "custom_objects", "data", "datasets", "errors", "explain",
-    "initializers", "layers", "losses", "metrics", "mixed_precision", "models", "ops",
-    "optimizers", "plot", "preprocessing", "random", "regularizers", "saving",
+    "initializers", "layers", "losses", "metrics", "mixed_precision", "models", "onnx",
+    "ops", "optimizers", "plot", "preprocessing", "random", "regularizers", "saving",
     "training", "transfer", "utils",
 )  # fmt: skip
 _NAMES = {

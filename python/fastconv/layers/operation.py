@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -37,7 +37,8 @@ class OpLayer(Layer):
     Parameters
     ----------
     op: name of the op.
-    args, kwargs: its arguments as JSON-like data, tensors as ``{"tensor": number}``.
+    args, kwargs: its arguments as JSON-like data: tensors as ``{"tensor": number}``,
+        and weights of the layer, which are 0 at first, as ``{"weight": shape}``.
 
     Raises
     ------
@@ -57,11 +58,20 @@ class OpLayer(Layer):
         self.args = {"tuple": [{"tensor": 0}]} if args is None else args
         self.kwargs = {"dict": {}} if kwargs is None else kwargs
         self.function = _function(op)
+        self.held: list[Any] = []
+
+    def build(self, input_shape: Any) -> None:
+        """Makes the weights that are among the arguments."""
+        found: list[Any] = []
+        decode([self.args, self.kwargs], lambda leaf: found.append(leaf.get("weight")))
+        shapes = [tuple(shape) for shape in found if shape is not None]
+        self.held = [self.add_weight(shape, "zeros") for shape in shapes]
 
     def call(self, *tensors: Any) -> Any:
-        """The op of the tensors and the constants."""
-        kwargs = _decode(self.kwargs, tensors)
-        return self.function(*_decode(self.args, tensors), **kwargs)
+        """The op of the tensors, the weights and the constants."""
+        weights = iter(self.held)
+        args = _decode(self.args, tensors, weights)
+        return self.function(*args, **_decode(self.kwargs, tensors, weights))
 
 
 def _name(op: Callable[..., Any]) -> str:
@@ -107,18 +117,20 @@ def _encode(value: Any, tensors: list[KerasTensor], op: str) -> Any:
     return encode(value, leaf)
 
 
-def _decode(value: Any, tensors: Any) -> Any:
-    """What `_encode` encoded, with tensors in their places."""
+def _decode(value: Any, tensors: Any, weights: Iterator[Any]) -> Any:
+    """What `_encode` encoded, with tensors and weights in their places."""
 
     def leaf(value: dict[str, Any]) -> Any:
         kind, content = next(iter(value.items()))
         if kind == "tensor":
             return tensors[content]
+        if kind == "weight":
+            return next(weights)
         if kind == "array":
             return np.array(content, value["dtype"])
         if kind == "ellipsis":
             return Ellipsis
-        return slice(*_decode(content, tensors))
+        return slice(*_decode(content, tensors, weights))
 
     return decode(value, leaf)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastconv.custom_objects import custom_object_scope
-from fastconv.errors import FormatError
+from fastconv.errors import FormatError, unknown_name
 from fastconv.training import model_file, plan_report
 from fastconv.training.serialize import architecture
 from fastconv.weights import loading
@@ -43,17 +43,30 @@ class Persistence:
         """
         model_file.save(self, filepath, overwrite=overwrite)
 
-    def export(self, filepath: str | os.PathLike[str], batch_size: int = 1) -> None:
-        """Writes the plan of `predict` for a C++ program: see ``fastconv/plan.h``.
+    def export(
+        self,
+        filepath: str | os.PathLike[str],
+        format: str | None = None,
+        batch_size: int = 1,
+        **options: Any,
+    ) -> None:
+        """Writes what `predict` computes, for other programs.
 
-        The file holds the steps for ``batch_size`` samples, the weights and a digest.
-        ``fastconv::load_plan`` reads it without Python, and its outputs are those of
-        `predict`, bit for bit on the same instruction set.
+        Parameters
+        ----------
+        format: "onnx": an ONNX file, with an open batch, for ONNX Runtime and others;
+            see `fastconv.onnx.export`. "plan": the steps for ``batch_size`` samples,
+            the weights and a digest, for a C++ program: ``fastconv::load_plan`` (see
+            ``fastconv/plan.h``) reads it without Python, and its outputs are those of
+            `predict`, bit for bit on the same instruction set. Default "onnx" for a
+            name that ends in ``.onnx``, else "plan".
+        options: for "onnx": ``opset``, ``data_format``.
 
         Raises
         ------
         OSError with the path if it cannot be written; ArgumentError if the model has
-        no input shape yet, or calls back into Python.
+        no input shape yet, calls back into Python, or has an op without a form in ONNX;
+        UnknownNameError for another format.
 
         >>> import fastconv as fc
         >>> import os, tempfile
@@ -63,8 +76,16 @@ class Persistence:
         >>> os.path.getsize(path) > 100
         True
         """
-        plan = plan_report.plan(self, batch_size, training=False)
-        plan.save(os.fspath(filepath))
+        named = os.fspath(filepath).lower().endswith(".onnx")
+        if format == "onnx" or (format is None and named):
+            from fastconv.onnx.exporting import export
+
+            export(self, filepath, **options)
+        elif format in ("plan", None):
+            plan = plan_report.plan(self, batch_size, training=False)
+            plan.save(os.fspath(filepath), **options)
+        else:
+            raise unknown_name("format", format, ["onnx", "plan"])
 
     def save_weights(
         self,
@@ -94,13 +115,13 @@ class Persistence:
     def load_weights(
         self, filepath: str | os.PathLike[str], skip_mismatch: bool = False
     ) -> None:
-        """Reads weights from a file of fastconv, PyTorch, Keras or NumPy.
+        """Reads weights from a file of fastconv, PyTorch, Keras, ONNX or NumPy.
 
         Safetensors, ``.pth`` and ``.pt`` state dicts (PyTorch is not needed),
         ``.weights.h5``, ``.h5`` and ``.keras`` (h5py is needed: the extra ``keras``),
-        ``.npz``. Nothing in a file runs. Weights are found by the names of fastconv,
-        torchvision, timm or Keras or, if all names differ, by their order; shapes are
-        compared in the layout of the file.
+        ``.npz``, the initializers of ``.onnx``. Nothing in a file runs. Weights are
+        found by the names of fastconv, torchvision, timm or Keras or, if all names
+        differ, by their order; shapes are compared in the layout of the file.
 
         Parameters
         ----------

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from fastconv.errors import FastconvError, FormatError, MissingExtraError
+from fastconv.onnx import reading
 from fastconv.weights import hdf5, npz, pth, safetensors_file
 from fastconv.weights.archive import Archive
 from fastconv.weights.stored import Stored
@@ -20,7 +21,7 @@ _CONFIG = 16 << 20  # bytes
 
 
 def read(filepath: str | os.PathLike[str]) -> Stored:
-    """The arrays of a file: safetensors, PyTorch's, Keras's or NumPy's.
+    """The arrays of a file: safetensors, PyTorch's, Keras's, NumPy's or ONNX's.
 
     A file is data: sizes in it are compared with its length before memory is taken,
     and nothing in it runs.
@@ -68,13 +69,17 @@ def _read(file: Any, path: Path, source: str) -> Stored:
         return Stored(source, *_keras(path))
     if head.startswith(pth.LEGACY):
         return Stored(source, pth.read_legacy(file))
+    if reading.is_onnx(path, head):
+        contents = reading.parse(memoryview(file.read()), source, path.parent)
+        floats = {k: v for k, v in contents.arrays.items() if v.dtype.kind == "f"}
+        return Stored(source, floats, metadata=contents.facts)
     if head[8:9] == b"{":
         return safetensors_file.read(file.read(), source)
     if head.startswith(b"\x80"):
         raise FormatError("a plain pickle; expected a state dict that torch.save wrote")
     raise FormatError(
-        f"expected safetensors, PyTorch's .pth, Keras's .h5 or .keras, or .npz, and a "
-        f"file of {path.stat().st_size} bytes is none of them, or truncated"
+        f"expected safetensors, PyTorch's .pth, Keras's .h5 or .keras, .npz or .onnx, "
+        f"and a file of {path.stat().st_size} bytes is none of them, or truncated"
     )
 
 

@@ -10,9 +10,10 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import models
+from fastconv import models, onnx
 from fastconv.errors import FastconvError, FormatError
 from fastconv.models.network import Network
+from fastconv.onnx.reading import is_onnx
 from fastconv.training import model_file
 from fastconv.weights import files
 from fastconv.weights.loading import fill, listed
@@ -28,7 +29,9 @@ _TRIED = 4  # networks
 
 
 def load(filepath: str | os.PathLike[str]) -> Any:
-    """The model in a file: one of `Model.save`, or a network of the zoo.
+    """The model in a file: one of `Model.save`, of ONNX, or a network of the zoo.
+
+    The graph of an ONNX file becomes layers: see `fastconv.onnx.load`.
 
     A file of weights (safetensors, PyTorch's ``.pth``, Keras's ``.h5`` and ``.keras``,
     NumPy's ``.npz``; names of torchvision, timm, Keras or fastconv) is compared with
@@ -53,6 +56,9 @@ def load(filepath: str | os.PathLike[str]) -> Any:
     >>> fc.load(path).name
     'resnet20'
     """
+    with Path(filepath).open("rb") as file:
+        if is_onnx(Path(filepath), file.read(3)):
+            return onnx.load(filepath)
     stored = files.read(filepath)
     if not stored.arrays:
         raise FormatError(f"{stored.source}: it holds no arrays")

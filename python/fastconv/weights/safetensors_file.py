@@ -12,7 +12,7 @@ from fastconv.errors import FormatError
 from fastconv.io import container
 from fastconv.weights.stored import Stored, checked, widened
 
-__all__ = ["dump", "read"]
+__all__ = ["dump", "parsed_facts", "read"]
 
 _HEADER = 100 << 20
 _DTYPES = {
@@ -44,8 +44,7 @@ def read(data: bytes, source: str) -> Stored:
                for name, entry in header.items())  # fmt: skip
     if used != len(body):
         raise FormatError(f"{used} bytes of arrays in a body of {len(body)} bytes")
-    facts = {k: _parsed(v) for k, v in metadata.items() if k in _FACTS}
-    return Stored(source, arrays, metadata=_facts(facts))
+    return Stored(source, arrays, metadata=parsed_facts(metadata))
 
 
 def dump(arrays: dict[str, np.ndarray], metadata: dict[str, Any]) -> bytes:
@@ -82,6 +81,11 @@ def _array(body: memoryview, entry: Any, name: str) -> np.ndarray:
     piece = body[start:end]
     array = widened(piece) if dtype == "BF16" else np.frombuffer(piece, _DTYPES[dtype])
     return array.reshape(shape)
+
+
+def parsed_facts(texts: dict[str, Any]) -> dict[str, Any]:
+    """The metadata that other files hold as JSON, a text each."""
+    return _facts({k: _parsed(v) for k, v in texts.items() if k in _FACTS})
 
 
 def _parsed(text: Any) -> Any:

@@ -17,10 +17,10 @@ from fastconv.layers import Dense, DepthwiseConv2D, Flatten
 from fastconv.layers.base import KerasTensor
 from fastconv.tree import flatten
 
-__all__ = ["from_torch", "to_torch", "torch_names"]
+__all__ = ["NAMES", "from_torch", "to_torch", "torch_names"]
 
 # The last part of a weight's name: ours -> PyTorch's.
-_NAMES = {
+NAMES = {
     "kernel": "weight", "depthwise_kernel": "weight", "bias": "bias",
     "gamma": "weight", "beta": "bias",
     "moving_mean": "running_mean", "moving_variance": "running_var",
@@ -45,7 +45,7 @@ def torch_names(model: Any) -> dict[str, tuple[Any, Variable]]:
 
 def _torch_name(layer: Any, weight: Variable) -> str:
     last = weight.name.rsplit("/", 1)[-1]
-    return _NAMES.get(last, last)
+    return NAMES.get(last, last)
 
 
 def to_torch(model: Any) -> dict[str, np.ndarray]:
