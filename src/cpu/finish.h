@@ -67,16 +67,19 @@ struct Shift {
   vfloat operator()(vfloat x) const { return x * scale + bias; }
 };
 
+__attribute__((noinline)) static vfloat finished_long(const Finish& f, vfloat x, const float* dst,
+                                                      int64_t lanes) {
+  vfloat row[1] = {x};
+  if (f.add) row[0] += load_lanes(f.add + (dst - f.dst), lanes);
+  if (f.clips()) row[0] = clip(row[0], 0, f.top());
+  if (f.calls()) activate_row(f, dst, lanes, row);
+  return row[0];
+}
+
 // What becomes of the sum x, already shifted, before it goes to dst[0 .. lanes).
 static inline vfloat finished(const Finish& f, vfloat x, const float* dst, int64_t lanes) {
-  if (f.add) x += load_lanes(f.add + (dst - f.dst), lanes);
-  if (f.clips()) x = clip(x, 0, f.top());
-  if (f.calls()) {
-    vfloat row[1] = {x};
-    activate_row(f, dst, lanes, row);
-    x = row[0];
-  }
-  return x;
+  if (f.add || f.calls()) return finished_long(f, x, dst, lanes);
+  return f.clips() ? clip(x, 0, f.top()) : x;
 }
 
 // dst[i] from sums[i], for i < count; they may be the same.
