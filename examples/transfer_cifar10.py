@@ -167,7 +167,7 @@ def main(argv: Sequence[str] | None = None) -> dict[int, dict[str, float]]:
     """Gives by number of images a class the accuracies on the new classes."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
     parser.add_argument("--data", default="cifar10", help="name or folder")
-    parser.add_argument("--epochs", type=int, default=6, help="on the old classes")
+    parser.add_argument("--epochs", type=int, default=4, help="on the old classes")
     parser.add_argument("--tuning", type=int, default=60, help="epochs on the few")
     parser.add_argument("--shots", type=int, nargs="+", default=[1, 5, 50])
     parser.add_argument("--draws", type=int, default=3, help="choices of these images")
