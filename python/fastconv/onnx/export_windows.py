@@ -77,6 +77,7 @@ def _conv_transpose(w: Writer, node: Node) -> None:
     if min(g.pad_before) < 0 or too_much:
         raise ArgumentError("a transposed convolution with so much output_padding")
     operands = [w.first(node.inputs[0]), _kernel(w, node.inputs[1])]
+    operands += [w.last(bias) for bias in node.inputs[2:]]
     name = w.node(
         "ConvTranspose", operands, group=g.groups, output_padding=extra, **window
     )
