@@ -200,6 +200,17 @@ def test_large_groups_are_exact(backend, groups, stride):
     backend.check(all_directions(**options), *operands)
 
 
+# Outputs that pass the caches by; the groups of the last one begin between two vectors.
+@pytest.mark.parametrize(
+    ("kernel", "filters", "groups"), [(1, 64, 1), (3, 48, 1), (2, 144, 2)]
+)
+def test_large_outputs_are_exact(backend, kernel, filters, groups):
+    src, weights = (1, 187, 251, 8), (kernel, kernel, 8 // groups, filters)
+    options = {"padding": "same", "groups": groups}
+    operands = make_operands(np.random.default_rng(9), src, weights, **options)
+    backend.check(all_directions(**options), *operands)
+
+
 def test_separable_is_depthwise_then_pointwise(backend):
     rng = np.random.default_rng(2)
     x, d, p = integers(rng, 2, 9, 3), integers(rng, 3, 3, 2), integers(rng, 1, 6, 5)

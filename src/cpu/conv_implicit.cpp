@@ -113,18 +113,19 @@ void multiply_blocks(const GatherCall& c, const Gather& g, const Cut& cut, const
   }
 }
 
-void run_implicit(const GatherCall& c) {
+void run_implicit(GatherCall c) {
   if (c.problem.geometry->batch == 0) return;
   float* zeros = c.workspace;
   float* packed = zeros + zero_floats(c.problem);
   __builtin_memset(zeros, 0, static_cast<size_t>(zero_floats(c.problem)) * sizeof(float));
   pack_weights(c, packed);
 
+  const Gather largest = phase_of(c.problem, 0);
   const Cut cut = cut_work(c.problem);
+  if (largest.out_channels % kLanes != 0) c.finish.stream = false;  // groups begin between vectors
   const int64_t groups = c.problem.geometry->groups;
   const int64_t panel_tasks = ceil_div(cut.all_panels, cut.panels);
   const int64_t block_tasks = ceil_div(cut.all_blocks, cut.blocks);
-  const Gather largest = phase_of(c.problem, 0);
   const int64_t work = cut.blocks * cut.panels * kMostBlockRows * kPanel / kLanes *
                        largest.in_channels * window_taps(*c.problem.geometry) / cut.phases;
   parallel_for(cut.phases * block_tasks * groups * panel_tasks, work, [&](int64_t task) {
@@ -133,6 +134,7 @@ void run_implicit(const GatherCall& c) {
     const int64_t block = task / panel_tasks / groups % block_tasks * cut.blocks;
     const Gather g = gather_phase(c.problem, task / panel_tasks / groups / block_tasks);
     multiply_blocks(c, g, cut, zeros, packed_group(g, group, packed), group, block, panel);
+    if (c.finish.stream) stream_end();
   });
 }
 

@@ -211,15 +211,6 @@ static inline void with_row_shape(const GatherAxis& across, const Body& body) {
   body(RowShape<0, 1>{});
 }
 
-// Whether the output is written past the caches: whole vectors, and more than the caches hold.
-static inline bool streams(const GatherCall& c) {
-  const WindowGeometry& g = *c.problem.geometry;
-  const int64_t* size = c.problem.backward ? g.input : g.output;
-  const int64_t channels = c.problem.backward ? g.in_channels : g.out_channels;
-  const int64_t floats = g.batch * size[0] * size[1] * size[2] * channels;
-  return channels % kLanes == 0 && worth_streaming(c.out, floats * 4);
-}
-
 // A block of neighbouring outputs.
 struct Block {
   const Line* line;
@@ -303,7 +294,7 @@ static void run_lines(const GatherCall& c, int64_t work, const Sums& sums) {
   const WindowGeometry& g = *c.problem.geometry;
   float* zeros = c.workspace;
   for (int64_t i = 0; i < zero_floats(c.problem); ++i) zeros[i] = 0;
-  const bool large = outgrows_core(c.problem), stream = streams(c);
+  const bool large = outgrows_core(c.problem), stream = c.finish.stream;
   const bool dense = c.problem.backward || g.stride[1] * g.stride[2] == 1;
   const Items items = items_of(c.problem);
   const int64_t width = (c.problem.backward ? g.input : g.output)[2] / items.pieces;

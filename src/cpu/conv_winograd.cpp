@@ -197,7 +197,8 @@ void write_tile(const GatherCall& c, const Plan& p, int64_t tile, int64_t first,
         [&](int i, int j, vfloat value) {
           if (i >= lines || j >= columns) return;
           float* pixel = dst + (i * t.Q + j) * t.K + k;
-          store_lanes(pixel, finished(c.finish, shift(value), pixel, count), count);
+          const vfloat result = finished(c.finish, shift(value), pixel, count);
+          c.finish.stream ? stream(pixel, result) : store_lanes(pixel, result, count);
         });
   });
 }
@@ -225,6 +226,7 @@ void run_by_tiles(const GatherCall& c, const Plan& p, const Buffers& b) {
   parallel_for_slots(ceil_div(p.t.tiles, p.block), work, b.slots, [&](int64_t task, int64_t slot) {
     const int64_t first = task * p.block, left = p.t.tiles - first;
     run_tiles(c, p, b, first, left < p.block ? left : p.block, b.blocks + slot * p.block_floats);
+    if (c.finish.stream) stream_end();
   });
 }
 
@@ -264,6 +266,7 @@ void run_block(const GatherCall& c, const Plan& p, const Buffers& b, int64_t fir
   parallel_blocks(count, kTilesInTask, kPositions * p.K, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
       write_tile(c, p, first + i, 0, p.t.K, sums + i * p.columns);
+    if (c.finish.stream) stream_end();
   });
 }
 

@@ -13,6 +13,9 @@ struct Finish {
   const float* dst;
   Activation activation;
   float alpha;
+  // The output is better written past the caches. Kernels that do so call stream_end() after a
+  // task.
+  bool stream;
 
   // Whether the activation is clip(x, 0, top()).
   bool clips() const {
@@ -30,11 +33,19 @@ struct Finish {
   }
 };
 
+// Whole vectors, and more of them than the caches hold.
+static inline bool streams(const Tensor& t) {
+  int64_t bytes = sizeof(float);
+  for (int i = 0; i < t.rank; ++i) bytes *= t.dims[i];
+  return t.rank > 0 && t.dims[t.rank - 1] % kLanes == 0 && worth_streaming(t.data, bytes);
+}
+
 static inline Finish finish_of(const KernelCall& call, const Epilogue& e) {
   Finish f = {};
   f.dst = output<float>(call, 0);
   f.activation = e.activation;
   f.alpha = e.alpha;
+  f.stream = streams(call.outputs[0]);
   int i = 2;
   if (e.scale) f.scale = input<float>(call, i++);
   if (e.bias) f.bias = input<float>(call, i++);

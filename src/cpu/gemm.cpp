@@ -334,6 +334,7 @@ void gemm(const GemmCall& call) {
     if (p.path == Path::columns) return multiply_columns(a, p, part, x, b, c, now);
     if (p.path == Path::swapped) return multiply_swapped(a, p, part, b, panels, c, now);
     multiply_rows(a, p, part, x, b, panels, c, now);
+    if (now.stream) stream_end();
   });
   if (p.chunks > 1) add_chunks(call, p, sums);
 }

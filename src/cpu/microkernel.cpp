@@ -18,7 +18,12 @@ inline void load_row(vfloat (&row)[NV], const float* src, int64_t columns) {
 }
 
 template <int NV>
-inline void store_row(const vfloat (&row)[NV], float* dst, int64_t columns) {
+inline void store_row(const vfloat (&row)[NV], float* dst, int64_t columns, bool streams) {
+  if (streams && columns >= NV * kLanes) {
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) stream(dst + v * kLanes, row[v]);
+    return;
+  }
 #pragma GCC unroll 4
   for (int v = 0; v < NV; ++v) {
     const int64_t left = columns - v * kLanes;
@@ -41,7 +46,7 @@ __attribute__((noinline)) void finish_rows(const Finish& finish, int rows, int64
       if (finish.clips()) sums[m][v] = clip(sums[m][v], 0, finish.top());
     }
     if (finish.calls()) activate_row<NV>(finish, dst[m], columns, sums[m]);
-    store_row<NV>(sums[m], dst[m], columns);
+    store_row<NV>(sums[m], dst[m], columns, finish.stream);
   }
 }
 
@@ -74,7 +79,7 @@ inline void store_tile(Sums<MR, NV>& sums, const Finish& finish, int64_t columns
       out[v] = sums[m][v] * scale[v] + bias[v];
       if (clips) out[v] = clip(out[v], 0, top);
     }
-    store_row<NV>(out, row(m), columns);
+    store_row<NV>(out, row(m), columns, finish.stream);
   }
 }
 
