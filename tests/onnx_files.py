@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from fastconv.onnx import proto
-from fastconv.onnx.tensors import from_array
-from fastconv.onnx.wire import encode
+from fastconv.weights.onnx import proto
+from fastconv.weights.onnx.tensors import from_array
+from fastconv.weights.onnx.wire import encode
 
 
 def attribute(name, value):

@@ -8,9 +8,9 @@ import pytest
 
 import fastconv as fc
 from fastconv.errors import FormatError
-from fastconv.onnx import proto
-from fastconv.onnx.tensors import from_array
-from fastconv.onnx.wire import decode, encode
+from fastconv.weights.onnx import proto
+from fastconv.weights.onnx.tensors import from_array
+from fastconv.weights.onnx.wire import decode, encode
 from onnx_files import message, node, value, write
 
 KERNEL = np.ones((4, 3, 3, 3), "f4")

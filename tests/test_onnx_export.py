@@ -8,7 +8,7 @@ import pytest
 import fastconv as fc
 from fastconv import layers
 from fastconv.errors import ArgumentError, UnknownNameError
-from fastconv.onnx import reading
+from fastconv.weights.onnx import reading
 from onnx_files import difference, first, last, runtime
 
 RNG = np.random.default_rng(0)

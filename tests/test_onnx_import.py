@@ -6,9 +6,9 @@ import pytest
 import fastconv as fc
 from fastconv import layers
 from fastconv.errors import FormatError
-from fastconv.onnx import proto
-from fastconv.onnx.tensors import from_array
-from fastconv.onnx.wire import encode
+from fastconv.weights.onnx import proto
+from fastconv.weights.onnx.tensors import from_array
+from fastconv.weights.onnx.wire import encode
 from onnx_files import difference, message, node, value, write
 
 RNG = np.random.default_rng(0)

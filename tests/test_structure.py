@@ -159,7 +159,7 @@ RANKS = (
         "onnx",
         "weights",
     },
-    {"applications", "saving", "utils"},
+    {"applications", "opening", "saving", "utils"},
     {"backend", "preprocessing"},
     {"cli"},
 )

@@ -43,7 +43,7 @@ _NAMES = {
     "device": "execution.eager",
     "function": "execution.function",
     "grad": "graph",
-    "load": "weights.opening",
+    "load": "opening",
     "load_model": "training",
     "set_num_threads": "machine",
     "threads": "machine",

@@ -10,9 +10,9 @@ import numpy as np
 from fastconv._core import Activation, BinaryOp, OpKind, ReduceOp, UnaryOp
 from fastconv.errors import ArgumentError
 from fastconv.graph.ir import Node, Tensor
-from fastconv.onnx import proto
 from fastconv.onnx.forms import permuted, to_first, to_last
 from fastconv.onnx.writer import Writer, is_line
+from fastconv.weights.onnx import proto
 
 __all__ = ["RULES"]
 

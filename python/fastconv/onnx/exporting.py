@@ -19,11 +19,12 @@ from fastconv.graph.variable import Variable
 from fastconv.io import atomic
 from fastconv.layers import context
 from fastconv.layers.base import KerasTensor, is_spec
-from fastconv.onnx import export_elements, export_windows, proto
-from fastconv.onnx.wire import encode
+from fastconv.onnx import export_elements, export_windows
 from fastconv.onnx.writer import Dims, Writer
 from fastconv.training.weight_names import weight_names
 from fastconv.tree import flatten, map_structure
+from fastconv.weights.onnx import proto
+from fastconv.weights.onnx.wire import encode
 from fastconv.weights.torch_layout import NAMES
 
 __all__ = ["NEWEST", "OLDEST", "export"]

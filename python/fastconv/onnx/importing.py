@@ -11,13 +11,14 @@ from fastconv.errors import FastconvError, FormatError
 from fastconv.layers import Input
 from fastconv.layers.base import KerasTensor
 from fastconv.layers.budget import weight_budget
-from fastconv.onnx import import_elements, import_windows, proto
+from fastconv.onnx import import_elements, import_windows
 from fastconv.onnx.forms import permuted, to_first, to_last
 from fastconv.onnx.known import FOLDED, LARGEST
-from fastconv.onnx.reading import Contents, described, read
-from fastconv.onnx.tensors import to_array
 from fastconv.onnx.values import Builder, NodeView, Value
 from fastconv.training.model import Model
+from fastconv.weights.onnx import proto
+from fastconv.weights.onnx.reading import Contents, described, read
+from fastconv.weights.onnx.tensors import to_array
 
 __all__ = ["load"]
 

@@ -13,9 +13,9 @@ from fastconv import initializers, ops
 from fastconv.errors import FormatError
 from fastconv.layers import OpLayer, Reshape
 from fastconv.layers.base import KerasTensor, Layer, unique_name
-from fastconv.onnx import proto
 from fastconv.onnx.forms import permuted, to_first, to_last
 from fastconv.onnx.known import BATCHES, fold
+from fastconv.weights.onnx import proto
 
 __all__ = ["Builder", "NodeView", "Value"]
 

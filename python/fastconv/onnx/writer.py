@@ -12,9 +12,9 @@ import numpy as np
 from fastconv.errors import ArgumentError
 from fastconv.graph.ir import Leaf, Node, Tensor, ancestors
 from fastconv.graph.variable import Variable
-from fastconv.onnx import proto
 from fastconv.onnx.forms import permuted, to_first, to_last
-from fastconv.onnx.tensors import from_array
+from fastconv.weights.onnx import proto
+from fastconv.weights.onnx.tensors import from_array
 
 __all__ = ["Dims", "Writer"]
 

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from fastconv.errors import FastconvError, FormatError, MissingExtraError
-from fastconv.onnx import reading
 from fastconv.weights import hdf5, npz, pth, safetensors_file
 from fastconv.weights.archive import Archive
+from fastconv.weights.onnx import reading
 from fastconv.weights.stored import Stored
 
 __all__ = ["read"]

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 
 from fastconv.errors import FormatError
-from fastconv.onnx import proto
-from fastconv.onnx.tensors import to_array
-from fastconv.onnx.wire import decode
+from fastconv.weights.onnx import proto
+from fastconv.weights.onnx.tensors import to_array
+from fastconv.weights.onnx.wire import decode
 from fastconv.weights.safetensors_file import parsed_facts
 
 __all__ = ["Contents", "is_onnx", "parse", "read"]

@@ -13,11 +13,11 @@ import numpy as np
 from fastconv import models, onnx
 from fastconv.errors import FastconvError, FormatError
 from fastconv.models.network import Network
-from fastconv.onnx.reading import is_onnx
 from fastconv.training import model_file
 from fastconv.weights import files
 from fastconv.weights.loading import fill, listed
 from fastconv.weights.matching import fit
+from fastconv.weights.onnx.reading import is_onnx
 from fastconv.weights.stored import Stored
 
 __all__ = ["load", "propose"]

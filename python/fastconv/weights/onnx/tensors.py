@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from fastconv.errors import FormatError
-from fastconv.onnx import proto
+from fastconv.weights.onnx import proto
 from fastconv.weights.stored import checked, widened
 
 __all__ = ["from_array", "to_array"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from fastconv.onnx.wire import Field, Message
+from fastconv.weights.onnx.wire import Field, Message
 
 __all__ = [
     "DTYPES", "TYPE_NUMBERS", "Attribute", "Dimension", "Entry", "Graph", "Model",

@@ -1,0 +1,1 @@
+"""ONNX files: the wire format, the messages, and the arrays in them."""
