@@ -102,6 +102,6 @@ def test_a_profile_of_training_leaves_the_model_as_it_was():
     text = step_profile.model_table(model, 4)
     assert text.startswith("Profile of a training step, batch 4;")
     assert "optimizer" in text
-    for now, then in zip(model.get_weights(), before, strict=True):
-        np.testing.assert_array_equal(now, then)
+    for after, earlier in zip(model.get_weights(), before, strict=True):
+        np.testing.assert_array_equal(after, earlier)
     assert int(model.optimizer.iterations) == 1
