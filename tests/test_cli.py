@@ -193,6 +193,8 @@ def test_version():
         (["train", "lenet", "--epochs", "0"], "epochs"),
         (["train", "lenet", "--batch-size", "0"], "batch_size"),
         (["train", "lenet", "--lr", "-1"], "learning_rate"),
+        (["train", "lenet", "--cutout", "-1"], "cutout: expected 0 or more pixels"),
+        (["train", "lenet", "--label-smoothing", "2"], "label_smoothing in [0, 1]"),
         (["train", "lenet", "--validation-split", "2"], "expected a number in (0, 1)"),
         (["train", "lenet", "--seed", "-1"], "seed"),
         (["train", "lenet", "--threads", "-1"], "threads"),

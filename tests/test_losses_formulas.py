@@ -110,6 +110,11 @@ CASES = [
      lambda y, p: -np.log(normal(p)[np.arange(len(y)), y])),
     (losses.SparseCategoricalCrossentropy(True), "numbers", "real",
      lambda y, p: -np.log(softmax(p)[np.arange(len(y)), y])),
+    (losses.SparseCategoricalCrossentropy(label_smoothing=Y_SMOOTH), "numbers", "share",
+     lambda y, p: -((np.eye(4)[y] * 0.8 + 0.05) * np.log(normal(p))).sum(-1)),
+    (losses.SparseCategoricalCrossentropy(True, label_smoothing=Y_SMOOTH),
+     "numbers", "real",
+     lambda y, p: -((np.eye(4)[y] * 0.8 + 0.05) * np.log(softmax(p))).sum(-1)),
 ]  # fmt: skip
 IDS = [f"{i} {case[0].name}" for i, case in enumerate(CASES)]
 

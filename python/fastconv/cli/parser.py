@@ -71,6 +71,10 @@ def _train(parser: argparse.ArgumentParser) -> None:
     _option(parser, "--shift", 2, "pixels that training images move by, at random")
     text = "mirror half of the training images, left to right"
     parser.add_argument("--flip", action="store_true", help=text)
+    text = "side in pixels of the square erased from each training image"
+    _option(parser, "--cutout", 0, text)
+    text = "share of each target that is spread over all classes"
+    _option(parser, "--label-smoothing", 0.0, text)
     _option(parser, "--validation-split", 0.1, "share of the training part, may be 0")
     _option(parser, "--seed", 0, "of weights and order")
     text = "do not check data and model before the first epoch"

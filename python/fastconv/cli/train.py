@@ -7,7 +7,7 @@ import tomllib
 from argparse import Namespace
 from typing import Any
 
-from fastconv import callbacks, datasets, layers, optimizers, random
+from fastconv import callbacks, datasets, layers, losses, optimizers, random
 from fastconv.cli.common import make_model, set_machine, weights_digest
 from fastconv.cli.facts import as_text, machine_facts
 from fastconv.cli.inputs import Inputs
@@ -34,8 +34,10 @@ def run(args: Namespace) -> dict[str, Any]:
             "resume: expected no --time-limit beside it: a training that the clock "
             "ends cannot be repeated; give --epochs"
         )
-    if args.shift < 0:
-        raise ArgumentError(f"shift: expected 0 or more pixels, got {args.shift}")
+    for name in ("shift", "cutout"):
+        if getattr(args, name) < 0:
+            found = getattr(args, name)
+            raise ArgumentError(f"{name}: expected 0 or more pixels, got {found}")
     set_machine(args)
     random.set_seed(args.seed)
     data = datasets.load(args.data)
@@ -118,7 +120,7 @@ def _fit(
             momentum=args.momentum,
             weight_decay=args.weight_decay or None,
         ),
-        loss="sparse_categorical_crossentropy",
+        loss=losses.SparseCategoricalCrossentropy(label_smoothing=args.label_smoothing),
         metrics=["accuracy"],
         device=args.device,
     )
@@ -160,6 +162,9 @@ def _changes(args: Namespace, shape: tuple[int, ...], fill: float) -> list[Any] 
         found.append(crop)
     if args.flip:
         found.append(layers.RandomFlip("horizontal"))
+    if args.cutout:
+        share = (args.cutout**2 / (shape[0] * shape[1]),) * 2
+        found.append(layers.RandomErasing((1, 1), share, fill_value=fill))
     return found or None
 
 

@@ -39,6 +39,7 @@ def sparse_categorical_crossentropy(
     from_logits: bool = False,
     ignore_class: int | None = None,
     axis: int = -1,
+    label_smoothing: float = 0.0,
 ) -> Tensor:
     """``-log(y_pred[y_true])``, shape (...); see `SparseCategoricalCrossentropy`.
 
@@ -64,12 +65,22 @@ def sparse_categorical_crossentropy(
     labels = ops.cast(labels, "int64")
     kernel = ops.softmax_cross_entropy if from_logits else ops.cross_entropy
     if ignore_class is None:
-        return kernel(y_pred, labels)
+        return _of_numbers(kernel, y_pred, labels, label_smoothing)
     counts = ops.cast(counted(labels, ignore_class), y_pred.dtype)
     # Ignored predictions become 1s, so that NaN in them reaches no gradient.
     y_pred = ops.where(ops.expand_dims(counts, -1), y_pred, 1.0)
     labels = labels * ops.cast(counts, "int64")
-    return ops.where(counts, kernel(y_pred, labels), 0.0)
+    values = _of_numbers(kernel, y_pred, labels, label_smoothing)
+    return ops.where(counts, values, 0.0)
+
+
+def _of_numbers(kernel: Any, p: Tensor, labels: Tensor, smoothing: float) -> Tensor:
+    """The cross-entropy is linear in its targets: smoothing mixes in uniform ones."""
+    values = kernel(p, labels)
+    if not smoothing:
+        return values
+    uniform = ops.full(p.shape, 1.0 / p.shape[-1], p.dtype)
+    return values * (1.0 - smoothing) + kernel(p, uniform) * smoothing
 
 
 @op
@@ -122,6 +133,7 @@ class SparseCategoricalCrossentropy(Known):
     ignore_class: samples (or pixels) with this label cost 0 and do not count in the
         mean; default None.
     axis: of the classes in the predictions; default the last.
+    label_smoothing: s in [0, 1], as for `CategoricalCrossentropy`; default 0.
 
     Shapes: predictions (N, ..., C); targets (N, ...) or (N, ..., 1), integers in [0,
     C). A target out of range is a DataError of the step that met it; weights are
@@ -143,9 +155,13 @@ class SparseCategoricalCrossentropy(Known):
         axis: int = -1,
         name: str | None = "sparse_categorical_crossentropy",
         dtype: Any = None,
+        label_smoothing: float = 0.0,
     ) -> None:
-        given = {"from_logits": bool(from_logits), "ignore_class": ignore_class}
-        super().__init__(reduction, name, dtype, **given, axis=axis)
+        given = {"ignore_class": ignore_class, "label_smoothing": label_smoothing}
+        logits = bool(from_logits)
+        super().__init__(
+            reduction, name, dtype, from_logits=logits, axis=axis, **given
+        )
 
     def _mask(self, y_true: Any, values: Tensor) -> Tensor | None:
         ignored = self.options["ignore_class"]
