@@ -12,13 +12,16 @@ from fastconv.graph.autodiff import grad
 
 LARGEST_ERROR = 1e-4  # relative, of a norm; what the design allows
 
-# batch, height, width, channels, filters
+# batch, height, width, channels, filters, window
 SHAPES = [
-    (2, 28, 28, 64, 64),
-    (1, 33, 30, 40, 24),  # tiles over the edge, channels that fill no vector
-    (3, 21, 19, 17, 130),  # three panels of filters
-    (1, 14, 14, 320, 480),  # transformed weights that fit no cache
-    (40, 13, 13, 16, 16),
+    (2, 28, 28, 64, 64, 3),
+    (1, 33, 30, 40, 24, 3),  # tiles over the edge, channels that fill no vector
+    (3, 21, 19, 17, 130, 3),  # three panels of filters
+    (1, 14, 14, 320, 480, 3),  # transformed weights that fit no cache
+    (40, 13, 13, 16, 16, 3),
+    (2, 27, 27, 64, 192, 5),
+    (1, 30, 33, 24, 40, 5),
+    (2, 14, 15, 250, 340, 5),  # transformed weights that fit no cache
 ]
 
 
@@ -33,14 +36,18 @@ def all_directions(padding):
 
 
 def operands(shape, padding, seed=0):
-    n, h, w, c, k = shape
+    n, h, w, c, k, window = shape
     rng = np.random.default_rng(seed)
     src = rng.standard_normal((n, h, w, c)).astype(np.float32)
-    weights = rng.standard_normal((3, 3, c, k)).astype(np.float32) / np.float32(3)
+    weights = rng.standard_normal((window, window, c, k)).astype(np.float32)
+    weights /= np.float32(window)
     if padding == "same":
         p, q = h, w
     else:
-        p, q = (size - 2 + sum(pad) for size, pad in zip((h, w), padding, strict=True))
+        p, q = (
+            size - window + 1 + sum(pad)
+            for size, pad in zip((h, w), padding, strict=True)
+        )
     return src, weights, rng.standard_normal((n, p, q, k)).astype(np.float32)
 
 
@@ -69,11 +76,12 @@ def test_error_is_bounded_in_every_direction(cpu, reference, shape):
     channels=st.tuples(st.integers(16, 70), st.integers(16, 70)),
     padding=st.tuples(*[st.tuples(st.integers(-2, 3), st.integers(-2, 3))] * 2),
     batch=st.integers(1, 3),
+    window=st.sampled_from([3, 5]),
 )
-@settings(max_examples=25)
-def test_any_size_and_padding(cpu, reference, size, channels, padding, batch):
+@settings(max_examples=40)
+def test_any_size_and_padding(cpu, reference, size, channels, padding, batch, window):
     function = all_directions(list(padding))
-    arrays = operands((batch, *size, *channels), padding)
+    arrays = operands((batch, *size, *channels, window), padding)
     results = cpu.run(function, *arrays)
     for actual, expected in zip(results, reference(function, *arrays), strict=True):
         assert error(actual, expected) < LARGEST_ERROR
@@ -81,7 +89,7 @@ def test_any_size_and_padding(cpu, reference, size, channels, padding, batch):
 
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 def test_epilogue(cpu, reference, activation):
-    src, weights, _ = operands((1, 20, 22, 32, 72), "same")
+    src, weights, _ = operands((1, 20, 22, 32, 72, 3), "same")
     bias = np.linspace(-1, 1, 72, dtype=np.float32)
 
     def run(x, w, b):
@@ -128,11 +136,12 @@ def test_can_be_switched_off(cpu, monkeypatch):
 @pytest.mark.parametrize(
     ("shape", "options", "reason"),
     [
-        ((1, 28, 28, 64, 64), {"strides": 2}, "stride"),
-        ((1, 28, 28, 64, 64), {"dilation_rate": 2}, "dilation"),
-        ((1, 28, 28, 3, 64), {}, "channels"),
-        ((1, 4, 4, 64, 64), {}, "transforms"),
-        ((0, 28, 28, 64, 64), {}, "transforms"),
+        ((1, 28, 28, 64, 64, 3), {"strides": 2}, "stride"),
+        ((1, 28, 28, 64, 64, 3), {"dilation_rate": 2}, "dilation"),
+        ((1, 28, 28, 3, 64, 3), {}, "channels"),
+        ((1, 4, 4, 64, 64, 3), {}, "transforms"),
+        ((0, 28, 28, 64, 64, 3), {}, "transforms"),
+        ((1, 28, 28, 64, 64, 7), {}, "3x3 or 5x5"),
     ],
 )
 def test_declines(cpu, shape, options, reason):

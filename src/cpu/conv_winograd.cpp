@@ -1,6 +1,7 @@
-// Convolution of 3x3 windows and its data gradient by Winograd's minimal filtering: transform the
-// inputs of tiles; 36 products of [tiles, C] and [C, K]; transform the sums to outputs. Transformed
-// weights are 4 times the size of the weights, which decides between two orders of the work:
+// Convolution of 3x3 and 5x5 windows and its data gradient by Winograd's minimal filtering:
+// transform the inputs of tiles; 36 or 64 products of [tiles, C] and [C, K]; transform the sums to
+// outputs. Transformed weights are larger than the weights, which decides between two orders of the
+// work:
 //
 // - by tiles: all weights are transformed first, and a task takes a few tiles through the three
 //   phases, in scratch memory that stays in its second cache;
@@ -11,19 +12,20 @@
 namespace fastconv::cpu::FASTCONV_ISA {
 namespace {
 
-constexpr int64_t kDepth = 256;      // channels of a piece of transformed weights
+constexpr int64_t kDepths = 1536;    // channels of a piece of transformed weights, of all positions
 constexpr int64_t kBlockRows = 54;   // tiles that share a piece from the first cache
 constexpr int64_t kTilesInTask = 4;  // of a transform
 
 // Values of a block of tiles: inputs [position][tile][C], sums [position][tile][columns].
 struct Plan {
   Tiling t;
-  int64_t C, K;  // padded to whole vectors
+  int64_t taps, points, positions;  // of the window; of a tile along an axis, and together
+  int64_t C, K;                     // padded to whole vectors
   bool by_tiles;
   int64_t block;              // tiles
   int64_t columns;            // of the sums
   int64_t in_step, sum_step;  // floats from one position to the next
-  int64_t panels, chunks;     // by weights: tasks are panels * 6 * chunks of tiles
+  int64_t panels, chunks;     // by weights: tasks are panels * points * chunks of tiles
   int64_t turned, weights;    // floats of the turned, of the transformed weights
   int64_t block_floats;
 };
@@ -33,14 +35,17 @@ Plan plan_of(const GatherProblem& p) {
   constexpr int64_t kTasks = 24, kLeastTiles = 64;
   Plan plan = {};
   plan.t = tiling_of(p);
+  plan.taps = p.geometry->kernel[1] * p.geometry->kernel[2];
+  plan.points = p.geometry->kernel[1] + kTile - 1;
+  plan.positions = plan.points * plan.points;
   plan.C = padded(plan.t.C);
   plan.K = padded(plan.t.K);
   plan.panels = ceil_div(plan.t.K, kPanel);
-  plan.turned = p.backward ? 9 * plan.t.C * plan.t.K : 0;
-  plan.by_tiles = kPositions * plan.t.C * plan.K <= kCachedWeights;
-  plan.weights = plan.by_tiles ? kPositions * plan.t.C * plan.K : 0;
+  plan.turned = p.backward ? plan.taps * plan.t.C * plan.t.K : 0;
+  plan.by_tiles = plan.positions * plan.t.C * plan.K <= kCachedWeights;
+  plan.weights = plan.by_tiles ? plan.positions * plan.t.C * plan.K : 0;
   plan.columns = plan.by_tiles && plan.K > kPanel ? kPanel : plan.K;
-  const int64_t floats = kPositions * (plan.C + plan.columns);
+  const int64_t floats = plan.positions * (plan.C + plan.columns);
   const int64_t most = (plan.by_tiles ? kScratch : kShared) / floats;
   plan.block = most < 18 ? 18 : most > kBlockRows && plan.by_tiles ? kBlockRows : most;
   if (plan.block > plan.t.tiles) plan.block = plan.t.tiles;
@@ -49,8 +54,8 @@ Plan plan_of(const GatherProblem& p) {
   // One vector more: positions a power of two apart would share a few sets of the cache.
   plan.in_step = plan.block * plan.C + kLanes;
   plan.sum_step = plan.block * plan.columns + kLanes;
-  plan.block_floats = kPositions * (plan.in_step + plan.sum_step);
-  const int64_t wanted = ceil_div(kTasks, plan.panels * kPoints);
+  plan.block_floats = plan.positions * (plan.in_step + plan.sum_step);
+  const int64_t wanted = ceil_div(kTasks, plan.panels * plan.points);
   const int64_t useful = ceil_div(plan.block, kLeastTiles);
   plan.chunks = wanted < useful ? wanted : useful;
   return plan;
@@ -81,24 +86,24 @@ Buffers buffers_of(const GatherCall& c, const Plan& p, int64_t workspace_bytes) 
 void turn_filters(const GatherCall& c, const Plan& p, float* dst) {
   constexpr int64_t kRows = 64;
   const int64_t pieces = ceil_div(p.t.C, kRows), size = p.t.C * p.t.K;
-  parallel_for(9 * pieces, kRows * p.t.K, [&](int64_t task) {
+  parallel_for(p.taps * pieces, kRows * p.t.K, [&](int64_t task) {
     const int64_t tap = task / pieces, row = task % pieces * kRows;
     const int64_t left = p.t.C - row, rows = left < kRows ? left : kRows;
-    transpose_copy(c.weights + (8 - tap) * size + row, p.t.C, dst + tap * size + row * p.t.K, p.t.K,
-                   rows, p.t.K);
+    transpose_copy(c.weights + (p.taps - 1 - tap) * size + row, p.t.C,
+                   dst + tap * size + row * p.t.K, p.t.K, rows, p.t.K);
   });
 }
 
-template <int I>
+template <class Window, int I>
 vfloat filter_value(const vfloat* filter) {
-  vfloat result[kPoints];
-  transform_filter(filter, result);
+  vfloat result[Window::kPoints];
+  Window::filter(filter, result);
   return result[I];
 }
 
-// Positions (I, 0..5) of the transformed weights, for channels [c, c + depth) of a panel:
+// Positions (I, j) of the transformed weights, for channels [c, c + depth) of a panel:
 // dst[j][channel][column].
-template <int I>
+template <class Window, int I>
 void transform_weights(const Plan& p, const float* filters, int64_t c, int64_t depth,
                        int64_t column, int64_t width, float* dst, int64_t step) {
   const int64_t size = p.t.C * p.t.K, left = p.t.K - column;
@@ -106,41 +111,45 @@ void transform_weights(const Plan& p, const float* filters, int64_t c, int64_t d
     for (int64_t v = 0; v < width; v += kLanes) {
       const float* at = filters + (c + d) * p.t.K + column + v;
       const int64_t valid = left - v < kLanes ? left - v : kLanes;
-      vfloat line[3], result[kPoints];
-#pragma GCC unroll 3
-      for (int s = 0; s < 3; ++s) {
-        const vfloat filter[3] = {load_lanes(at + s * size, valid),
-                                  load_lanes(at + (3 + s) * size, valid),
-                                  load_lanes(at + (6 + s) * size, valid)};
-        line[s] = filter_value<I>(filter);
+      vfloat filter[Window::kTaps], line[Window::kTaps], result[Window::kPoints];
+#pragma GCC unroll 5
+      for (int s = 0; s < Window::kTaps; ++s) {
+#pragma GCC unroll 5
+        for (int r = 0; r < Window::kTaps; ++r)
+          filter[r] = load_lanes(at + (r * Window::kTaps + s) * size, valid);
+        line[s] = filter_value<Window, I>(filter);
       }
-      transform_filter(line, result);
-#pragma GCC unroll 6
-      for (int j = 0; j < kPoints; ++j) store(dst + j * step + d * width + v, result[j]);
+      Window::filter(line, result);
+#pragma GCC unroll 8
+      for (int j = 0; j < Window::kPoints; ++j) store(dst + j * step + d * width + v, result[j]);
     }
 }
 
-using TransformWeights = void (*)(const Plan&, const float*, int64_t, int64_t, int64_t, int64_t,
-                                  float*, int64_t);
-constexpr TransformWeights kTransformWeights[kPoints] = {
-    transform_weights<0>, transform_weights<1>, transform_weights<2>,
-    transform_weights<3>, transform_weights<4>, transform_weights<5>};
+// The same for the line chosen at run time.
+template <class Window, int I = Window::kPoints - 1, class... Arguments>
+void transform_line(int line, Arguments&&... arguments) {
+  if constexpr (I > 0)
+    if (line < I) return transform_line<Window, I - 1>(line, arguments...);
+  transform_weights<Window, I>(arguments...);
+}
 
 // Where the transformed weights [C][columns of the panel] of a position begin, by tiles.
 float* weights_at(const Plan& p, const Buffers& b, int64_t position, int64_t panel) {
   return b.weights + (position * p.K + panel * kPanel) * p.t.C;
 }
 
+template <class Window>
 void transform_all_weights(const Plan& p, const Buffers& b) {
   constexpr int64_t kChannels = 16;
   const int64_t pieces = ceil_div(p.t.C, kChannels);
-  parallel_for(p.panels * pieces, kPositions * kChannels * kPanel, [&](int64_t task) {
+  parallel_for(p.panels * pieces, p.positions * kChannels * kPanel, [&](int64_t task) {
     const int64_t panel = task / pieces, c = task % pieces * kChannels;
     const int64_t left = p.t.C - c, depth = left < kChannels ? left : kChannels;
     const int64_t column = panel * kPanel, width = vectors_for(p.t.K - column) * kLanes;
-    for (int line = 0; line < kPoints; ++line)
-      kTransformWeights[line](p, b.filters, c, depth, column, width,
-                              weights_at(p, b, line * kPoints, panel) + c * width, p.K * p.t.C);
+    for (int line = 0; line < Window::kPoints; ++line)
+      transform_line<Window>(line, p, b.filters, c, depth, column, width,
+                             weights_at(p, b, line * Window::kPoints, panel) + c * width,
+                             p.K * p.t.C);
   });
 }
 
@@ -183,6 +192,7 @@ void multiply(const Plan& p, const Product& m) {
 }
 
 // Outputs of a tile, for columns [first, last), the sums of the first of which are given.
+template <class Window>
 void write_tile(const GatherCall& c, const Plan& p, int64_t tile, int64_t first, int64_t last,
                 const float* sums) {
   const Tiling& t = p.t;
@@ -191,9 +201,11 @@ void write_tile(const GatherCall& c, const Plan& p, int64_t tile, int64_t first,
   float* dst = c.out + ((at.n * t.P + at.y) * t.Q + at.x) * t.K;
   for_vectors(first, last, [&](int64_t k, int64_t count) {
     const Shift shift(c.finish, k, count);
-    transform_2d<kPoints, kTile>(
-        transform_output,
-        [&](int i, int j) { return load(sums + (i * kPoints + j) * p.sum_step + k - first); },
+    transform_2d<Window::kPoints, kTile>(
+        Window::output,
+        [&](int i, int j) {
+          return load(sums + (i * Window::kPoints + j) * p.sum_step + k - first);
+        },
         [&](int i, int j, vfloat value) {
           if (i >= lines || j >= columns) return;
           float* pixel = dst + (i * t.Q + j) * t.K + k;
@@ -204,43 +216,48 @@ void write_tile(const GatherCall& c, const Plan& p, int64_t tile, int64_t first,
 }
 
 // By tiles: the whole way of `count` tiles from the first one on.
+template <class Window>
 void run_tiles(const GatherCall& c, const Plan& p, const Buffers& b, int64_t first, int64_t count,
                float* inputs) {
-  float* sums = inputs + kPositions * p.in_step;
+  float* sums = inputs + p.positions * p.in_step;
   for (int64_t i = 0; i < count; ++i)
-    transform_input_tile(p.t, c.in, b.zeros, first + i, inputs + i * p.C, p.in_step);
+    transform_input_tile<Window>(p.t, c.in, b.zeros, first + i, inputs + i * p.C, p.in_step);
   for (int64_t panel = 0; panel < p.panels; ++panel) {
     const int64_t column = panel * kPanel, left = p.t.K - column;
-    for (int64_t position = 0; position < kPositions; ++position)
+    for (int64_t position = 0; position < p.positions; ++position)
       multiply(p, {inputs + position * p.in_step, weights_at(p, b, position, panel),
                    sums + position * p.sum_step, count, p.t.C, vectors_for(left), false});
     for (int64_t i = 0; i < count; ++i)
-      write_tile(c, p, first + i, column, left < kPanel ? p.t.K : column + kPanel,
-                 sums + i * p.columns);
+      write_tile<Window>(c, p, first + i, column, left < kPanel ? p.t.K : column + kPanel,
+                         sums + i * p.columns);
   }
 }
 
+template <class Window>
 void run_by_tiles(const GatherCall& c, const Plan& p, const Buffers& b) {
-  transform_all_weights(p, b);
-  const int64_t work = p.block * kPositions * p.C * p.panels * kMaxVectors;
+  transform_all_weights<Window>(p, b);
+  const int64_t work = p.block * p.positions * p.C * p.panels * kMaxVectors;
   parallel_for_slots(ceil_div(p.t.tiles, p.block), work, b.slots, [&](int64_t task, int64_t slot) {
     const int64_t first = task * p.block, left = p.t.tiles - first;
-    run_tiles(c, p, b, first, left < p.block ? left : p.block, b.blocks + slot * p.block_floats);
+    run_tiles<Window>(c, p, b, first, left < p.block ? left : p.block,
+                      b.blocks + slot * p.block_floats);
     if (c.finish.stream) stream_end();
   });
 }
 
-// By weights: tiles [first, last) of a block at positions (line, 0..5), for one panel.
+// By weights: tiles [first, last) of a block at positions (line, j), for one panel.
+template <class Window>
 void multiply_line(const Plan& p, const Buffers& b, int line, int64_t panel, int64_t first,
                    int64_t last) {
+  constexpr int64_t kPoints = Window::kPoints, kDepth = kDepths / kPoints;
   alignas(64) float weights[kPoints * kDepth * kPanel];
   const int64_t column = panel * kPanel;
   const int vectors = vectors_for(p.t.K - column);
-  float* sums = b.blocks + kPositions * p.in_step;
+  float* sums = b.blocks + p.positions * p.in_step;
   for (int64_t c = 0; c < p.t.C; c += kDepth) {
     const int64_t left = p.t.C - c, depth = left < kDepth ? left : kDepth;
-    kTransformWeights[line](p, b.filters, c, depth, column, vectors * kLanes, weights,
-                            kDepth * kPanel);
+    transform_line<Window>(line, p, b.filters, c, depth, column, vectors * kLanes, weights,
+                           kDepth * kPanel);
     for (int j = 0; j < kPoints; ++j) {
       const int64_t position = line * kPoints + j;
       multiply(p, {b.blocks + position * p.in_step + first * p.C + c, weights + j * kDepth * kPanel,
@@ -250,22 +267,23 @@ void multiply_line(const Plan& p, const Buffers& b, int line, int64_t panel, int
   }
 }
 
+template <class Window>
 void run_block(const GatherCall& c, const Plan& p, const Buffers& b, int64_t first) {
   const int64_t left = p.t.tiles - first, count = left < p.block ? left : p.block;
-  parallel_blocks(count, kTilesInTask, kPositions * p.C, [&](int64_t begin, int64_t end) {
+  parallel_blocks(count, kTilesInTask, p.positions * p.C, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
-      transform_input_tile(p.t, c.in, b.zeros, first + i, b.blocks + i * p.C, p.in_step);
+      transform_input_tile<Window>(p.t, c.in, b.zeros, first + i, b.blocks + i * p.C, p.in_step);
   });
-  const int64_t chunk = ceil_div(count, p.chunks), tasks = p.panels * kPoints * p.chunks;
-  parallel_for(tasks, chunk * p.C * kPoints * kMaxVectors, [&](int64_t task) {
+  const int64_t chunk = ceil_div(count, p.chunks), tasks = p.panels * p.points * p.chunks;
+  parallel_for(tasks, chunk * p.C * p.points * kMaxVectors, [&](int64_t task) {
     const int64_t at = task % p.chunks * chunk, end = at + chunk < count ? at + chunk : count;
-    const int64_t line = task / p.chunks % kPoints, panel = task / p.chunks / kPoints;
-    if (at < end) multiply_line(p, b, static_cast<int>(line), panel, at, end);
+    const int64_t line = task / p.chunks % p.points, panel = task / p.chunks / p.points;
+    if (at < end) multiply_line<Window>(p, b, static_cast<int>(line), panel, at, end);
   });
-  const float* sums = b.blocks + kPositions * p.in_step;
-  parallel_blocks(count, kTilesInTask, kPositions * p.K, [&](int64_t begin, int64_t end) {
+  const float* sums = b.blocks + p.positions * p.in_step;
+  parallel_blocks(count, kTilesInTask, p.positions * p.K, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
-      write_tile(c, p, first + i, 0, p.t.K, sums + i * p.columns);
+      write_tile<Window>(c, p, first + i, 0, p.t.K, sums + i * p.columns);
     if (c.finish.stream) stream_end();
   });
 }
@@ -279,8 +297,11 @@ void run(const GatherCall& c, int64_t workspace_bytes) {
     turn_filters(c, p, b.turned);
     b.filters = b.turned;
   }
-  if (p.by_tiles) return run_by_tiles(c, p, b);
-  for (int64_t first = 0; first < p.t.tiles; first += p.block) run_block(c, p, b, first);
+  with_window(*c.problem.geometry, [&](auto window) {
+    using Window = decltype(window);
+    if (p.by_tiles) return run_by_tiles<Window>(c, p, b);
+    for (int64_t first = 0; first < p.t.tiles; first += p.block) run_block<Window>(c, p, b, first);
+  });
 }
 
 int64_t workspace(const GatherProblem& problem) {
@@ -290,20 +311,21 @@ int64_t workspace(const GatherProblem& problem) {
 }
 
 // Whether the transforms cost less than they save, in multiply-adds of one lane.
-bool pays(const Tiling& t) {
-  constexpr int64_t kTransform = 150, kWeights = 200;  // of one value; measured
-  const int64_t products = t.C * t.K, direct = 9 * t.batch * t.P * t.Q * products;
-  const int64_t transforms = kTransform * t.tiles * (padded(t.C) + padded(t.K));
-  const int64_t multiplied = kPositions * t.tiles * products / 5 * 6;
-  return (multiplied + transforms + kWeights * products) * 8 < direct * 7;
+bool pays(const Plan& p) {
+  constexpr int64_t kTransform = 4, kWeights = 6;  // of one value; measured
+  const Tiling& t = p.t;
+  const int64_t products = t.C * t.K, direct = p.taps * t.batch * t.P * t.Q * products;
+  const int64_t transforms = kTransform * p.positions * t.tiles * (p.C + p.K);
+  const int64_t multiplied = p.positions * t.tiles * products / 5 * 6;
+  return (multiplied + transforms + kWeights * p.positions * products) * 8 < direct * 7;
 }
 
 const char* declines(const KernelCall& call, bool backward) {
   if (const char* reason = needs_float32(call)) return reason;
   if (const char* reason = not_winograd(geometry(call))) return reason;
-  const Tiling t = tiling_of({&geometry(call), backward});
-  if (t.C < 16 || t.K < 16) return "fewer than 16 channels";
-  return pays(t) ? nullptr : "the transforms cost more than they save";
+  const Plan p = plan_of({&geometry(call), backward});
+  if (p.t.C < 16 || p.t.K < 16) return "fewer than 16 channels";
+  return pays(p) ? nullptr : "the transforms cost more than they save";
 }
 
 }  // namespace

@@ -1,9 +1,10 @@
-// The weight gradient of 3x3 windows by Winograd's minimal filtering, the transpose of
+// The weight gradient of 3x3 and 5x5 windows by Winograd's minimal filtering, the transpose of
 // conv_winograd.cpp: with inputs and output gradients of the tiles transformed, the gradient of the
-// transformed weights is 36 products of [C, tiles] and [tiles, K], which one transform turns into
-// that of the weights. Two orders of the work:
+// transformed weights is 36 or 64 products of [C, tiles] and [tiles, K], which one transform turns
+// into that of the weights. Two orders of the work:
 //
-// - by tiles, if the sums [36 C K] stay in the second cache: a task takes a chunk of the tiles
+// - by tiles, if the sums [positions C K] stay in the second cache: a task takes a chunk of the
+// tiles
 //   through both phases and has sums of its own, which are added in the order of the chunks;
 // - by sums: all threads transform a large block of tiles, then each adds to its part of the sums.
 #include "conv_winograd.h"
@@ -18,7 +19,8 @@ constexpr int64_t kTilesInTask = 4;  // of a transform
 // Per chunk: sums [position][C][K].
 struct Plan {
   Tiling t;
-  int64_t C, K;  // padded to whole vectors
+  int64_t positions;  // of a tile
+  int64_t C, K;       // padded to whole vectors
   bool by_tiles;
   int64_t block, chunks, chunk;              // tiles of a block, number of chunks, tiles of one
   int64_t in_step, gradient_step, sum_step;  // floats from one position to the next
@@ -31,14 +33,15 @@ Plan plan_of(const WindowGeometry& g) {
   constexpr int64_t kMostChunks = 16, kLeastTiles = 2 * kScratchTiles;
   Plan plan = {};
   plan.t = tiling_of({&g, false});
+  plan.positions = (g.kernel[1] + kTile - 1) * (g.kernel[2] + kTile - 1);
   plan.C = padded(plan.t.C);
   plan.K = padded(plan.t.K);
   const int64_t tiles = plan.t.tiles > 0 ? plan.t.tiles : 1;
-  plan.by_tiles = kPositions * plan.t.C * plan.K <= kCachedSums;
+  plan.by_tiles = plan.positions * plan.t.C * plan.K <= kCachedSums;
   const int64_t useful = plan.by_tiles ? ceil_div(tiles, kLeastTiles) : 1;
   plan.chunks = useful < kMostChunks ? useful : kMostChunks;
   plan.chunk = ceil_div(tiles, plan.chunks);
-  const int64_t most = kShared / (kPositions * (plan.C + plan.K)) + 1;
+  const int64_t most = kShared / (plan.positions * (plan.C + plan.K)) + 1;
   plan.block = ceil_div(plan.chunk, ceil_div(plan.chunk, plan.by_tiles ? kScratchTiles : most));
   // One vector more: positions a power of two apart would share a few sets of the cache.
   plan.in_step = plan.block * plan.C + kLanes;
@@ -46,8 +49,8 @@ Plan plan_of(const WindowGeometry& g) {
   plan.sum_step = plan.t.C * plan.K + kLanes;
   plan.panels = ceil_div(plan.t.K, kPanel);
   plan.slices = ceil_div(plan.t.C, kRows);
-  plan.block_floats = kPositions * (plan.in_step + plan.gradient_step);
-  plan.sum_floats = kPositions * plan.sum_step;
+  plan.block_floats = plan.positions * (plan.in_step + plan.gradient_step);
+  plan.sum_floats = plan.positions * plan.sum_step;
   return plan;
 }
 
@@ -74,6 +77,7 @@ Buffers buffers_of(const KernelCall& call, const Plan& p) {
 }
 
 // Transforms the 4x4 output gradients of a tile, to row `i` of each panel.
+template <class Window>
 void transform_gradient_tile(const Plan& p, const Buffers& b, int64_t tile, int64_t i,
                              float* gradients) {
   const Tiling& t = p.t;
@@ -88,18 +92,19 @@ void transform_gradient_tile(const Plan& p, const Buffers& b, int64_t tile, int6
   for_vectors(0, t.K, [&](int64_t k, int64_t count) {
     const int64_t panel = k / kPanel * kPanel, width = vectors_for(t.K - panel) * kLanes;
     float* dst = gradients + panel * p.block + i * width + k - panel;
-    transform_2d<kTile, kPoints>(
-        transform_gradient, [&](int y, int x) { return load_lanes(pixel[y][x] + k, count); },
+    transform_2d<kTile, Window::kPoints>(
+        Window::gradient, [&](int y, int x) { return load_lanes(pixel[y][x] + k, count); },
         [&](int y, int x, vfloat value) {
-          store(dst + (y * kPoints + x) * p.gradient_step, value);
+          store(dst + (y * Window::kPoints + x) * p.gradient_step, value);
         });
   });
 }
 
 // Tile `i` of a block, which begins with tile `first`.
+template <class Window>
 void transform_tile(const Plan& p, const Buffers& b, int64_t first, int64_t i, float* block) {
-  transform_input_tile(p.t, b.src, b.zeros, first + i, block + i * p.C, p.in_step);
-  transform_gradient_tile(p, b, first + i, i, block + kPositions * p.in_step);
+  transform_input_tile<Window>(p.t, b.src, b.zeros, first + i, block + i * p.C, p.in_step);
+  transform_gradient_tile<Window>(p, b, first + i, i, block + p.positions * p.in_step);
 }
 
 // Adds the products of `count` tiles of a block at one position, for the channels of a slice and
@@ -112,7 +117,7 @@ void multiply(const Plan& p, const float* block, int64_t position, int64_t slice
   const int64_t width = vectors * kLanes;
   const float* inputs = block + position * p.in_step;
   const float* gradients =
-      block + kPositions * p.in_step + position * p.gradient_step + column * p.block;
+      block + p.positions * p.in_step + position * p.gradient_step + column * p.block;
   float* dst = sums + position * p.sum_step + column;
   const float* rows[kDepth];
   for (int64_t tile = 0; tile < count; tile += kDepth) {
@@ -126,47 +131,66 @@ void multiply(const Plan& p, const float* block, int64_t position, int64_t slice
   }
 }
 
+template <class Window>
 void run_chunk(const Plan& p, const Buffers& b, int64_t chunk, float* block) {
   const int64_t begin = chunk * p.chunk, end = begin + p.chunk;
   const int64_t last = end < p.t.tiles ? end : p.t.tiles;
   float* sums = b.sums + chunk * p.sum_floats;
   for (int64_t first = begin; first < last; first += p.block) {
     const int64_t count = last - first < p.block ? last - first : p.block;
-    for (int64_t i = 0; i < count; ++i) transform_tile(p, b, first, i, block);
-    for (int64_t position = 0; position < kPositions; ++position)
+    for (int64_t i = 0; i < count; ++i) transform_tile<Window>(p, b, first, i, block);
+    for (int64_t position = 0; position < p.positions; ++position)
       for (int64_t panel = 0; panel < p.panels; ++panel)
         for (int64_t slice = 0; slice < p.slices; ++slice)
           multiply(p, block, position, slice, panel, count, first > begin, sums);
   }
 }
 
+template <class Window>
 void run_block(const Plan& p, const Buffers& b, int64_t first) {
   const int64_t left = p.t.tiles - first, count = left < p.block ? left : p.block;
-  parallel_blocks(count, kTilesInTask, kPositions * (p.C + p.K), [&](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; ++i) transform_tile(p, b, first, i, b.blocks);
+  parallel_blocks(count, kTilesInTask, p.positions * (p.C + p.K), [&](int64_t begin, int64_t end) {
+    for (int64_t i = begin; i < end; ++i) transform_tile<Window>(p, b, first, i, b.blocks);
   });
-  parallel_for(kPositions * p.slices * p.panels, count * kRows * kMaxVectors, [&](int64_t task) {
+  parallel_for(p.positions * p.slices * p.panels, count * kRows * kMaxVectors, [&](int64_t task) {
     const int64_t slice = task % p.slices, rest = task / p.slices;
     multiply(p, b.blocks, rest / p.panels, slice, rest % p.panels, count, first > 0, b.sums);
   });
 }
 
 // The gradients of all filters of one channel, from the sums.
+template <class Window>
 void write_weights(const Plan& p, const Buffers& b, int64_t channel, float* dweights) {
   const int64_t size = p.t.C * p.t.K;
   for_vectors(0, p.t.K, [&](int64_t k, int64_t count) {
     const float* sums = b.sums + channel * p.K + k;
     float* dst = dweights + channel * p.t.K + k;
-    transform_2d<kPoints, 3>(
-        transform_sums,
+    transform_2d<Window::kPoints, Window::kTaps>(
+        Window::sums,
         [&](int i, int j) {
-          const float* at = sums + (i * kPoints + j) * p.sum_step;
+          const float* at = sums + (i * Window::kPoints + j) * p.sum_step;
           vfloat sum = load(at);
           for (int64_t chunk = 1; chunk < p.chunks; ++chunk) sum += load(at + chunk * p.sum_floats);
           return sum;
         },
-        [&](int i, int j, vfloat value) { store_lanes(dst + (i * 3 + j) * size, value, count); });
+        [&](int i, int j, vfloat value) {
+          store_lanes(dst + (i * Window::kTaps + j) * size, value, count);
+        });
   });
+}
+
+template <class Window>
+void run(const Plan& p, const Buffers& b, float* dweights) {
+  if (p.by_tiles) {
+    const int64_t work = p.chunk * p.positions * p.C * p.panels * kMaxVectors;
+    parallel_for_slots(p.chunks, work, b.slots, [&](int64_t chunk, int64_t slot) {
+      run_chunk<Window>(p, b, chunk, b.blocks + slot * p.block_floats);
+    });
+  } else {
+    for (int64_t first = 0; first < p.t.tiles; first += p.block) run_block<Window>(p, b, first);
+  }
+  parallel_for(p.t.C, p.chunks * p.positions * p.K,
+               [&](int64_t c) { write_weights<Window>(p, b, c, dweights); });
 }
 
 }  // namespace
@@ -176,16 +200,7 @@ void conv_backward_weights_winograd(const KernelCall& call) {
   const Buffers b = buffers_of(call, p);
   float* dweights = output<float>(call, 0);
   for (int64_t i = 0; i < zero_floats(p); ++i) b.zeros[i] = 0;
-  if (p.by_tiles) {
-    const int64_t work = p.chunk * kPositions * p.C * p.panels * kMaxVectors;
-    parallel_for_slots(p.chunks, work, b.slots, [&](int64_t chunk, int64_t slot) {
-      run_chunk(p, b, chunk, b.blocks + slot * p.block_floats);
-    });
-  } else {
-    for (int64_t first = 0; first < p.t.tiles; first += p.block) run_block(p, b, first);
-  }
-  parallel_for(p.t.C, p.chunks * kPositions * p.K,
-               [&](int64_t c) { write_weights(p, b, c, dweights); });
+  with_window(geometry(call), [&](auto window) { run<decltype(window)>(p, b, dweights); });
 }
 
 int64_t conv_backward_weights_winograd_workspace(const KernelCall& call) {
