@@ -15,7 +15,6 @@ static inline Vector shift(Vector v, int64_t lanes) {
 }
 
 // The first NaN, else the first maximum: taps come in row-major order.
-template <bool Indices>
 class Maximum {
  public:
   static constexpr float kNeutral = -__builtin_inff();
@@ -33,17 +32,46 @@ class Maximum {
   Maximum shifted(int64_t lanes) const {
     Maximum result = *this;
     result.value_ = shift(value_, lanes);
-    if constexpr (Indices) result.index_ = shift(index_, lanes);
+    result.index_ = shift(index_, lanes);
     return result;
   }
 
  private:
   void take(vint when, vfloat value, vint index) {
     value_ = when ? value : value_;
-    if constexpr (Indices) index_ = when ? index : index_;
+    index_ = when ? index : index_;
   }
   vfloat value_;
   vint index_;
+};
+
+// The value alone. Comparing loses NaN but the sum keeps it, and then the window is walked again.
+class Largest {
+ public:
+  using Exact = Maximum;
+  static constexpr float kNeutral = -__builtin_inff();
+  Largest(const PoolAttrs&, vint) {}
+  bool is_exact() const { return !any_nan(sum_); }
+  void add(vfloat x, vint) {
+    value_ = max(x, value_);
+    sum_ += x;
+  }
+  void end_row() {}
+  void merge(const Largest& later) {
+    value_ = max(later.value_, value_);
+    sum_ += later.sum_;
+  }
+  vfloat result(const PoolAttrs&, int64_t) const { return value_; }
+  vint index() const { return vint{}; }
+  Largest shifted(int64_t lanes) const {
+    Largest result = *this;
+    result.value_ = shift(value_, lanes);
+    result.sum_ = shift(sum_, lanes);
+    return result;
+  }
+
+ private:
+  vfloat value_ = splat(kNeutral), sum_ = {};
 };
 
 // Rows are summed apart, which keeps the rounding of large windows small.
@@ -203,14 +231,19 @@ class Neighbours {
   int64_t lanes() const { return count_ * g_.in_channels; }
   vint positions(int64_t first) const { return splat((int32_t)first) + offset_; }
 
-  // Whether the outputs from q on can be taken together; the last loads must not leave the source.
-  bool fit(const Map& map, const Window& win, int64_t q) const {
-    if (count_ < 2 || q + count_ > g_.output[2]) return false;
-    if (win.w.count < g_.kernel[2] || span(g_, 2, q + count_ - 1).count < g_.kernel[2])
-      return false;
-    const Window last = {win.d, win.h, {win.w.first + (g_.kernel[2] - 1) * g_.dilation[2], 1}};
-    const int64_t position = map.position(last, win.d.count - 1, win.h.count - 1);
-    return map.src + position * g_.in_channels + 2 * kLanes <= end_;
+  // The outputs [begin, end) of a line from which `count` can be taken together.
+  Cover fit(const Map& map, const Window& win) const {
+    if (count_ < 2 || win.d.count * win.h.count == 0) return {0, 0};
+    const int64_t reach = (g_.kernel[2] - 1) * g_.dilation[2] - g_.pad_before[2];
+    const int64_t inside = g_.input[2] - reach - 1 - (count_ - 1) * g_.stride[2];
+    // The last loads must not leave the source.
+    const Window line = {win.d, win.h, {0, 1}};
+    const float* last = map.src + map.position(line, win.d.count - 1, win.h.count - 1) * C();
+    const int64_t room = end_ - last - 2 * kLanes;
+    const int64_t readable = room < 0 ? -1 : room / C() - reach;
+    const int64_t most = inside < readable ? inside : readable;
+    const int64_t end = most < 0 ? 0 : most / g_.stride[2] + 1, fits = g_.output[2] - count_ + 1;
+    return {ceil_div(g_.pad_before[2], g_.stride[2]), end < fits ? end : fits};
   }
 
   template <class Op>
@@ -219,7 +252,7 @@ class Neighbours {
       for (int64_t r = 0; r < win.h.count; ++r) {
         int64_t position = map.position(win, t, r);
         for (int64_t s = 0; s < win.w.count; ++s, position += g_.dilation[2]) {
-          const float* p = map.src + position * g_.in_channels;
+          const float* p = map.src + position * C();
           op.add(__builtin_shuffle(load(p), load(p + kLanes), order_), positions(position));
         }
         op.end_row();
@@ -228,6 +261,8 @@ class Neighbours {
   }
 
  private:
+  int64_t C() const { return g_.in_channels; }
+
   const WindowGeometry& g_;
   int64_t count_;
   const float* end_;
@@ -243,9 +278,16 @@ struct Result {
   bool streams;      // past the caches
 };
 
-template <class Op>
+// `again` walks the window with another op.
+template <class Op, class Again>
 static inline void keep(const Map& map, const Window& win, const Op& op, const Result& out,
-                        int64_t c, int64_t lanes) {
+                        int64_t c, int64_t lanes, const Again& again) {
+  if constexpr (requires { op.is_exact(); })
+    if (!op.is_exact()) {
+      typename Op::Exact exact(map.attrs, vint{});
+      again(exact);
+      return keep(map, win, exact, out, c, lanes, again);
+    }
   const vfloat value = op.result(map.attrs, win.count());
   out.streams ? stream(out.dst + c, value) : store_lanes(out.dst + c, value, lanes);
   if (!out.indices) return;
@@ -264,21 +306,21 @@ static inline void pool_position(const Map& map, const Window& win, const Result
     Op ops[kUnroll] = {
         {map.attrs, first}, {map.attrs, first}, {map.attrs, first}, {map.attrs, first}};
     walk<kUnroll, true>(map, win, c, kLanes, ops);
-    for (int v = 0; v < kUnroll; ++v) keep(map, win, ops[v], out, c + v * kLanes, kLanes);
+    for (int v = 0; v < kUnroll; ++v)
+      keep(map, win, ops[v], out, c + v * kLanes, kLanes,
+           [&](auto& op) { walk<1, true>(map, win, c + v * kLanes, kLanes, &op); });
   }
+  const bool wide =
+      2 * C <= kLanes && map.attrs.geometry.dilation[2] == 1 && win.w.count * C >= kLanes;
   for (; c < end; c += kLanes) {
+    if (c + kLanes > C && C >= kLanes) c = C - kLanes;
+    const auto walk_once = [&](auto& op) {
+      if (C >= kLanes) return walk<1, true>(map, win, c, kLanes, &op);
+      wide ? walk_narrow(map, win, op) : walk<1, false>(map, win, 0, C, &op);
+    };
     Op op(map.attrs, first);
-    if (C < kLanes) {
-      const bool wide = 2 * C <= kLanes && map.attrs.geometry.dilation[2] == 1;
-      if (wide && win.w.count * C >= kLanes)
-        walk_narrow(map, win, op);
-      else
-        walk<1, false>(map, win, 0, C, &op);
-      return keep(map, win, op, out, 0, C);
-    }
-    if (c + kLanes > C) c = C - kLanes;
-    walk<1, true>(map, win, c, kLanes, &op);
-    keep(map, win, op, out, c, kLanes);
+    walk_once(op);
+    keep(map, win, op, out, c, C < kLanes ? C : kLanes, walk_once);
   }
 }
 
@@ -286,8 +328,9 @@ template <class Op>
 static inline void pool_neighbours(const Map& map, const Window& win, const Neighbours& neighbours,
                                    const Result& out) {
   Op op(map.attrs, neighbours.positions(map.position(win, 0, 0)));
-  neighbours.walk(map, win, op);
-  keep(map, win, op, out, 0, neighbours.lanes());
+  const auto walk_once = [&](auto& any) { neighbours.walk(map, win, any); };
+  walk_once(op);
+  keep(map, win, op, out, 0, neighbours.lanes(), walk_once);
 }
 
 // Output row `row` of N O P.
@@ -301,11 +344,12 @@ static void pool_row(const KernelCall& call, const Neighbours& neighbours, int64
   const Map map{a, input<float>(call, 0) + n * map_size};
   Window win{span(g, 0, row / P % O), span(g, 1, row % P), {}};
   int32_t* indices = call.n_outputs > 1 ? output<int32_t>(call, 1) : nullptr;
+  const Cover fit = neighbours.fit(map, win);
   for (int64_t q = 0, step; q < Q; q += step) {
     const int64_t at = (row * Q + q) * C;
     win.w = span(g, 2, q);
     const Result out{output<float>(call, 0) + at, indices ? indices + at : nullptr, streams};
-    const bool together = neighbours.fit(map, win, q);
+    const bool together = q >= fit.begin && q < fit.end;
     step = together ? neighbours.count() : 1;
     if (together)
       pool_neighbours<Op>(map, win, neighbours, out);
@@ -340,7 +384,7 @@ static void pool(const KernelCall& call) {
 
 void max_pool(const KernelCall& call) {
   const bool indices = call.n_outputs > 1 && call.outputs[1].data;
-  indices ? pool<Maximum<true>>(call) : pool<Maximum<false>>(call);
+  indices ? pool<Maximum>(call) : pool<Largest>(call);
 }
 
 void lp_pool(const KernelCall& call) {

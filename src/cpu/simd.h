@@ -137,6 +137,18 @@ static inline void channel_vectors(int64_t channels, const Body& body) {
 static inline vfloat max(vfloat a, vfloat b) { return a > b ? a : b; }
 static inline vfloat min(vfloat a, vfloat b) { return a < b ? a : b; }
 
+static inline bool any_nan(vfloat v) {
+#if defined(__AVX512F__)
+  return _mm512_cmp_ps_mask((__m512)v, (__m512)v, _CMP_UNORD_Q) != 0;
+#elif defined(__AVX2__)
+  return _mm256_movemask_ps((__m256)(v != v)) != 0;
+#else
+  int32_t any = 0;
+  for (int i = 0; i < kLanes; ++i) any |= v[i] != v[i];
+  return any != 0;
+#endif
+}
+
 // Combines all lanes, always in the same order: halves, quarters ... of the vector.
 template <int Width = kLanes / 2, class F>
 static inline float fold(vfloat v, const F& f) {
