@@ -105,17 +105,31 @@ struct BoundPlan {
         [this](int index, const KernelCall& call) { call_python(functions, index, call); });
   }
 
-  void bind(int index, const py::array& array) {
+  void bind_memory(int index, const py::array& array) {
     if (!(array.flags() & py::array::c_style))
       throw Error(ErrorKind::argument, "plan: expected a C-contiguous array");
     plan.bind(index, const_cast<void*>(array.data()), array.nbytes());
+  }
+
+  void bind(int index, const py::array& array) {
+    bind_memory(index, array);
     owners[index] = array;
   }
 
-  // Lets go of buffers [first, end).
-  void unbind(int first, int end) {
-    for (int index = first; index < end; ++index) plan.unbind(index);
-    owners.erase(owners.lower_bound(first), owners.lower_bound(end));
+  // Runs body() without the interpreter lock, with `inputs` in the buffers from 1 on, which it does
+  // not keep.
+  template <class Body>
+  auto with_inputs(const std::vector<py::array>& inputs, const Body& body) {
+    struct Guard {
+      BoundPlan& self;
+      int end;
+      ~Guard() {
+        for (int index = 1; index < end; ++index) self.plan.unbind(index);
+      }
+    } guard{*this, 1};
+    for (const py::array& array : inputs) bind_memory(guard.end++, array);
+    const py::gil_scoped_release release;
+    return body();
   }
 
   py::array fetch(int slot, Arena& arena) {
@@ -203,14 +217,22 @@ void bind_plan(py::module_& m) {
            py::arg("inputs"), py::arg("outputs"),
            py::arg("callbacks") = std::vector<py::function>{}, py::keep_alive<1, 2>())
       .def("bind", &BoundPlan::bind, py::arg("index"), py::arg("array"))
-      .def("unbind", &BoundPlan::unbind, py::arg("first"), py::arg("end"))
       .def(
-          "run", [](BoundPlan& bound, Arena& arena) { bound.plan.run(arena); }, py::arg("arena"),
-          py::call_guard<py::gil_scoped_release>())
+          "run",
+          [](BoundPlan& bound, Arena& arena, const std::vector<py::array>& inputs,
+             const std::vector<int>& slots) {
+            bound.with_inputs(inputs, [&] { bound.plan.run(arena); });
+            py::list results;
+            for (int slot : slots) results.append(bound.fetch(slot, arena));
+            return results;
+          },
+          py::arg("arena"), py::arg("inputs"), py::arg("slots"))
       .def(
-          "profile", [](BoundPlan& bound, Arena& arena) { return bound.plan.profile(arena); },
-          py::arg("arena"), py::call_guard<py::gil_scoped_release>())
-      .def("fetch", &BoundPlan::fetch, py::arg("slot"), py::arg("arena"))
+          "profile",
+          [](BoundPlan& bound, Arena& arena, const std::vector<py::array>& inputs) {
+            return bound.with_inputs(inputs, [&] { return bound.plan.profile(arena); });
+          },
+          py::arg("arena"), py::arg("inputs"))
       .def("explain", &explain)
       .def_property_readonly("buffer_bytes",
                              [](const BoundPlan& b) { return b.plan.data().buffer_bytes; })

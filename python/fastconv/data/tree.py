@@ -36,6 +36,8 @@ def tree_map(function: Callable[[Any, str], Any], value: Any, name: str) -> Any:
     >>> tree_map(lambda leaf, name: name, {"a": np.zeros(1), "b": None}, "x")
     {'a': "x['a']", 'b': None}
     """
+    if isinstance(value, np.ndarray):
+        return function(value, name)
     return map_named(value, name, _is_leaf, function)
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,6 +13,7 @@ from fastconv import _core
 from fastconv.errors import ArgumentError
 from fastconv.execution.lower import lower
 from fastconv.graph.ir import RULES, Graph
+from fastconv.graph.variable import Block
 
 
 @dataclass(frozen=True)
@@ -47,13 +47,14 @@ class Executable:
         self._buffers = self._lowered.buffers
         if self._buffers.constants.size:
             self.plan.bind(self._buffers.constant_index, self._buffers.constants)
-        self._bind_state()
+        for index, block in self._buffers.blocks.values():
+            self.plan.bind(index, block.array)
+        self._moves = Block.moves
 
     def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Runs the plan. Arrays must be C-contiguous and of the inputs' dtypes."""
-        with self._bound(arrays):
-            self.plan.run(self.arena)
-            return [self.plan.fetch(s, self.arena) for s in self._lowered.outputs]
+        with self._turns:
+            return self.plan.run(self.arena, arrays, self._lowered.outputs)
 
     @property
     def arena_bytes(self) -> int:
@@ -76,35 +77,23 @@ class Executable:
 
     def profile(self, arrays: Sequence[np.ndarray]) -> list[int]:
         """Nanoseconds of each step of one run (which counts: variables are updated)."""
-        with self._bound(arrays):
-            return list(self.plan.profile(self.arena))
+        with self._turns:
+            return self.plan.profile(self.arena, arrays)
 
     def save(self, path: str) -> None:
         """Writes the plan with its variables and constants to a file; see plan.h."""
-        self._bind_state()
         stored = range(1 + len(self.graph.inputs), len(self._buffers.sizes))
         self.plan.save(path, list(stored))
 
     @property
     def outdated(self) -> bool:
         """Whether a variable has moved to another block since (see `together`)."""
-        return any(v.block is not block for v, block in self._buffers.homes)
-
-    @contextlib.contextmanager
-    def _bound(self, arrays: Sequence[np.ndarray]) -> Iterator[None]:
-        """Gives the plan the arena and the inputs, which it does not keep."""
-        with self._turns.take():
-            self._bind_state()
-            try:
-                for i, array in enumerate(arrays):
-                    self.plan.bind(1 + i, array)
-                yield
-            finally:
-                self.plan.unbind(1, 1 + len(self.graph.inputs))
-
-    def _bind_state(self) -> None:
-        for index, block in self._buffers.blocks.values():
-            self.plan.bind(index, block.array)
+        if self._moves == Block.moves:
+            return False
+        if any(v.block is not block for v, block in self._buffers.homes):
+            return True
+        self._moves = Block.moves
+        return False
 
 
 class _Turns:
@@ -114,20 +103,19 @@ class _Turns:
         self._lock = threading.Lock()
         self._owner = 0
 
-    @contextlib.contextmanager
-    def take(self) -> Iterator[None]:
+    def __enter__(self) -> None:
         """Waits for the arena; a run inside a run of the same thread cannot wait."""
         if self._owner == threading.get_ident():
             raise ArgumentError(
                 "a host function (fastconv.ops.callback) called a function that shares "
                 "memory with the one that runs it; call it outside"
             )
-        with self._lock:
-            self._owner = threading.get_ident()
-            try:
-                yield
-            finally:
-                self._owner = 0
+        self._lock.acquire()
+        self._owner = threading.get_ident()
+
+    def __exit__(self, *_: object) -> None:
+        self._owner = 0
+        self._lock.release()
 
 
 _TURNS: weakref.WeakKeyDictionary[_core.Arena, _Turns] = weakref.WeakKeyDictionary()

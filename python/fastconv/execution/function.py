@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -84,8 +83,8 @@ class Function:
         spec = _flatten((args, kwargs), lambda v: _argument(v, arrays, self.device))
         with self._lock:
             run, structure, parties = self._plan(spec, arrays)
-            with _around(parties):
-                return _rebuild(structure, iter(run(arrays)))
+            results = _between(parties, lambda: run(arrays))
+        return _rebuild(structure, iter(results))
 
     def compile(self, *args: Any, **kwargs: Any) -> Executable:
         """The plan for such arguments, without running it."""
@@ -104,8 +103,9 @@ class Function:
         spec = _flatten((args, kwargs), lambda v: _argument(v, arrays, self.device))
         with self._lock:
             run = self._executable(spec, arrays)
-            with _around(self._plan(spec, arrays)[2]):
-                return list(zip(run.report(), run.profile(arrays), strict=True))
+            parties = self._plan(spec, arrays)[2]
+            times = _between(parties, lambda: run.profile(arrays))
+        return list(zip(run.report(), times, strict=True))
 
     def clear(self) -> None:
         """Forgets all plans."""
@@ -181,14 +181,14 @@ def function(python: Callable[..., Any] | None = None, *, device: str = "auto") 
     return Function(python, device)
 
 
-@contextlib.contextmanager
-def _around(parties: Iterable[Any]) -> Iterator[None]:
+def _between(parties: Iterable[Any], run: Callable[[], Any]) -> Any:
     """Tells the parties of a plan that it runs, and that it ran without an error."""
     for party in parties:
         party.before_run()
-    yield
+    result = run()
     for party in parties:
         party.after_run()
+    return result
 
 
 class _Hole:
@@ -212,19 +212,19 @@ def _is_number_list(value: Any) -> bool:
 def _flatten(value: Any, leaf: Callable[[Any], Any]) -> Any:
     """A hashable copy of nested lists, tuples and dicts, with ``leaf`` of the rest."""
     if isinstance(value, tuple | list) and not _is_number_list(value):
-        return (type(value).__name__, *(_flatten(v, leaf) for v in value))
+        return (type(value).__name__, *[_flatten(v, leaf) for v in value])
     if isinstance(value, dict):
-        return ("dict", *((k, _flatten(v, leaf)) for k, v in value.items()))
+        return ("dict", *[(k, _flatten(v, leaf)) for k, v in value.items()])
     return leaf(value)
 
 
 def _argument(value: Any, arrays: list[np.ndarray], device: str) -> Any:
     """A hole for an array, which is collected; else the value itself, if hashable."""
-    if isinstance(value, slice):  # not hashable before Python 3.12
-        return ("slice", value.start, value.stop, value.step)
-    if _is_array(value):
+    if type(value) is np.ndarray or _is_array(value):
         arrays.append(check_feed("input", np.asarray(value), device == "reference"))
         return _HOLE
+    if isinstance(value, slice):  # not hashable before Python 3.12
+        return ("slice", value.start, value.stop, value.step)
     if type(value) is float:  # 0.0 == -0.0, but they divide differently
         return ("float", value.hex())
     try:

@@ -21,6 +21,8 @@ from fastconv.operators import Operators
 class Block:
     """One flat array with the values of several variables, one after the other."""
 
+    moves = 0  # how often variables have moved to a new block
+
     def __init__(self, size: int, dtype: str) -> None:
         self.array = np.zeros(size, dtype)
 
@@ -137,6 +139,7 @@ def together(variables: Sequence[Variable]) -> None:
             block.array[offset : offset + v.size] = v.value.reshape(-1)
             v.block, v.offset = block, offset
             offset += v.size
+        Block.moves += 1
 
 
 def span(variables: Sequence[Variable]) -> Variable:
