@@ -17,7 +17,7 @@ constexpr int64_t kColumnRows = 4 * kMostBlockRows;
 
 enum class Path {
   packed,    // B packed in workspace
-  in_place,  // B where it lies, but for the last columns
+  in_place,  // B where it lies, but for the end of its last row
   swapped,   // B's rows times A's columns
   columns,   // A stored [k,m]
 };
@@ -37,16 +37,17 @@ Path path_of(const GemmAttrs& a) {
   if (a.transpose_a) return Path::columns;
   if (a.transpose_b) return a.m <= kFewRows ? Path::swapped : Path::packed;
   const bool already_packed = a.n <= kPanel && a.n % kLanes == 0;
-  return a.m <= kFewRows || already_packed ? Path::in_place : Path::packed;
+  return (a.m <= kFewRows && a.n >= kLanes) || already_packed ? Path::in_place : Path::packed;
 }
 
-// The last columns of B are packed where a whole vector would reach over the end.
+// The columns of the last panel, if its vectors reach over the end of a row of B: into the next
+// row, which does no harm, but behind the last row is nothing. That one is packed.
 int64_t tail_columns(const GemmAttrs& a) { return a.n % kLanes ? (a.n - 1) % kPanel + 1 : 0; }
 
 void plan_packing(const GemmAttrs& a, Plan& p) {
   switch (p.path) {
     case Path::packed: p.packed_step = a.k * padded(a.n); break;
-    case Path::in_place: p.packed_step = a.k * padded(tail_columns(a)); break;
+    case Path::in_place: p.packed_step = padded(tail_columns(a)); break;
     case Path::swapped: p.packed_step = a.k * padded(a.m); break;
     case Path::columns: p.packed_step = 0; break;
   }
@@ -123,11 +124,15 @@ void pack(const GemmCall& c, const Plan& p, float* packed) {
   const GemmAttrs& a = c.attrs;
   if (p.packed == 0) return;
   const int64_t matrices = p.packed / p.packed_step, blocks = ceil_div(a.k, kDepth);
-  const int64_t first_panel = p.path == Path::in_place ? p.panels - 1 : 0;
-  const int64_t panels = p.panels - first_panel;
-  parallel_for(matrices * panels * blocks, kDepth * kPanel, [&](int64_t task) {
-    const int64_t matrix = task / blocks / panels, first = task % blocks * kDepth;
-    const int64_t column = (task / blocks % panels + first_panel) * kPanel;
+  if (p.path == Path::in_place) {
+    for (int64_t matrix = 0; matrix < matrices && a.k > 0; ++matrix)
+      pack_panel(a, c.b + matrix * p.b_step, a.k - 1, 1, (p.panels - 1) * kPanel,
+                 packed + matrix * p.packed_step);
+    return;
+  }
+  parallel_for(matrices * p.panels * blocks, kDepth * kPanel, [&](int64_t task) {
+    const int64_t matrix = task / blocks / p.panels, first = task % blocks * kDepth;
+    const int64_t column = task / blocks % p.panels * kPanel;
     const int64_t depth = a.k - first < kDepth ? a.k - first : kDepth;
     float* dst = packed + matrix * p.packed_step;
     if (p.path == Path::swapped) {
@@ -137,7 +142,7 @@ void pack(const GemmCall& c, const Plan& p, float* packed) {
       return;
     }
     const int64_t width = vectors_for(a.n - column) * kLanes;
-    dst += (column - first_panel * kPanel) * a.k + first * width;
+    dst += column * a.k + first * width;
     pack_panel(a, c.b + matrix * p.b_step, first, depth, column, dst);
   });
 }
@@ -148,17 +153,24 @@ struct Part {
   int64_t row, rows, panel, last_panel, first, last;
 };
 
-struct Panel {
+// Adds rows of A times a slab of B to a panel of the result.
+struct Slab {
+  const float* const* rows;
   const float* b;
-  int64_t step;
+  int64_t step, depth;
+  bool accumulate;
+  Finish finish;
 };
 
-Panel panel_of(const GemmAttrs& a, const Plan& p, const float* b, const float* packed,
-               int64_t panel) {
-  const int64_t column = panel * kPanel, width = vectors_for(a.n - column) * kLanes;
-  if (p.path == Path::packed) return {packed + column * a.k, width};
-  const bool tail = panel == p.panels - 1 && p.packed_step > 0;
-  return tail ? Panel{packed, width} : Panel{b + column, a.n};
+void multiply_slab(const Part& part, const Slab& s, float* const* dst, int64_t column,
+                   int64_t columns) {
+  const int64_t b_at = 0;
+  const int vectors = vectors_for(columns);
+  for_tiles(part.rows, tile_rows(vectors), [&](int64_t row, int count) {
+    run_row_tile(count, vectors,
+                 {s.rows + row, 0, &b_at, 1, s.depth, s.b, s.step, dst + row, column, columns,
+                  s.accumulate, s.finish});
+  });
 }
 
 // Reads a block of B in memory order, a line of the cache each, so that the hardware fetches ahead.
@@ -172,10 +184,12 @@ void touch_rows(const float* b, int64_t step, int64_t rows, int64_t columns) {
 
 void multiply_rows(const GemmAttrs& attrs, const Plan& p, const Part& part, const float* a,
                    const float* b, const float* packed, float* c, const Finish& finish) {
-  const float* rows[kMostBlockRows];
+  const float *rows[kMostBlockRows], *ends[kMostBlockRows];  // from here on, and the last column
   float* dst[kMostBlockRows];
-  for (int64_t i = 0; i < part.rows; ++i) dst[i] = c + (part.row + i) * attrs.n;
-  const int64_t b_at = 0;
+  for (int64_t i = 0; i < part.rows; ++i) {
+    ends[i] = a + (part.row + i + 1) * attrs.k - 1;
+    dst[i] = c + (part.row + i) * attrs.n;
+  }
   for (int64_t first = part.first; first == part.first || first < part.last; first += p.depth) {
     const int64_t left = part.last - first, depth = left < p.depth ? left : p.depth;
     for (int64_t i = 0; i < part.rows; ++i) rows[i] = a + (part.row + i) * attrs.k + first;
@@ -186,15 +200,20 @@ void multiply_rows(const GemmAttrs& attrs, const Plan& p, const Part& part, cons
     }
     for (int64_t panel = part.panel; panel < part.last_panel; ++panel) {
       const int64_t column = panel * kPanel, columns = attrs.n - column;
-      const int vectors = vectors_for(columns);
-      const Panel at = panel_of(attrs, p, b, packed, panel);
-      const bool last = first + depth >= part.last;
+      const int64_t width = vectors_for(columns) * kLanes;
+      const bool last = first + depth >= part.last, more = first > part.first;
       const Finish now = last ? finish.at_column(column) : Finish{};
-      for_tiles(part.rows, tile_rows(vectors), [&](int64_t row, int count) {
-        run_row_tile(count, vectors,
-                     {rows + row, 0, &b_at, 1, depth, at.b + first * at.step, at.step, dst + row,
-                      column, columns, first > part.first, now});
-      });
+      const float* at = b + first * attrs.n + column;
+      if (p.path == Path::packed) {
+        const float* panel_at = packed + column * attrs.k + first * width;
+        multiply_slab(part, {rows, panel_at, width, depth, more, now}, dst, column, columns);
+      } else if (p.packed_step > 0 && panel == p.panels - 1 && depth > 0 &&
+                 first + depth == attrs.k) {
+        multiply_slab(part, {rows, at, attrs.n, depth - 1, more, Finish{}}, dst, column, columns);
+        multiply_slab(part, {ends, packed, width, 1, true, now}, dst, column, columns);
+      } else {
+        multiply_slab(part, {rows, at, attrs.n, depth, more, now}, dst, column, columns);
+      }
     }
   }
 }

@@ -79,8 +79,7 @@ class Function:
         """Runs the function on arrays, and returns arrays in the same structure."""
         if current_trace() is not None or is_symbolic((args, kwargs)):
             return self.python(*args, **kwargs)
-        arrays: list[np.ndarray] = []
-        spec = _flatten((args, kwargs), lambda v: _argument(v, arrays, self.device))
+        spec, arrays = self._spec(args, kwargs)
         with self._lock:
             run, structure, parties = self._plan(spec, arrays)
             results = _between(parties, lambda: run(arrays))
@@ -88,8 +87,7 @@ class Function:
 
     def compile(self, *args: Any, **kwargs: Any) -> Executable:
         """The plan for such arguments, without running it."""
-        arrays: list[np.ndarray] = []
-        spec = _flatten((args, kwargs), lambda v: _argument(v, arrays, self.device))
+        spec, arrays = self._spec(args, kwargs)
         with self._lock:
             return self._executable(spec, arrays)
 
@@ -99,8 +97,7 @@ class Function:
 
     def profile(self, *args: Any, **kwargs: Any) -> list[tuple[StepReport, int]]:
         """Runs once; what `explain` tells of each step, and its nanoseconds."""
-        arrays: list[np.ndarray] = []
-        spec = _flatten((args, kwargs), lambda v: _argument(v, arrays, self.device))
+        spec, arrays = self._spec(args, kwargs)
         with self._lock:
             run = self._executable(spec, arrays)
             parties = self._plan(spec, arrays)[2]
@@ -112,6 +109,16 @@ class Function:
         with self._lock:
             self._plans.clear()
             self._parties.clear()
+
+    def _spec(self, args: Any, kwargs: Any) -> tuple[Any, list[np.ndarray]]:
+        """The structure of the arguments, and the arrays in it."""
+        arrays: list[np.ndarray] = []
+        if not kwargs and all(type(a) is np.ndarray for a in args):  # quicker
+            wide = self.device == "reference"
+            arrays.extend([check_feed("input", a, wide) for a in args])
+            return ("tuple", ("tuple", *[_HOLE] * len(args)), ("dict",)), arrays
+        spec = _flatten((args, kwargs), lambda v: _argument(v, arrays, self.device))
+        return spec, arrays
 
     def _executable(self, spec: Any, arrays: list[np.ndarray]) -> Executable:
         run = self._plan(spec, arrays)[0]
