@@ -19,7 +19,13 @@ from hypothesis import strategies as st
 from fastconv.cli import main, train
 from fastconv.cli.images import read_images
 from fastconv.cli.inputs import Inputs
-from fastconv.errors import ArgumentError, DataError, FastconvError, FormatError
+from fastconv.errors import (
+    ArgumentError,
+    DataError,
+    FastconvError,
+    FormatError,
+    ShapeError,
+)
 from fastconv.training.run_directory import RunDirectory, to_toml
 
 FILES = {
@@ -284,6 +290,12 @@ def test_inputs_are_normalised_and_read_back():
     assert abs(x.std() - 1) < 1e-4
     config = tomllib.loads(to_toml(inputs.config()))
     assert Inputs.from_config(config, "here") == inputs
+
+
+def test_inputs_name_the_channels_they_take():
+    inputs = Inputs.of(np.zeros((1, 8, 8, 4), np.uint8), (8, 8, 4))
+    with pytest.raises(ShapeError, match=r"\(N, H, W, 1 or 4\)"):
+        inputs(np.zeros((1, 8, 8, 3), np.uint8))
 
 
 @pytest.mark.parametrize("config", [{}, {"image_size": [1]}, {"image_size": "no"}])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+import fastconv as fc
 from fastconv import ops
 from fastconv.cli.common import make_model
 from fastconv.graph.autodiff import grad
@@ -177,3 +178,14 @@ def test_training_of_models_has_no_lone_activation_or_sum(name):
     assert not lone
     norms = [step for step in steps if step.op == "batch_norm"]
     assert len([s for s in steps if s.op == "batch_norm_backward"]) == len(norms) > 0
+
+
+def test_a_gradient_may_be_read_by_an_op_with_an_unread_output():
+    x = fc.Input((8, 8, 4))
+    convs = [fc.layers.Conv2D(2, 3, padding="same", activation="relu") for _ in "ab"]
+    joined = fc.layers.Concatenate()([conv(x) for conv in convs])
+    model = fc.Model(x, fc.layers.Add()([fc.layers.BatchNormalization()(x), joined]))
+    model.compile("sgd", "mse")
+    data = normal(2, 8, 8, 4).astype(np.float32)
+    before = model.train_on_batch(data, np.zeros_like(data))
+    assert model.train_on_batch(data, np.zeros_like(data)) < before

@@ -523,6 +523,9 @@ X, W = np.zeros((2, 8, 9, 4), np.float32), np.zeros((3, 3, 4, 6), np.float32)
         ),
         ((X, W), {"padding": [(1, 2, 3), 0]}, ArgumentError, r"\(before, after\)"),
         ((X, W.astype(np.int32)), {}, DtypeError, "float32 and int32"),
+        ((X.astype(int), W.astype(int)), {}, DtypeError, "received int64"),
+        ((X, W), {"padding": None}, ArgumentError, "padding as a number"),
+        ((X, W), {"padding": [1, None]}, ArgumentError, "padding as a number"),
     ],
 )
 def test_bad_operands(arrays, options, error, message):

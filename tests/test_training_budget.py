@@ -141,6 +141,15 @@ def rates_of(model):
     return seen, note
 
 
+def test_averages_weights_at_the_end_whatever_epochs_says(monkeypatch):
+    model = classifier(0.1)
+    ended = []
+    monkeypatch.setattr(model.optimizer, "finalize_variable_values", ended.append)
+    Clock(monkeypatch, model)
+    model.fit(X, Y, time_limit=20, initial_epoch=5, verbose=0)
+    assert len(ended) == 1
+
+
 def test_ends_in_time_with_the_rate_at_zero(monkeypatch, caplog):
     model = classifier(0.1)
     clock = Clock(monkeypatch, model)

@@ -49,7 +49,7 @@ int64_t conv_backward_data_implicit_workspace(const KernelCall& call);
 void conv_backward_weights_implicit(const KernelCall& call);
 int64_t conv_backward_weights_implicit_workspace(const KernelCall& call);
 
-// conv_winograd.cpp, conv_winograd_weights.cpp: windows of 3x3 with fewer multiplications.
+// conv_winograd.cpp, conv_winograd_weights.cpp: windows of 3x3 and 5x5 with fewer multiplications.
 const char* conv_winograd_declines(const KernelCall& call);
 const char* conv_backward_data_winograd_declines(const KernelCall& call);
 void conv_winograd(const KernelCall& call);

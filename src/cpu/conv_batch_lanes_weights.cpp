@@ -99,7 +99,8 @@ Cut cut_work(const WindowGeometry& w) {
 void read_line(const Cut& cut, const float* line, const ImageRows& image, float* dst) {
   const WindowGeometry& w = *cut.w;
   const int64_t C = w.in_channels, pad = w.pad_before[2], W = w.input[2];
-  const int64_t begin = pad > 0 ? pad : 0, stop = W + pad;
+  const int64_t padded = pad > 0 ? pad : 0, stop = W + pad;
+  const int64_t begin = padded < cut.columns ? padded : cut.columns;
   int64_t end = stop < cut.columns ? stop : cut.columns;
   if (!line || end < begin) end = begin;
   for (int64_t i = 0; i < begin * C * kLanes; i += kLanes) store(dst + i, vfloat{});

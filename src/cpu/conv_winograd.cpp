@@ -63,7 +63,7 @@ Plan plan_of(const GatherProblem& p) {
 
 // What the tasks read and write besides the blocks.
 struct Buffers {
-  const float* filters;  // [3 3 C K]
+  const float* filters;  // [R S C K]
   float *zeros, *turned, *weights, *blocks;
   int64_t slots;  // number of blocks there is memory for
 };

@@ -1,5 +1,5 @@
 // What a kernel file exports: one list of kernels an op kind, best first, plain one last. The
-// lists are gathered in kernel_table.cpp, the only switch over op kinds.
+// lists are gathered in kernel_table.cpp, where each kind is sent to its family.
 //
 // Kernel files are compiled once per instruction set. They include only <stddef.h>, <stdint.h>,
 // intrinsics and headers of fastconv, keep everything in namespace FASTCONV_ISA, and use no

@@ -75,10 +75,13 @@ class Inputs:
         return -self.mean / self.std
 
     def __call__(self, images: np.ndarray) -> np.ndarray:
-        """(N, h, w, c), any c of 1 and 3, to (N, H, W, C), float32."""
-        if images.ndim != 4 or images.shape[3] not in (1, 3, self.input_shape[2]):
+        """(N, h, w, c), c as the model reads or grey or, for grey, RGB; float32."""
+        wanted = self.input_shape[2]
+        known = (1, 3) if wanted == 1 else (1, wanted)
+        if images.ndim != 4 or images.shape[3] not in known:
             raise ShapeError(
-                f"expected images of shape (N, H, W, 1 or 3), got {images.shape}"
+                f"expected images of shape (N, H, W, {' or '.join(map(str, known))}), "
+                f"got {images.shape}"
             )
         out = np.empty((len(images), *self.input_shape), np.float32)
         for start in range(0, len(images), _CHUNK):

@@ -1,4 +1,4 @@
-"""A Python function of tensors as a graph, and from there to a plan."""
+"""A Python function of tensors as a graph: traced, differentiated and rewritten."""
 
 from fastconv.graph.autodiff import grad
 from fastconv.graph.ir import Tensor

@@ -14,6 +14,7 @@ from fastconv.graph.scope import who
 from fastconv.graph.trace import as_tensor
 from fastconv.operators import OPERATORS
 from fastconv.ops.activation import epilogue_shapes
+from fastconv.ops.elementwise import floating
 from fastconv.ops.geometry import (
     Padding,
     input_shape,
@@ -65,7 +66,7 @@ def conv(
     ------
     ShapeError if ranks or channels do not agree, or the window does not fit.
     ArgumentError if a size is below 1, or ``groups`` does not divide the channels.
-    DtypeError if the dtypes differ.
+    DtypeError if the dtypes differ, or are not floating-point.
 
     >>> import numpy as np
     >>> import fastconv as fc
@@ -257,6 +258,7 @@ def _transposed(
 ) -> tuple[list[int], list[tuple[int, int]]]:
     """Output sizes, and the paddings of the convolution back to the input's."""
     name, axes = "conv_transpose", src.ndim - 2
+    padding = padding.lower() if isinstance(padding, str) else padding
     if padding not in ("valid", "same"):
         raise ArgumentError(
             f"{who(name)}: expected padding 'valid' or 'same', received {padding!r}"
@@ -314,6 +316,7 @@ def _check_operands(name: str, src: Tensor, weights: Tensor) -> None:
             f"{who(name)}: expected at least one channel, one filter and windows of "
             f"size >= 1, received inputs {src.shape} and kernel {weights.shape}"
         )
+    floating(name, src)
     if src.dtype != weights.dtype:
         raise DtypeError(
             f"{who(name)}: expected inputs and kernel of one dtype, received "

@@ -1,4 +1,4 @@
-"""Window geometry: the only place where output sizes and paddings are computed."""
+"""Window geometry: output sizes and paddings of convolution and pooling."""
 
 from __future__ import annotations
 
@@ -105,6 +105,11 @@ def _is_int(value: Any) -> bool:
     return hasattr(value, "__index__") and not isinstance(value, bool)
 
 
+def _is_pair(value: Any) -> bool:
+    numbers = isinstance(value, list | tuple) and len(value) == 2
+    return numbers and all(map(_is_int, value))
+
+
 def _pads(
     op: str,
     padding: Padding,
@@ -128,11 +133,9 @@ def _pads(
             f"{who(op)}: expected padding 'valid', 'same', 'causal' or numbers, "
             f"received {padding!r}"
         )
-    values = [padding] * len(spatial) if _is_int(padding) else list(padding)
-    pairs = [(v, v) if _is_int(v) else tuple(v) for v in values]
-    if len(pairs) != len(spatial) or not all(
-        len(p) == 2 and all(map(_is_int, p)) for p in pairs
-    ):
+    values = padding if isinstance(padding, list | tuple) else [padding] * len(spatial)
+    pairs = [(v, v) if _is_int(v) else v for v in values]
+    if len(pairs) != len(spatial) or not all(map(_is_pair, pairs)):
         raise ArgumentError(
             f"{who(op)}: expected padding as a number or (before, after) for each of "
             f"{len(spatial)} axes, received {padding!r}"

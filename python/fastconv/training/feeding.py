@@ -176,7 +176,7 @@ class ClassWeights:
     def times(self, model: Any, y: Any, w: Any) -> np.ndarray:
         """The sample weights of a batch, multiplied by those of its classes.
 
-        model: after `Trainer.prepare`; has one output.
+        model: built for its data; has one output.
 
         Raises
         ------

@@ -101,7 +101,7 @@ class Fit:
         driving = self.limit.driving(self.model.optimizer) if self.limit else None
         with self.interrupt, driving or contextlib.nullcontext():
             logs = self._epochs(first, step, epochs, verbose, history)
-        if last > begun:
+        if self.limit or last > begun:
             self.model.optimizer.finalize_variable_values(self.model.trainable_weights)
         history.interrupted = self.interrupt.requested
         self.hooks.call("on_train_end", logs)
@@ -135,7 +135,7 @@ class Fit:
         model = self.model
         fresh = first == model.epochs_seen == model.optimizer.iterations == 0
         known = model.has_call and model.compiled_loss is not None
-        if self.check and fresh and known and last > 0:
+        if self.check and fresh and known and (self.limit or last > 0):
             model.history.findings = sanity.check(model, self.data, self.validation)
             sanity.report(model.history.findings)
 

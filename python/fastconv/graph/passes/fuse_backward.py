@@ -149,12 +149,14 @@ def _of_parts(
     """The activation_backward of each slice: all of one activation, or none."""
     backs: list[Node] = []
     for part in slices:
-        [after] = readers.get(part.outputs[0], [part])[:1]
-        alone = part.outputs[0] not in results and len(readers[part.outputs[0]]) == 1
-        same = after.kind == OpKind.activation_backward and alone
-        if not same or not activation_saves_output(after.attrs.activation):
+        after = readers.get(part.outputs[0], [])
+        if part.outputs[0] in results or len(after) != 1:
             return []
-        backs.append(after)
+        [back] = after
+        derived = back.kind == OpKind.activation_backward
+        if not derived or not activation_saves_output(back.attrs.activation):
+            return []
+        backs.append(back)
     return backs if len({back.attrs for back in backs}) == 1 else []
 
 
