@@ -66,10 +66,10 @@ class FloatMode {
 #endif
 };
 
-// `wanted` is the name of the kernel to take, or of one to leave out, after a minus.
+// `wanted` is the name of the kernel to take or, after a minus, with what those to leave out begin.
 const char* unwanted(const std::string& wanted, const std::string& name) {
   if (wanted.empty()) return nullptr;
-  if (wanted[0] == '-') return wanted.substr(1) == name ? "switched off" : nullptr;
+  if (wanted[0] == '-') return name.rfind(wanted.substr(1), 0) == 0 ? "switched off" : nullptr;
   return wanted == name ? nullptr : "another one is forced";
 }
 

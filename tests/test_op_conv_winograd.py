@@ -23,6 +23,8 @@ SHAPES = [
     (1, 30, 33, 24, 40, 5),
     (2, 14, 15, 250, 340, 5),  # transformed weights that fit no cache
 ]
+# The same for few channels, with images side by side.
+LANES = [(64, 14, 14, 8, 13, 5), (48, 30, 27, 7, 12, 5), (72, 29, 26, 15, 11, 3)]
 
 
 def all_directions(padding):
@@ -87,22 +89,37 @@ def test_any_size_and_padding(cpu, reference, size, channels, padding, batch, wi
         assert error(actual, expected) < LARGEST_ERROR
 
 
+@pytest.mark.parametrize("shape", LANES, ids=str)
+@pytest.mark.parametrize("padding", ["same", [(2, 1), (0, 3)]], ids=str)
+def test_images_side_by_side(cpu, reference, shape, padding):
+    function, arrays = all_directions(padding), operands(shape, padding)
+    assert kernels(cpu, function, arrays)["conv"] == "winograd_lanes"
+    results = cpu.run(function, *arrays)
+    for actual, expected in zip(results, reference(function, *arrays), strict=True):
+        assert error(actual, expected) < LARGEST_ERROR
+
+
+@pytest.mark.parametrize("added", [False, True])
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
-def test_epilogue(cpu, reference, activation):
-    src, weights, _ = operands((1, 20, 22, 32, 72, 3), "same")
-    bias = np.linspace(-1, 1, 72, dtype=np.float32)
+@pytest.mark.parametrize(
+    ("shape", "kernel"),
+    [((1, 20, 22, 32, 72, 3), "winograd"), (LANES[1], "winograd_lanes")],
+)
+def test_epilogue(cpu, reference, shape, kernel, activation, added):
+    src, weights, other = operands(shape, "same")
+    bias = np.linspace(-1, 1, shape[4], dtype=np.float32)
 
-    def run(x, w, b):
-        return getattr(ops, activation)(ops.conv(x, w, padding="same") + b)
+    def run(x, w, b, other):
+        y = ops.conv(x, w, padding="same") + b
+        return getattr(ops, activation)(y + other if added else y)
 
-    assert kernels(cpu, run, (src, weights, bias)) == {"conv": "winograd"}
-    [actual], [expected] = (
-        device(run, src, weights, bias) for device in (cpu.run, reference)
-    )
+    arrays = (src, weights, bias, other)
+    assert kernels(cpu, run, arrays) == {"conv": kernel}
+    [actual], [expected] = (device(run, *arrays) for device in (cpu.run, reference))
     assert error(actual, expected) < LARGEST_ERROR
 
 
-@pytest.mark.parametrize("shape", SHAPES, ids=str)
+@pytest.mark.parametrize("shape", SHAPES + LANES[1:], ids=str)
 def test_bytes_do_not_depend_on_threads(cpu, threads, shape):
     arrays = operands(shape, "same")
     threads(lambda: cpu.run(all_directions("same"), *arrays))
@@ -124,13 +141,15 @@ def test_more_threads_than_a_plan_has_memory_for(cpu):
         _core.set_thread_count(before)
 
 
-def test_can_be_switched_off(cpu, monkeypatch):
+@pytest.mark.parametrize("shape", [SHAPES[0], LANES[1]], ids=str)
+def test_can_be_switched_off(cpu, monkeypatch, shape):
     kinds = ("conv", "conv_backward_data", "conv_backward_weights")
     monkeypatch.setenv("FASTCONV_KERNEL", ",".join(f"{k}=-winograd" for k in kinds))
-    function, arrays = all_directions("same"), operands(SHAPES[0], "same")
-    assert "winograd" not in kernels(cpu, function, arrays).values()
+    function, arrays = all_directions("same"), operands(shape, "same")
+    chosen = kernels(cpu, function, arrays).values()
+    assert not any(name.startswith("winograd") for name in chosen)
     [step] = [s for s in cpu.function(function).explain(*arrays) if s.op == "conv"]
-    assert any("winograd: switched off" in reason for reason in step.declined)
+    assert any("switched off" in reason for reason in step.declined)
 
 
 @pytest.mark.parametrize(
@@ -149,5 +168,5 @@ def test_declines(cpu, shape, options, reason):
     [step] = cpu.function(
         lambda x, w: ops.conv(x, w, padding="same", **options)
     ).explain(src, weights)
-    [declined] = [d for d in step.declined if d.startswith("winograd")]
+    [declined] = [d for d in step.declined if d.startswith("winograd:")]
     assert reason in declined

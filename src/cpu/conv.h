@@ -82,6 +82,14 @@ void conv_backward_weights_batch_lanes(const KernelCall& call);
 int64_t conv_backward_data_batch_lanes_workspace(const KernelCall& call);
 int64_t conv_backward_weights_batch_lanes_workspace(const KernelCall& call);
 
+// conv_winograd_lanes.cpp: both.
+const char* conv_winograd_lanes_declines(const KernelCall& call);
+const char* conv_backward_data_winograd_lanes_declines(const KernelCall& call);
+void conv_winograd_lanes(const KernelCall& call);
+void conv_backward_data_winograd_lanes(const KernelCall& call);
+int64_t conv_winograd_lanes_workspace(const KernelCall& call);
+int64_t conv_backward_data_winograd_lanes_workspace(const KernelCall& call);
+
 // conv_grouped.cpp: several small groups side by side in one vector.
 const char* conv_grouped_declines(const KernelCall& call);
 const char* conv_backward_weights_grouped_declines(const KernelCall& call);

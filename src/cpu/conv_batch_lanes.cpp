@@ -2,69 +2,12 @@
 // with one weight serves them all, so that no lane is empty however few channels there are.
 #include "conv_batch_lanes.h"
 
-#include "activation.h"
-
 namespace fastconv::cpu::FASTCONV_ISA {
 namespace {
 
-constexpr int kTileChannels = kLanes == 16 ? 16 : 8;  // of a tile of the result
-constexpr int kTileSums = kLanes == 16 ? 24 : 12;     // that stay in registers
-constexpr int64_t kMostChannels = 48;                 // of the result
-constexpr int64_t kLineFloats = 1 << 14;              // of an output line
-constexpr int64_t kMostLines = 64;                    // of a window
-
-static constexpr int tile_pixels(int channels) {
-  const int most = kTileSums / channels;
-  return most > 4 ? 4 : most < 1 ? 1 : most;
-}
-
-// out[pixel][channel] = bias[channel] + scale[channel] * sum over runs and i < depth of
-// in[in_at[run]][pixel][i] * weights[w_at[run]][i][channel], all of them vectors but the weights.
-struct Tile {
-  const float* in;
-  int64_t in_step;  // floats from one pixel to the next
-  const int64_t *in_at, *w_at;
-  int64_t runs, depth;
-  const float *weights, *scale, *bias;
-  int64_t w_step;
-  float* out;
-  int64_t out_step;
-  bool relu;
-};
-
-template <int PX, int CH>
-void run_tile(const Tile& t) {
-  vfloat sums[PX][CH] = {};
-  for (int64_t run = 0; run < t.runs; ++run) {
-    const float *in = t.in + t.in_at[run], *w = t.weights + t.w_at[run];
-    for (int64_t i = 0; i < t.depth; ++i, in += kLanes, w += t.w_step) {
-      vfloat x[PX];
-#pragma GCC unroll 4
-      for (int p = 0; p < PX; ++p) x[p] = load(in + p * t.in_step);
-#pragma GCC unroll 16
-      for (int c = 0; c < CH; ++c)
-#pragma GCC unroll 4
-        for (int p = 0; p < PX; ++p) sums[p][c] += x[p] * splat(w[c]);
-    }
-  }
-#pragma GCC unroll 4
-  for (int p = 0; p < PX; ++p)
-#pragma GCC unroll 16
-    for (int c = 0; c < CH; ++c) {
-      vfloat y = sums[p][c];
-      if (t.scale) y *= splat(t.scale[c]);
-      if (t.bias) y += splat(t.bias[c]);
-      if (t.relu) y = activate<Activation::relu>(0, y);
-      store(t.out + p * t.out_step + c * kLanes, y);
-    }
-}
-
-template <int CH = kTileChannels>
-void choose_tile(int64_t channels, bool single, const Tile& t) {
-  if constexpr (CH > 1)
-    if (channels < CH) return choose_tile<CH - 1>(channels, single, t);
-  single ? run_tile<1, CH>(t) : run_tile<tile_pixels(CH), CH>(t);
-}
+constexpr int64_t kMostChannels = 48;     // of the result
+constexpr int64_t kLineFloats = 1 << 14;  // of an output line
+constexpr int64_t kMostLines = 64;        // of a window
 
 // How the work is cut: blocks of kLanes images, output planes, bands of output lines.
 struct Cut {
@@ -144,10 +87,6 @@ void find_runs(const Gather& g, const Band& band, int64_t o, int64_t p, Runs& ru
   }
 }
 
-// Whether the epilogue has operands in the order of memory, for which a line leaves the lanes
-// first.
-bool reads_memory(const Finish& f) { return f.add || f.saved; }
-
 // Channels [first, first + count) of an output line, into out [Q][K][kLanes].
 void run_line(const GatherCall& c, const Gather& g, const Band& band, const Runs& runs,
               int64_t first, int64_t count, float* out) {
@@ -169,20 +108,6 @@ void run_line(const GatherCall& c, const Gather& g, const Band& band, const Runs
          !reads_memory(c.finish) && c.finish.activation == Activation::relu});
     q += whole ? wide : 1;
   }
-}
-
-void activate_line(const Finish& f, int64_t vectors, float* line) {
-  if (f.activation == Activation::identity || f.activation == Activation::relu) return;
-  with_activation(f.activation, [&](auto tag) {
-    for (int64_t i = 0; i < vectors * kLanes; i += kLanes)
-      store(line + i, activate<tag.value>(f.alpha, load(line + i)));
-  });
-}
-
-// A line of each image, which was shifted before.
-void finish_lines(Finish f, int64_t image, int64_t images, int64_t floats, float* dst) {
-  f.scale = f.bias = nullptr;
-  for (int64_t i = 0; i < images; ++i, dst += image) finish_row(f, dst, floats, dst);
 }
 
 void run_band(const GatherCall& c, const Cut& cut, int64_t block, int64_t o, int64_t band_index) {

@@ -2,6 +2,7 @@
 // so; arrays N D H W C become [D H W C][kLanes] for kLanes images at a time, a part that fits the
 // cache.
 #pragma once
+#include "activation.h"
 #include "conv.h"
 
 namespace fastconv::cpu::FASTCONV_ISA {
@@ -70,6 +71,81 @@ static inline void from_lanes(const ImageRows& rows, const float* src, float* ds
     for (int i = 0; i < kLanes; ++i)
       if (i < rows.images) store_lanes(dst + i * rows.step + j, v[i], count);
   });
+}
+
+constexpr int kTileChannels = kLanes == 16 ? 16 : 8;  // of a tile of the result
+constexpr int kTileSums = kLanes == 16 ? 24 : 12;     // that stay in registers
+
+static constexpr int tile_pixels(int channels) {
+  const int most = kTileSums / channels;
+  return most > 4 ? 4 : most < 1 ? 1 : most;
+}
+
+// out[pixel][channel] = bias[channel] + scale[channel] * sum over runs and i < depth of
+// in[in_at[run]][pixel][i] * weights[w_at[run]][i][channel], all of them vectors but the weights.
+struct Tile {
+  const float* in;
+  int64_t in_step;  // floats from one pixel to the next
+  const int64_t *in_at, *w_at;
+  int64_t runs, depth;
+  const float *weights, *scale, *bias;
+  int64_t w_step;
+  float* out;
+  int64_t out_step;
+  bool relu;
+};
+
+template <int PX, int CH>
+static void run_tile(const Tile& t) {
+  vfloat sums[PX][CH] = {};
+  for (int64_t run = 0; run < t.runs; ++run) {
+    const float *in = t.in + t.in_at[run], *w = t.weights + t.w_at[run];
+    for (int64_t i = 0; i < t.depth; ++i, in += kLanes, w += t.w_step) {
+      vfloat x[PX];
+#pragma GCC unroll 4
+      for (int p = 0; p < PX; ++p) x[p] = load(in + p * t.in_step);
+#pragma GCC unroll 16
+      for (int c = 0; c < CH; ++c)
+#pragma GCC unroll 4
+        for (int p = 0; p < PX; ++p) sums[p][c] += x[p] * splat(w[c]);
+    }
+  }
+#pragma GCC unroll 4
+  for (int p = 0; p < PX; ++p)
+#pragma GCC unroll 16
+    for (int c = 0; c < CH; ++c) {
+      vfloat y = sums[p][c];
+      if (t.scale) y *= splat(t.scale[c]);
+      if (t.bias) y += splat(t.bias[c]);
+      if (t.relu) y = activate<Activation::relu>(0, y);
+      store(t.out + p * t.out_step + c * kLanes, y);
+    }
+}
+
+template <int CH = kTileChannels>
+static void choose_tile(int64_t channels, bool single, const Tile& t) {
+  if constexpr (CH > 1)
+    if (channels < CH) return choose_tile<CH - 1>(channels, single, t);
+  single ? run_tile<1, CH>(t) : run_tile<tile_pixels(CH), CH>(t);
+}
+
+// Whether the epilogue has operands in the order of memory, for which a line leaves the lanes
+// first.
+static inline bool reads_memory(const Finish& f) { return f.add || f.saved; }
+
+static inline void activate_line(const Finish& f, int64_t vectors, float* line) {
+  if (f.activation == Activation::identity || f.activation == Activation::relu) return;
+  with_activation(f.activation, [&](auto tag) {
+    for (int64_t i = 0; i < vectors * kLanes; i += kLanes)
+      store(line + i, activate<tag.value>(f.alpha, load(line + i)));
+  });
+}
+
+// A line of each image, which was shifted before.
+static inline void finish_lines(Finish f, int64_t image, int64_t images, int64_t floats,
+                                float* dst) {
+  f.scale = f.bias = nullptr;
+  for (int64_t i = 0; i < images; ++i, dst += image) finish_row(f, dst, floats, dst);
 }
 
 }  // namespace fastconv::cpu::FASTCONV_ISA
