@@ -65,7 +65,8 @@ struct Buffers {
 
 int64_t fixed_floats(const Plan& p) { return p.C + p.turned + p.weights; }
 
-Buffers buffers_of(const GatherCall& c, const Plan& p, int64_t workspace_bytes) {
+template <class T>
+Buffers buffers_of(const GatherCallOf<T>& c, const Plan& p, int64_t workspace_bytes) {
   Buffers b = {};
   b.filters = c.weights;
   b.zeros = c.workspace;
@@ -78,13 +79,13 @@ Buffers buffers_of(const GatherCall& c, const Plan& p, int64_t workspace_bytes) 
 }
 
 // The weights of the data gradient: turned by half a circle, and C and K change places.
-void turn_filters(const GatherCall& c, const Plan& p, float* dst) {
+void turn_filters(const float* filters, const Plan& p, float* dst) {
   constexpr int64_t kRows = 64;
   const int64_t pieces = ceil_div(p.t.C, kRows), size = p.t.C * p.t.K;
   parallel_for(9 * pieces, kRows * p.t.K, [&](int64_t task) {
     const int64_t tap = task / pieces, row = task % pieces * kRows;
     const int64_t left = p.t.C - row, rows = left < kRows ? left : kRows;
-    transpose_copy(c.weights + (8 - tap) * size + row, p.t.C, dst + tap * size + row * p.t.K, p.t.K,
+    transpose_copy(filters + (8 - tap) * size + row, p.t.C, dst + tap * size + row * p.t.K, p.t.K,
                    rows, p.t.K);
   });
 }
@@ -183,12 +184,13 @@ void multiply(const Plan& p, const Product& m) {
 }
 
 // Outputs of a tile, for columns [first, last), the sums of the first of which are given.
-void write_tile(const GatherCall& c, const Plan& p, int64_t tile, int64_t first, int64_t last,
+template <class T>
+void write_tile(const GatherCallOf<T>& c, const Plan& p, int64_t tile, int64_t first, int64_t last,
                 const float* sums) {
   const Tiling& t = p.t;
   const TilePlace at = place_of(t, tile);
   const int64_t lines = t.P - at.y, columns = t.Q - at.x;
-  float* dst = c.out + ((at.n * t.P + at.y) * t.Q + at.x) * t.K;
+  T* dst = c.out + ((at.n * t.P + at.y) * t.Q + at.x) * t.K;
   for_vectors(first, last, [&](int64_t k, int64_t count) {
     const Shift shift(c.finish, k, count);
     transform_2d<kPoints, kTile>(
@@ -196,7 +198,7 @@ void write_tile(const GatherCall& c, const Plan& p, int64_t tile, int64_t first,
         [&](int i, int j) { return load(sums + (i * kPoints + j) * p.sum_step + k - first); },
         [&](int i, int j, vfloat value) {
           if (i >= lines || j >= columns) return;
-          float* pixel = dst + (i * t.Q + j) * t.K + k;
+          T* pixel = dst + (i * t.Q + j) * t.K + k;
           const vfloat result = finished(c.finish, shift(value), pixel, count);
           c.finish.stream ? stream(pixel, result) : store_lanes(pixel, result, count);
         });
@@ -204,11 +206,13 @@ void write_tile(const GatherCall& c, const Plan& p, int64_t tile, int64_t first,
 }
 
 // By tiles: the whole way of `count` tiles from the first one on.
-void run_tiles(const GatherCall& c, const Plan& p, const Buffers& b, int64_t first, int64_t count,
-               float* inputs) {
+template <class T>
+void run_tiles(const GatherCallOf<T>& c, const Plan& p, const Buffers& b, int64_t first,
+               int64_t count, float* inputs) {
   float* sums = inputs + kPositions * p.in_step;
+  const T* zeros = reinterpret_cast<const T*>(b.zeros);
   for (int64_t i = 0; i < count; ++i)
-    transform_input_tile(p.t, c.in, b.zeros, first + i, inputs + i * p.C, p.in_step);
+    transform_input_tile(p.t, c.in, zeros, first + i, inputs + i * p.C, p.in_step);
   for (int64_t panel = 0; panel < p.panels; ++panel) {
     const int64_t column = panel * kPanel, left = p.t.K - column;
     for (int64_t position = 0; position < kPositions; ++position)
@@ -220,7 +224,8 @@ void run_tiles(const GatherCall& c, const Plan& p, const Buffers& b, int64_t fir
   }
 }
 
-void run_by_tiles(const GatherCall& c, const Plan& p, const Buffers& b) {
+template <class T>
+void run_by_tiles(const GatherCallOf<T>& c, const Plan& p, const Buffers& b) {
   transform_all_weights(p, b);
   const int64_t work = p.block * kPositions * p.C * p.panels * kMaxVectors;
   parallel_for_slots(ceil_div(p.t.tiles, p.block), work, b.slots, [&](int64_t task, int64_t slot) {
@@ -250,11 +255,13 @@ void multiply_line(const Plan& p, const Buffers& b, int line, int64_t panel, int
   }
 }
 
-void run_block(const GatherCall& c, const Plan& p, const Buffers& b, int64_t first) {
+template <class T>
+void run_block(const GatherCallOf<T>& c, const Plan& p, const Buffers& b, int64_t first) {
   const int64_t left = p.t.tiles - first, count = left < p.block ? left : p.block;
+  const T* zeros = reinterpret_cast<const T*>(b.zeros);
   parallel_blocks(count, kTilesInTask, kPositions * p.C, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
-      transform_input_tile(p.t, c.in, b.zeros, first + i, b.blocks + i * p.C, p.in_step);
+      transform_input_tile(p.t, c.in, zeros, first + i, b.blocks + i * p.C, p.in_step);
   });
   const int64_t chunk = ceil_div(count, p.chunks), tasks = p.panels * kPoints * p.chunks;
   parallel_for(tasks, chunk * p.C * kPoints * kMaxVectors, [&](int64_t task) {
@@ -270,17 +277,26 @@ void run_block(const GatherCall& c, const Plan& p, const Buffers& b, int64_t fir
   });
 }
 
-void run(const GatherCall& c, int64_t workspace_bytes) {
+template <class T>
+void run(const GatherCallOf<T>& c, int64_t workspace_bytes) {
   const Plan p = plan_of(c.problem);
   if (p.t.tiles == 0) return;
   Buffers b = buffers_of(c, p, workspace_bytes);
   for (int64_t i = 0; i < p.C; ++i) b.zeros[i] = 0;
   if (p.turned > 0) {
-    turn_filters(c, p, b.turned);
+    turn_filters(c.weights, p, b.turned);
     b.filters = b.turned;
   }
   if (p.by_tiles) return run_by_tiles(c, p, b);
   for (int64_t first = 0; first < p.t.tiles; first += p.block) run_block(c, p, b, first);
+}
+
+void run(const KernelCall& call, bool backward) {
+  with_float(call, [&](auto tag) {
+    auto c = gather_call<typename decltype(tag)::type>(call, backward);
+    if (is_bfloat16(call)) c.finish.stream = false;  // it would write halves of lines, far apart
+    run(c, call.workspace_bytes);
+  });
 }
 
 int64_t workspace(const GatherProblem& problem) {
@@ -289,21 +305,22 @@ int64_t workspace(const GatherProblem& problem) {
   return (fixed_floats(p) + blocks * p.block_floats) * static_cast<int64_t>(sizeof(float));
 }
 
-// Whether the transforms cost less than they save, in multiply-adds of one lane.
-bool pays(const Tiling& t) {
+// Whether the transforms cost less than they save, in multiply-adds of one lane. The other kernels
+// multiply bfloat16 at twice the rate.
+bool pays(const Tiling& t, int64_t direct_rate) {
   constexpr int64_t kTransform = 150, kWeights = 200;  // of one value; measured
   const int64_t products = t.C * t.K, direct = 9 * t.batch * t.P * t.Q * products;
   const int64_t transforms = kTransform * t.tiles * (padded(t.C) + padded(t.K));
   const int64_t multiplied = kPositions * t.tiles * products / 5 * 6;
-  return (multiplied + transforms + kWeights * products) * 8 < direct * 7;
+  return (multiplied + transforms + kWeights * products) * 8 * direct_rate < direct * 7;
 }
 
 const char* declines(const KernelCall& call, bool backward) {
-  if (const char* reason = needs_float32(call)) return reason;
+  if (const char* reason = needs_float(call)) return reason;
   if (const char* reason = not_winograd(geometry(call))) return reason;
   const Tiling t = tiling_of({&geometry(call), backward});
   if (t.C < 16 || t.K < 16) return "fewer than 16 channels";
-  return pays(t) ? nullptr : "the transforms cost more than they save";
+  return pays(t, is_bfloat16(call) ? 2 : 1) ? nullptr : "the transforms cost more than they save";
 }
 
 }  // namespace
@@ -313,10 +330,8 @@ const char* conv_backward_data_winograd_declines(const KernelCall& call) {
   return declines(call, true);
 }
 
-void conv_winograd(const KernelCall& call) { run(gather_call(call, false), call.workspace_bytes); }
-void conv_backward_data_winograd(const KernelCall& call) {
-  run(gather_call(call, true), call.workspace_bytes);
-}
+void conv_winograd(const KernelCall& call) { run(call, false); }
+void conv_backward_data_winograd(const KernelCall& call) { run(call, true); }
 
 int64_t conv_winograd_workspace(const KernelCall& call) {
   return workspace({&geometry(call), false});

@@ -124,10 +124,11 @@ static inline TilePlace place_of(const Tiling& t, int64_t tile) {
 
 // Transforms the 6x6 inputs of a tile; value (i, j) of channel c goes to dst[(6i + j) * step + c],
 // with zeros behind the last channel. `zeros` stands for pixels in the padding.
-static inline void transform_input_tile(const Tiling& t, const float* in, const float* zeros,
-                                        int64_t tile, float* dst, int64_t step) {
+template <class T>
+static inline void transform_input_tile(const Tiling& t, const T* in, const T* zeros, int64_t tile,
+                                        float* dst, int64_t step) {
   const TilePlace at = place_of(t, tile);
-  const float* pixel[kPoints][kPoints];
+  const T* pixel[kPoints][kPoints];
   for (int i = 0; i < kPoints; ++i)
     for (int j = 0; j < kPoints; ++j) {
       const int64_t y = at.y + t.top + i, x = at.x + t.left + j;

@@ -51,9 +51,10 @@ Plan plan_of(const WindowGeometry& g) {
   return plan;
 }
 
+template <class T>
 struct Buffers {
-  const float *src, *ddst;
-  float *zeros, *sums, *blocks;
+  const T *src, *ddst, *zeros;
+  float *sums, *blocks;
   int64_t slots;  // number of blocks there is memory for
 };
 
@@ -61,12 +62,13 @@ int64_t zero_floats(const Plan& p) { return p.C > p.K ? p.C : p.K; }
 
 int64_t fixed_floats(const Plan& p) { return zero_floats(p) + p.chunks * p.sum_floats; }
 
-Buffers buffers_of(const KernelCall& call, const Plan& p) {
-  Buffers b = {};
-  b.src = input<float>(call, 0);
-  b.ddst = input<float>(call, 1);
-  b.zeros = static_cast<float*>(call.workspace);
-  b.sums = b.zeros + zero_floats(p);
+template <class T>
+Buffers<T> buffers_of(const KernelCall& call, const Plan& p) {
+  Buffers<T> b = {};
+  b.src = input<T>(call, 0);
+  b.ddst = input<T>(call, 1);
+  b.zeros = static_cast<const T*>(call.workspace);
+  b.sums = static_cast<float*>(call.workspace) + zero_floats(p);
   b.blocks = b.sums + p.chunks * p.sum_floats;
   const int64_t floats = call.workspace_bytes / static_cast<int64_t>(sizeof(float));
   b.slots = (floats - fixed_floats(p)) / p.block_floats;
@@ -74,11 +76,12 @@ Buffers buffers_of(const KernelCall& call, const Plan& p) {
 }
 
 // Transforms the 4x4 output gradients of a tile, to row `i` of each panel.
-void transform_gradient_tile(const Plan& p, const Buffers& b, int64_t tile, int64_t i,
+template <class T>
+void transform_gradient_tile(const Plan& p, const Buffers<T>& b, int64_t tile, int64_t i,
                              float* gradients) {
   const Tiling& t = p.t;
   const TilePlace at = place_of(t, tile);
-  const float* pixel[kTile][kTile];
+  const T* pixel[kTile][kTile];
   for (int y = 0; y < kTile; ++y)
     for (int x = 0; x < kTile; ++x) {
       const bool inside = at.y + y < t.P && at.x + x < t.Q;
@@ -97,7 +100,8 @@ void transform_gradient_tile(const Plan& p, const Buffers& b, int64_t tile, int6
 }
 
 // Tile `i` of a block, which begins with tile `first`.
-void transform_tile(const Plan& p, const Buffers& b, int64_t first, int64_t i, float* block) {
+template <class T>
+void transform_tile(const Plan& p, const Buffers<T>& b, int64_t first, int64_t i, float* block) {
   transform_input_tile(p.t, b.src, b.zeros, first + i, block + i * p.C, p.in_step);
   transform_gradient_tile(p, b, first + i, i, block + kPositions * p.in_step);
 }
@@ -126,7 +130,8 @@ void multiply(const Plan& p, const float* block, int64_t position, int64_t slice
   }
 }
 
-void run_chunk(const Plan& p, const Buffers& b, int64_t chunk, float* block) {
+template <class T>
+void run_chunk(const Plan& p, const Buffers<T>& b, int64_t chunk, float* block) {
   const int64_t begin = chunk * p.chunk, end = begin + p.chunk;
   const int64_t last = end < p.t.tiles ? end : p.t.tiles;
   float* sums = b.sums + chunk * p.sum_floats;
@@ -140,7 +145,8 @@ void run_chunk(const Plan& p, const Buffers& b, int64_t chunk, float* block) {
   }
 }
 
-void run_block(const Plan& p, const Buffers& b, int64_t first) {
+template <class T>
+void run_block(const Plan& p, const Buffers<T>& b, int64_t first) {
   const int64_t left = p.t.tiles - first, count = left < p.block ? left : p.block;
   parallel_blocks(count, kTilesInTask, kPositions * (p.C + p.K), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) transform_tile(p, b, first, i, b.blocks);
@@ -152,7 +158,8 @@ void run_block(const Plan& p, const Buffers& b, int64_t first) {
 }
 
 // The gradients of all filters of one channel, from the sums.
-void write_weights(const Plan& p, const Buffers& b, int64_t channel, float* dweights) {
+template <class T>
+void write_weights(const Plan& p, const Buffers<T>& b, int64_t channel, float* dweights) {
   const int64_t size = p.t.C * p.t.K;
   for_vectors(0, p.t.K, [&](int64_t k, int64_t count) {
     const float* sums = b.sums + channel * p.K + k;
@@ -169,13 +176,12 @@ void write_weights(const Plan& p, const Buffers& b, int64_t channel, float* dwei
   });
 }
 
-}  // namespace
-
-void conv_backward_weights_winograd(const KernelCall& call) {
+template <class T>
+void run(const KernelCall& call) {
   const Plan p = plan_of(geometry(call));
-  const Buffers b = buffers_of(call, p);
+  const Buffers<T> b = buffers_of<T>(call, p);
   float* dweights = output<float>(call, 0);
-  for (int64_t i = 0; i < zero_floats(p); ++i) b.zeros[i] = 0;
+  __builtin_memset(call.workspace, 0, static_cast<size_t>(zero_floats(p)) * sizeof(float));
   if (p.by_tiles) {
     const int64_t work = p.chunk * kPositions * p.C * p.panels * kMaxVectors;
     parallel_for_slots(p.chunks, work, b.slots, [&](int64_t chunk, int64_t slot) {
@@ -186,6 +192,12 @@ void conv_backward_weights_winograd(const KernelCall& call) {
   }
   parallel_for(p.t.C, p.chunks * kPositions * p.K,
                [&](int64_t c) { write_weights(p, b, c, dweights); });
+}
+
+}  // namespace
+
+void conv_backward_weights_winograd(const KernelCall& call) {
+  with_float(call, [&](auto tag) { run<typename decltype(tag)::type>(call); });
 }
 
 int64_t conv_backward_weights_winograd_workspace(const KernelCall& call) {

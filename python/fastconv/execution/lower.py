@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -22,6 +22,7 @@ from fastconv.graph.passes.memory import (
     schedule,
     unread_outputs,
 )
+from fastconv.graph.passes.narrow import narrow
 from fastconv.graph.passes.recompute import LEVELS, recompute
 from fastconv.graph.passes.verify import verify
 from fastconv.graph.variable import Block
@@ -53,7 +54,7 @@ def lower(
     ------
     OutOfMemoryError if no recomputation gets below the limit.
     """
-    graph = verify(anchor(fuse(graph)))
+    graph = narrow(verify(anchor(fuse(graph))), backend)
     draft = _Draft(recompute(graph), backend)
     if limit is not None and draft.bytes > limit:
         draft = _within(graph, backend, limit)
@@ -220,8 +221,8 @@ def anchor(graph: Graph) -> Graph:
         spec = (tensor.shape, tensor.dtype)
         return Node(OpKind.copy, None, (tensor,), [spec]).outputs[0]
 
-    return Graph(
-        graph.inputs,
-        tuple(own(t) for t in graph.outputs),
-        tuple((variable, own(t)) for variable, t in graph.updates),
+    return replace(
+        graph,
+        outputs=tuple(own(t) for t in graph.outputs),
+        updates=tuple((variable, own(t)) for variable, t in graph.updates),
     )
