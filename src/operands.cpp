@@ -34,6 +34,9 @@ static void expect_dtype(const Operands& o, const Tensor& tensor, Dtype dtype, c
   if (tensor.dtype != dtype) wrong(o, std::string(name) + " has the wrong dtype");
 }
 
+// Parameters, statistics and sums of bfloat16 are float32.
+static Dtype wide(Dtype dtype) { return dtype == Dtype::bfloat16 ? Dtype::float32 : dtype; }
+
 // All float operands of an op share the dtype of its first.
 static void expect_same(const Operands& o, const Tensor& tensor, const Tensor& like,
                         const char* name) {
@@ -62,8 +65,8 @@ static void check_epilogue(const Operands& o, const Epilogue& e, size_t at) {
   const Tensor& dst = o.out(0);
   const size_t count = at + (e.scale != 0) + (e.bias != 0) + (e.add != 0) + (e.derivative != 0);
   expect(o, o.n_inputs() == count, "the operands do not agree with the flags of the epilogue");
-  if (e.scale) expect_vector(o, o.in(at++), last(dst), dst.dtype, "scale");
-  if (e.bias) expect_vector(o, o.in(at++), last(dst), dst.dtype, "bias");
+  if (e.scale) expect_vector(o, o.in(at++), last(dst), wide(dst.dtype), "scale");
+  if (e.bias) expect_vector(o, o.in(at++), last(dst), wide(dst.dtype), "bias");
   if (e.add) expect_same(o, o.in(at++), dst, "add");
   if (e.derivative) expect_same(o, o.in(at), dst, "saved");
 }
@@ -103,7 +106,7 @@ static void check_conv(const Operands& o, const Tensor& src, const Tensor& weigh
   kernel.erase(kernel.begin());
   kernel.push_back(g.out_channels);
   expect_dims(o, weights, kernel, "weights");
-  expect_dtype(o, weights, src.dtype, "weights");
+  expect_dtype(o, weights, wide(src.dtype), "weights");
   expect_dtype(o, dst, src.dtype, "dst");
 }
 
@@ -162,8 +165,9 @@ void checks::gemm(const Operands& o) {
                             : matrix(a.k, a.n, a.batch, batched && !a.broadcast_b),
               "b");
   expect_dims(o, o.out(0), matrix(a.m, a.n, a.batch, batched), "c");
-  expect_dtype(o, o.in(1), o.in(0).dtype, "b");
-  expect_dtype(o, o.out(0), o.in(0).dtype, "c");
+  const Dtype first = o.in(0).dtype, second = o.in(1).dtype;
+  if (second != wide(first)) expect_dtype(o, o.in(1), first, "b");
+  expect_dtype(o, o.out(0), second == Dtype::bfloat16 ? Dtype::float32 : first, "c");
   check_epilogue(o, a.epilogue, 2);
 }
 
@@ -195,12 +199,13 @@ void checks::reduce(const Operands& o) {
   for (int i = 0; i < o.in(0).rank; ++i)
     if (!(attrs.axes >> i & 1)) kept *= o.in(0).dims[i];
   expect(o, elements(o.out(0)) == kept, "the result has the wrong number of elements");
-  expect_dtype(o, o.out(0), o.in(0).dtype, "dst");
+  expect_dtype(o, o.out(0), wide(o.in(0).dtype), "dst");
 }
 
 static void per_channel(const Operands& o, std::initializer_list<const Tensor*> tensors,
                         int64_t n) {
-  for (const Tensor* tensor : tensors) expect_vector(o, *tensor, n, o.in(0).dtype, "statistics");
+  for (const Tensor* tensor : tensors)
+    expect_vector(o, *tensor, n, wide(o.in(0).dtype), "statistics");
 }
 
 static void check_batch_norm(const Operands& o, size_t operands) {

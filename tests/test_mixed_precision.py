@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
-from fastconv import mixed_precision
+from fastconv import _core, mixed_precision
 from fastconv.errors import DtypeError, FastconvWarning
 
 
@@ -17,7 +17,8 @@ def fresh(monkeypatch):
     mixed_precision.set_global_policy("float32")
 
 
-def test_mixed_bfloat16_computes_in_float32_and_says_so_once():
+def test_without_instructions_for_it_float32_is_computed_and_said_so_once(monkeypatch):
+    monkeypatch.setattr(mixed_precision, "NATIVE", "another CPU")
     with pytest.warns(FastconvWarning, match="computing in float32"):
         mixed_precision.set_global_policy("mixed_bfloat16")
     with warnings.catch_warnings():
@@ -28,7 +29,21 @@ def test_mixed_bfloat16_computes_in_float32_and_says_so_once():
     layer.build((None, 3))
     assert layer.dtype_policy.name == "mixed_bfloat16"
     assert {w.dtype for w in layer.weights} == {"float32"}
+    assert layer.dtype_policy.compute_dtype == "float32"
     assert layer(np.ones((1, 3), "f4")).dtype == np.float32
+
+
+def test_with_them_results_are_bfloat16_and_weights_float32(monkeypatch):
+    monkeypatch.setattr(mixed_precision, "NATIVE", _core.active_isa())
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        layer = fc.layers.Conv2D(2, 1, use_bias=False, dtype="mixed_bfloat16")
+    assert layer.dtype_policy.compute_dtype == "bfloat16"
+    y = layer(np.full((1, 3, 3, 2), 1 + 2**-10, "f4"))
+    assert y.dtype == np.float32
+    assert (y.view(np.uint32) & 0xFFFF == 0).all()
+    np.testing.assert_array_equal(y[0, 0, 0], layer(np.ones((1, 1, 1, 2)))[0, 0, 0])
+    assert {w.dtype for w in layer.weights} == {"float32"}
 
 
 @pytest.mark.filterwarnings("ignore:mixed_bfloat16")

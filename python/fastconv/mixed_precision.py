@@ -1,8 +1,11 @@
 """Dtype policies: in which dtype layers compute, and in which they keep weights.
 
-Kernels compute in float32 so far. The policy "mixed_bfloat16" is accepted, kept and
-saved; it computes in float32, and says so once. "mixed_float16" is refused: float16
-needs scaled losses, and its range is that of no weight.
+Under "mixed_bfloat16" weights, their gradients, statistics and losses are float32. What
+layers hand on is stored in bfloat16, which halves the memory that moves, and products
+of bfloat16 are summed up in float32: by `fastconv.execution.narrow`, wherever
+kernels take it. A CPU without instructions for such products (AVX512-BF16) computes in
+float32, and the policy says so once. "mixed_float16" is refused: float16 needs scaled
+losses, and its range is that of no weight.
 """
 
 from __future__ import annotations
@@ -11,11 +14,13 @@ import threading
 import warnings
 from typing import Any
 
+from fastconv import _core
 from fastconv.errors import DtypeError, FastconvWarning
 
 __all__ = ["DTypePolicy", "dtype_policy", "set_dtype_policy", "set_global_policy"]
 
 MIXED = "mixed_bfloat16"
+NATIVE = "avx512_bf16"  # instruction set
 _lock = threading.Lock()
 _said = False
 
@@ -26,7 +31,7 @@ class DTypePolicy:
     Parameters
     ----------
     name: "float32", or "mixed_bfloat16" (weights in float32, computed in bfloat16 where
-        there are kernels for it, in float32 elsewhere: everywhere, today).
+        there are kernels for it, in float32 elsewhere).
 
     Attributes
     ----------
@@ -52,11 +57,13 @@ class DTypePolicy:
                 f"dtype policy: expected 'float32' or {MIXED!r}, received {name!r}"
                 f"{hint}"
             )
-        if name == MIXED:
-            _say_once()
         self.name = name
         self.variable_dtype = "float32"
         self.compute_dtype = "float32"
+        if name == MIXED and _core.active_isa() == NATIVE:
+            self.compute_dtype = "bfloat16"
+        elif name == MIXED:
+            _say_once()
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -125,7 +132,8 @@ def _say_once() -> None:
         said, _said = _said, True
     if not said:
         warnings.warn(
-            f"{MIXED}: there are no bfloat16 kernels yet; computing in float32",
+            f"{MIXED}: this CPU, or FASTCONV_ISA, has no products of bfloat16 "
+            f"({NATIVE}); computing in float32",
             FastconvWarning,
             stacklevel=4,
         )

@@ -12,18 +12,23 @@ constexpr int64_t kWork = 8;
 
 void run_activation(const KernelCall& call) {
   const auto& a = attrs<ActivationAttrs>(call);
-  with_activation(a.activation, [&](auto tag) {
-    map(input<float>(call, 0), output<float>(call, 0), elements(call.outputs[0]), kWork,
-        [&](vfloat x) { return activate<tag.value>(a.alpha, x); });
+  with_float(call, [&](auto type) {
+    using T = typename decltype(type)::type;
+    with_activation(a.activation, [&](auto tag) {
+      map(input<T>(call, 0), output<T>(call, 0), elements(call.outputs[0]), kWork,
+          [&](vfloat x) { return activate<tag.value>(a.alpha, x); });
+    });
   });
 }
 
 void run_activation_backward(const KernelCall& call) {
   const auto& a = attrs<ActivationAttrs>(call);
-  with_activation(a.activation, [&](auto tag) {
-    map(input<float>(call, 0), input<float>(call, 1), output<float>(call, 0),
-        elements(call.outputs[0]), kWork,
-        [&](vfloat dy, vfloat y) { return activate_gradient<tag.value>(a.alpha, dy, y); });
+  with_float(call, [&](auto type) {
+    using T = typename decltype(type)::type;
+    with_activation(a.activation, [&](auto tag) {
+      map(input<T>(call, 0), input<T>(call, 1), output<T>(call, 0), elements(call.outputs[0]),
+          kWork, [&](vfloat dy, vfloat y) { return activate_gradient<tag.value>(a.alpha, dy, y); });
+    });
   });
 }
 
@@ -120,9 +125,9 @@ void run_softmax_backward(const KernelCall& call) {
            [=](int64_t at) { softmax_row_backward(ddst + at, dst + at, dsrc + at, length); });
 }
 
-constexpr Kernel kActivation[] = {{"vector", needs_float32, nullptr, run_activation}};
+constexpr Kernel kActivation[] = {{"vector", needs_float, nullptr, run_activation}};
 constexpr Kernel kActivationBackward[] = {
-    {"vector", needs_float32, nullptr, run_activation_backward}};
+    {"vector", needs_float, nullptr, run_activation_backward}};
 constexpr Kernel kSoftmax[] = {{"rows", needs_float32, nullptr, run_softmax}};
 constexpr Kernel kSoftmaxBackward[] = {{"rows", needs_float32, nullptr, run_softmax_backward}};
 

@@ -31,10 +31,18 @@ const char* product_declines(const KernelCall& call) {
   return nullptr;
 }
 
+// `lanes_decline` is that of the kernel that has images side by side: faster in float32 than pairs
+// of few channels.
+template <const char* (*lanes_decline)(const KernelCall&)>
 const char* implicit_declines(const KernelCall& call) {
-  if (const char* reason = needs_float32(call)) return reason;
+  if (const char* reason = needs_float(call)) return reason;
   if (window_taps(geometry(call)) > kMostRuns) return "too large a window";
-  return nullptr;
+  if (!is_bfloat16(call)) return nullptr;
+  Tensor floats = call.inputs[0];
+  floats.dtype = Dtype::float32;
+  KernelCall wide = call;
+  wide.inputs = &floats;
+  return lanes_decline(wide) ? nullptr : "faster in float32";
 }
 
 // The sizes of the product of a direction, with src as [rows, depth] and weights as [depth, K].
@@ -87,7 +95,8 @@ constexpr Kernel kForward[] = {
     {"winograd_lanes", conv_winograd_lanes_declines, conv_winograd_lanes_workspace,
      conv_winograd_lanes},
     {"batch_lanes", conv_batch_lanes_declines, nullptr, conv_batch_lanes},
-    {"implicit_gemm", implicit_declines, conv_implicit_workspace, conv_implicit},
+    {"implicit_gemm", implicit_declines<conv_batch_lanes_declines>, conv_implicit_workspace,
+     conv_implicit},
     {"direct_loop", needs_float32, nullptr, conv_direct},
 };
 constexpr Kernel kBackwardData[] = {
@@ -103,8 +112,8 @@ constexpr Kernel kBackwardData[] = {
     {"batch_lanes", conv_backward_data_batch_lanes_declines,
      conv_backward_data_batch_lanes_workspace, conv_backward_data_batch_lanes},
     {"scatter_windows", conv_scatter_declines, conv_scatter_workspace, conv_backward_data_scatter},
-    {"implicit_gemm", implicit_declines, conv_backward_data_implicit_workspace,
-     conv_backward_data_implicit},
+    {"implicit_gemm", implicit_declines<conv_backward_data_batch_lanes_declines>,
+     conv_backward_data_implicit_workspace, conv_backward_data_implicit},
     {"direct_loop", needs_float32, nullptr, conv_backward_data_direct},
 };
 constexpr Kernel kBackwardWeights[] = {
@@ -117,8 +126,8 @@ constexpr Kernel kBackwardWeights[] = {
      conv_backward_weights_winograd},
     {"batch_lanes", conv_backward_weights_batch_lanes_declines,
      conv_backward_weights_batch_lanes_workspace, conv_backward_weights_batch_lanes},
-    {"implicit_gemm", implicit_declines, conv_backward_weights_implicit_workspace,
-     conv_backward_weights_implicit},
+    {"implicit_gemm", implicit_declines<conv_backward_weights_batch_lanes_declines>,
+     conv_backward_weights_implicit_workspace, conv_backward_weights_implicit},
     {"direct_loop", needs_float32, nullptr, conv_backward_weights_direct},
 };
 

@@ -7,21 +7,26 @@
 namespace fastconv::cpu::FASTCONV_ISA {
 
 // The tensors of a direction in the words of a gather: `in` is what is read, `out` what is written.
-struct GatherCall {
+template <class T>
+struct GatherCallOf {
   GatherProblem problem;
-  const float *in, *weights;
-  float *out, *workspace;
-  Finish finish;
+  const T* in;
+  const float* weights;
+  T* out;
+  float* workspace;
+  FinishOf<T> finish;
 };
+using GatherCall = GatherCallOf<float>;
 
-static inline GatherCall gather_call(const KernelCall& call, bool backward) {
+template <class T = float>
+static inline GatherCallOf<T> gather_call(const KernelCall& call, bool backward) {
   const ConvAttrs& a = attrs<ConvAttrs>(call);
   return {{&a.geometry, backward},
-          input<float>(call, 0),
+          input<T>(call, 0),
           input<float>(call, 1),
-          output<float>(call, 0),
+          output<T>(call, 0),
           static_cast<float*>(call.workspace),
-          finish_of(call, a.epilogue)};
+          finish_of<T>(call, a.epilogue)};
 }
 
 static inline const WindowGeometry& geometry(const KernelCall& call) {
@@ -32,7 +37,8 @@ static inline int64_t window_taps(const WindowGeometry& g) {
   return g.kernel[0] * g.kernel[1] * g.kernel[2];
 }
 
-// Stands for every input pixel, or line of the window, that lies in the padding.
+// Stands for every input pixel, or line of the window, that lies in the padding. It is as large for
+// bfloat16.
 static inline int64_t zero_floats(const GatherProblem& p) {
   const WindowGeometry& g = *p.geometry;
   const int64_t channels = p.backward ? g.out_channels : g.in_channels;

@@ -6,13 +6,14 @@ namespace fastconv::cpu::FASTCONV_ISA {
 namespace {
 
 // src N D H W C, weights T R S 1 C, dst N O P Q C.
+template <class T>
 struct Depthwise {
   const float* weights;
   int64_t C;
-  Finish finish;
+  FinishOf<T> finish;
 
   template <int kOutputs, class Shape>
-  void block(const Block& b) const {
+  void block(const Block<T>& b) const {
     channel_vectors(C, [&](int64_t c, int64_t) {
       fetch_ahead<kOutputs>(b, c);
       sum_vector<kOutputs, Shape>(b, c);
@@ -20,13 +21,13 @@ struct Depthwise {
   }
 
   template <int kOutputs, class Shape>
-  void sum_vector(const Block& b, int64_t c) const {
-    const PixelTable& table = *b.table;
+  void sum_vector(const Block<T>& b, int64_t c) const {
+    const PixelTable<T>& table = *b.table;
     const GatherAxis& across = b.line->across;
     const int64_t step = across.tap_step * C;
     vfloat sums[kOutputs] = {};
     for (int64_t r = 0; r < b.line->rows; ++r) {
-      const float* const* pixel = table.pixel + r * table.row_step;
+      const T* const* pixel = table.pixel + r * table.row_step;
       const float* row = weights + (b.line->tap[r] + across.tap_first) * C + c;
       sum_row<kOutputs, Shape>([&](int64_t i) { return load(pixel[i] + c); },
                                [&](int64_t tap) { return load(row + tap * step); }, table,
@@ -36,9 +37,10 @@ struct Depthwise {
   }
 };
 
-void run_depthwise(const GatherCall& c) {
+template <class T>
+void run_depthwise(const GatherCallOf<T>& c) {
   const WindowGeometry& g = *c.problem.geometry;
-  const Depthwise sums = {c.weights, g.in_channels, c.finish};
+  const Depthwise<T> sums = {c.weights, g.in_channels, c.finish};
   run_lines(c, g.in_channels * window_taps(g) / kLanes, sums);
 }
 
@@ -70,8 +72,8 @@ struct DepthwiseWeights {
   int64_t C, first, last;
   float* sums;
 
-  template <class Shape>
-  void part(const Part& s) const {
+  template <class Shape, class T>
+  void part(const Part<T>& s) const {
     for (int64_t c = first; c < last; c += kLanes) {
       const int64_t at = c + kLanes <= last ? c : last - kLanes;
       for (int64_t r = 0; r < s.line->rows; ++r)
@@ -80,9 +82,9 @@ struct DepthwiseWeights {
     }
   }
 
-  template <class Shape>
-  void add_taps(const Part& s, int64_t r, int64_t tap, int64_t c, int64_t fresh) const {
-    const float* const* pixel = s.table->pixel + r * s.table->row_step + tap * s.table->tap_step;
+  template <class Shape, class T>
+  void add_taps(const Part<T>& s, int64_t r, int64_t tap, int64_t c, int64_t fresh) const {
+    const T* const* pixel = s.table->pixel + r * s.table->row_step + tap * s.table->tap_step;
     const TapSums<Shape> row(
         s, [&](int64_t i) { return load(pixel[i] + c); },
         [&](int64_t m) { return load(s.ddst + m * C + c); });
@@ -108,6 +110,27 @@ void add_chunks(const WeightsPlan& p, const float* sums, float* dweights) {
   });
 }
 
+template <class T>
+void run_weights(const KernelCall& call) {
+  const WindowGeometry& g = geometry(call);
+  const GatherProblem problem = {&g, false};
+  const WeightsPlan p = weights_plan(g);
+  const T *src = input<T>(call, 0), *ddst = input<T>(call, 1);
+  const T* zeros = static_cast<const T*>(call.workspace);
+  float* all_sums = static_cast<float*>(call.workspace) + zero_floats(problem);
+  __builtin_memset(call.workspace, 0, static_cast<size_t>(zero_floats(problem)) * sizeof(float));
+  const int64_t work = p.chunks.items_in_chunk * g.output[2] * p.taps * p.range / kLanes;
+  parallel_for(p.chunks.count * p.ranges, work, [&](int64_t task) {
+    const int64_t chunk = task / p.ranges, range = task % p.ranges, first = range * p.range;
+    const int64_t last = range + 1 < p.ranges ? first + p.range : p.C;
+    const DepthwiseWeights sums = {p.C, first, last, all_sums + chunk * p.sums_floats};
+    for (int64_t tap = 0; tap < p.taps; ++tap)
+      for (int64_t c = first; c < last; ++c) sums.sums[tap * p.C + c] = 0;
+    run_chunk(g, p.chunks, chunk, src, ddst, zeros, sums);
+  });
+  add_chunks(p, all_sums, output<float>(call, 0));
+}
+
 int64_t workspace(const GatherProblem& p) {
   return zero_floats(p) * static_cast<int64_t>(sizeof(float));
 }
@@ -123,29 +146,18 @@ const char* conv_depthwise_declines(const KernelCall& call) {
   return nullptr;
 }
 
-void conv_depthwise(const KernelCall& call) { run_depthwise(gather_call(call, false)); }
-void conv_backward_data_depthwise(const KernelCall& call) {
-  run_depthwise(gather_call(call, true));
-}
-
-void conv_backward_weights_depthwise(const KernelCall& call) {
-  const WindowGeometry& g = geometry(call);
-  const GatherProblem problem = {&g, false};
-  const WeightsPlan p = weights_plan(g);
-  const float *src = input<float>(call, 0), *ddst = input<float>(call, 1);
-  float* zeros = static_cast<float*>(call.workspace);
-  float* all_sums = zeros + zero_floats(problem);
-  __builtin_memset(zeros, 0, static_cast<size_t>(zero_floats(problem)) * sizeof(float));
-  const int64_t work = p.chunks.items_in_chunk * g.output[2] * p.taps * p.range / kLanes;
-  parallel_for(p.chunks.count * p.ranges, work, [&](int64_t task) {
-    const int64_t chunk = task / p.ranges, range = task % p.ranges, first = range * p.range;
-    const int64_t last = range + 1 < p.ranges ? first + p.range : p.C;
-    const DepthwiseWeights sums = {p.C, first, last, all_sums + chunk * p.sums_floats};
-    for (int64_t tap = 0; tap < p.taps; ++tap)
-      for (int64_t c = first; c < last; ++c) sums.sums[tap * p.C + c] = 0;
-    run_chunk(g, p.chunks, chunk, src, ddst, zeros, sums);
+void conv_depthwise(const KernelCall& call) {
+  with_float(call, [&](auto tag) {
+    run_depthwise(gather_call<typename decltype(tag)::type>(call, false));
   });
-  add_chunks(p, all_sums, output<float>(call, 0));
+}
+void conv_backward_data_depthwise(const KernelCall& call) {
+  with_float(call, [&](auto tag) {
+    run_depthwise(gather_call<typename decltype(tag)::type>(call, true));
+  });
+}
+void conv_backward_weights_depthwise(const KernelCall& call) {
+  with_float(call, [&](auto tag) { run_weights<typename decltype(tag)::type>(call); });
 }
 
 int64_t conv_depthwise_workspace(const KernelCall& call) {

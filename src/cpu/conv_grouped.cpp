@@ -58,16 +58,17 @@ class Pixels {
 };
 
 // The weights are packed to [vector][T R S][in][lanes].
-void pack_vector(const GatherCall& c, const Lanes& l, int64_t v, int64_t tap, float* dst) {
-  const WindowGeometry& w = *c.problem.geometry;
+void pack_vector(const GatherProblem& p, const float* all, const Lanes& l, int64_t v, int64_t tap,
+                 float* dst) {
+  const WindowGeometry& w = *p.geometry;
   const int64_t K = w.out_channels, Cg = w.in_channels / w.groups, Kg = K / w.groups;
-  const float* weights = c.weights + tap * Cg * K + first_group(l, v) * Kg;
+  const float* weights = all + tap * Cg * K + first_group(l, v) * Kg;
   for (int64_t i = 0; i < l.in * kLanes; ++i) dst[i] = 0;
   for (int64_t group = 0; group < l.groups_in_vector; ++group)
     for (int64_t i = 0; i < l.in; ++i)
       for (int64_t o = 0; o < l.out; ++o)
         dst[i * kLanes + group * l.out + o] =
-            c.problem.backward ? weights[o * K + group * Kg + i] : weights[i * K + group * Kg + o];
+            p.backward ? weights[o * K + group * Kg + i] : weights[i * K + group * Kg + o];
 }
 
 int64_t packed_floats(const GatherProblem& p) {
@@ -75,23 +76,24 @@ int64_t packed_floats(const GatherProblem& p) {
   return window_taps(*p.geometry) * l.vectors * l.in * kLanes;
 }
 
-void pack_weights(const GatherCall& c, const Lanes& l, float* packed) {
-  const int64_t taps = window_taps(*c.problem.geometry), floats = l.in * kLanes;
+void pack_weights(const GatherProblem& p, const float* weights, const Lanes& l, float* packed) {
+  const int64_t taps = window_taps(*p.geometry), floats = l.in * kLanes;
   parallel_for(l.vectors, taps * floats, [&](int64_t v) {
     for (int64_t tap = 0; tap < taps; ++tap)
-      pack_vector(c, l, v, tap, packed + (v * taps + tap) * floats);
+      pack_vector(p, weights, l, v, tap, packed + (v * taps + tap) * floats);
   });
 }
 
+template <class T>
 struct Grouped {
   Lanes lanes;
   Sources sources;
   const float* packed;
   int64_t taps;  // of the window
-  Finish finish;
+  FinishOf<T> finish;
 
   template <int kOutputs, class Shape>
-  void block(const Block& b) const {
+  void block(const Block<T>& b) const {
     Pixels pixels;
     for (int64_t v = 0; v < lanes.vectors; ++v) {
       fetch_ahead<kOutputs>(b, first_group(lanes, v) * lanes.in);
@@ -101,14 +103,14 @@ struct Grouped {
 
   // Row after row of the window, and in it input channel after input channel.
   template <int kOutputs, class Shape>
-  void sum_vector(const Block& b, int64_t v, Pixels& pixels) const {
-    const PixelTable& table = *b.table;
+  void sum_vector(const Block<T>& b, int64_t v, Pixels& pixels) const {
+    const PixelTable<T>& table = *b.table;
     const GatherAxis& across = b.line->across;
     const int64_t group = first_group(lanes, v), tap_floats = lanes.in * kLanes;
     const float* weights = packed + (v * taps + across.tap_first) * tap_floats;
     vfloat sums[kOutputs] = {};
     for (int64_t r = 0; r < b.line->rows; ++r) {
-      const float* const* pixel = table.pixel + r * table.row_step;
+      const T* const* pixel = table.pixel + r * table.row_step;
       pixels.copy(table.row_step, group * lanes.in, lanes.in_used,
                   [&](int64_t at) { return pixel[at]; });
       const float* row = weights + b.line->tap[r] * tap_floats;
@@ -124,12 +126,13 @@ struct Grouped {
   }
 };
 
-void run_grouped(const GatherCall& c) {
+template <class T>
+void run_grouped(const GatherCallOf<T>& c) {
   const Lanes l = lanes_of(c.problem);
   const int64_t taps = window_taps(*c.problem.geometry);
   float* packed = c.workspace + zero_floats(c.problem);
-  pack_weights(c, l, packed);
-  const Grouped sums = {l, Sources(l), packed, taps, c.finish};
+  pack_weights(c.problem, c.weights, l, packed);
+  const Grouped<T> sums = {l, Sources(l), packed, taps, c.finish};
   run_lines(c, l.vectors * l.in * taps, sums);
 }
 
@@ -157,15 +160,15 @@ struct GroupedWeights {
   int64_t first, last;  // vectors
   float* sums;
 
-  template <class Shape>
-  void part(const Part& p) const {
+  template <class Shape, class T>
+  void part(const Part<T>& p) const {
     Pixels pixels, ddst;
     for (int64_t v = first; v < last; ++v) {
       const int64_t group = first_group(lanes, v), tap_floats = lanes.in * kLanes;
       ddst.copy(p.count, group * lanes.out, lanes.out_used,
                 [&](int64_t m) { return p.ddst + m * p.ddst_step; });
       for (int64_t r = 0; r < p.line->rows; ++r) {
-        const float* const* pixel = p.table->pixel + r * p.table->row_step;
+        const T* const* pixel = p.table->pixel + r * p.table->row_step;
         pixels.copy(p.table->row_step, group * lanes.in, lanes.in_used,
                     [&](int64_t at) { return pixel[at]; });
         float* to = sums + (v * taps + p.line->tap[r]) * tap_floats;
@@ -175,8 +178,8 @@ struct GroupedWeights {
     }
   }
 
-  template <class Shape>
-  void add_taps(const Part& p, const vfloat* pixels, const Pixels& ddst, float* to) const {
+  template <class Shape, class T>
+  void add_taps(const Part<T>& p, const vfloat* pixels, const Pixels& ddst, float* to) const {
     for (int64_t i = 0; i < lanes.in; ++i, to += kLanes) {
       const vint from = sources.lanes[i];
       const TapSums<Shape> row(
@@ -209,6 +212,31 @@ void unpack_sums(const WeightsPlan& p, const float* sums, float* dweights) {
   });
 }
 
+template <class T>
+void run_weights(const KernelCall& call) {
+  constexpr int64_t kTasks = 32;
+  const WindowGeometry& g = geometry(call);
+  const WeightsPlan p = weights_plan(g);
+  const T *src = input<T>(call, 0), *ddst = input<T>(call, 1);
+  const T* zeros = static_cast<const T*>(call.workspace);
+  float* all_sums = static_cast<float*>(call.workspace) + zero_floats({&g, false});
+  __builtin_memset(call.workspace, 0,
+                   static_cast<size_t>(zero_floats({&g, false})) * sizeof(float));
+  const int64_t ranges = ceil_div(kTasks, p.chunks.count),
+                vectors = ceil_div(p.lanes.vectors, ranges);
+  const int64_t tasks = ceil_div(p.lanes.vectors, vectors), floats = p.taps * p.lanes.in * kLanes;
+  const int64_t work = p.chunks.items_in_chunk * g.output[2] * vectors * p.taps * p.lanes.in;
+  parallel_for(p.chunks.count * tasks, work, [&](int64_t task) {
+    const int64_t chunk = task / tasks, first = task % tasks * vectors, end = first + vectors;
+    const int64_t last = end < p.lanes.vectors ? end : p.lanes.vectors;
+    float* sums = all_sums + chunk * p.sums_floats;
+    for (int64_t i = first * floats; i < last * floats; ++i) sums[i] = 0;
+    run_chunk(g, p.chunks, chunk, src, ddst, zeros,
+              GroupedWeights{p.lanes, Sources(p.lanes), p.taps, first, last, sums});
+  });
+  unpack_sums(p, all_sums, output<float>(call, 0));
+}
+
 int64_t workspace(const GatherProblem& p) {
   return (zero_floats(p) + packed_floats(p)) * static_cast<int64_t>(sizeof(float));
 }
@@ -234,30 +262,16 @@ const char* conv_backward_weights_grouped_declines(const KernelCall& call) {
   return nullptr;
 }
 
-void conv_grouped(const KernelCall& call) { run_grouped(gather_call(call, false)); }
-void conv_backward_data_grouped(const KernelCall& call) { run_grouped(gather_call(call, true)); }
-
+void conv_grouped(const KernelCall& call) {
+  with_float(
+      call, [&](auto tag) { run_grouped(gather_call<typename decltype(tag)::type>(call, false)); });
+}
+void conv_backward_data_grouped(const KernelCall& call) {
+  with_float(call,
+             [&](auto tag) { run_grouped(gather_call<typename decltype(tag)::type>(call, true)); });
+}
 void conv_backward_weights_grouped(const KernelCall& call) {
-  constexpr int64_t kTasks = 32;
-  const WindowGeometry& g = geometry(call);
-  const WeightsPlan p = weights_plan(g);
-  const float *src = input<float>(call, 0), *ddst = input<float>(call, 1);
-  float* zeros = static_cast<float*>(call.workspace);
-  float* all_sums = zeros + zero_floats({&g, false});
-  for (float* zero = zeros; zero < all_sums; ++zero) *zero = 0;
-  const int64_t ranges = ceil_div(kTasks, p.chunks.count),
-                vectors = ceil_div(p.lanes.vectors, ranges);
-  const int64_t tasks = ceil_div(p.lanes.vectors, vectors), floats = p.taps * p.lanes.in * kLanes;
-  const int64_t work = p.chunks.items_in_chunk * g.output[2] * vectors * p.taps * p.lanes.in;
-  parallel_for(p.chunks.count * tasks, work, [&](int64_t task) {
-    const int64_t chunk = task / tasks, first = task % tasks * vectors, end = first + vectors;
-    const int64_t last = end < p.lanes.vectors ? end : p.lanes.vectors;
-    float* sums = all_sums + chunk * p.sums_floats;
-    for (int64_t i = first * floats; i < last * floats; ++i) sums[i] = 0;
-    run_chunk(g, p.chunks, chunk, src, ddst, zeros,
-              GroupedWeights{p.lanes, Sources(p.lanes), p.taps, first, last, sums});
-  });
-  unpack_sums(p, all_sums, output<float>(call, 0));
+  with_float(call, [&](auto tag) { run_weights<typename decltype(tag)::type>(call); });
 }
 
 int64_t conv_grouped_workspace(const KernelCall& call) {

@@ -7,18 +7,27 @@
 namespace fastconv::cpu::FASTCONV_ISA {
 namespace {
 
-// The packed weights are [phase][group][panel][tap][in_channels][columns of the panel].
+// Words of one input pixel of a group.
+template <class T>
+int64_t pixel_words(const Gather& g) {
+  return g.in_channels / kInWord<T>;
+}
+
+// The packed weights are [phase][group][panel][tap][pixel_words][columns of the panel].
+template <class T>
 int64_t packed_floats(const GatherProblem& p) {
   const Gather g = phase_of(p, 0);
-  return window_taps(*p.geometry) * g.in_channels * g.groups * padded(g.out_channels);
+  return window_taps(*p.geometry) * pixel_words<T>(g) * g.groups * padded(g.out_channels);
 }
 
+template <class T>
 float* packed_group(const Gather& g, int64_t group, float* packed) {
   const int64_t columns = padded(g.out_channels);
-  return packed + (g.tap_base * g.groups + group * g.taps) * g.in_channels * columns;
+  return packed + (g.tap_base * g.groups + group * g.taps) * pixel_words<T>(g) * columns;
 }
 
-// One tap of one panel: [in_channels][width], zeros behind the valid columns.
+// One tap of one panel: [pixel_words][width], zeros behind the valid columns. `g` may have more
+// input channels than the weights have.
 void pack_tap(const GatherCall& c, const Gather& g, int64_t group, int64_t tap, int64_t column,
               int64_t width, float* dst) {
   const WindowGeometry& w = *c.problem.geometry;
@@ -35,18 +44,64 @@ void pack_tap(const GatherCall& c, const Gather& g, int64_t group, int64_t tap, 
     for (int64_t k = 0; k < valid; ++k) dst[i * width + k] = tap_weights[i * K + column + k];
 }
 
-void pack_weights(const GatherCall& c, float* packed) {
-  const int64_t phases = phase_count(c.problem), groups = c.problem.geometry->groups;
-  const int64_t panels = ceil_div(phase_of(c.problem, 0).out_channels, kPanel);
-  const int64_t work = packed_floats(c.problem) / (phases * groups * panels);
+// The same with pairs of input channels in a word, of `rows` channels of the weights: neighbouring
+// rows of a tap, or neighbours in a row that is turned.
+void pack_pair_rows(const float* weights, int64_t step, int64_t rows, int64_t columns,
+                    int64_t width, float* dst) {
+  for (int64_t i = 0; i < rows; i += 2, dst += width)
+    for (int64_t j = 0; j < width; j += kLanes) {
+      const int64_t left = columns - j, lanes = left < 0 ? 0 : left < kLanes ? left : kLanes;
+      const float* at = weights + i * step + j;
+      const vfloat below = i + 1 < rows ? load_lanes(at + step, lanes) : vfloat{};
+      store(dst + j, pairs_of(narrowed(load_lanes(at, lanes)), narrowed(below)));
+    }
+}
+
+void pack_turned_pairs(const float* weights, int64_t step, int64_t rows, int64_t columns,
+                       int64_t width, float* dst) {
+  const int64_t words = ceil_div(rows, 2);
+  const auto part = [](int64_t left) { return left < 0 ? 0 : left < kLanes ? left : kLanes; };
+  for (int64_t j = 0; j < width; j += kLanes)
+    for (int64_t i = 0; i < words; i += kLanes) {
+      vfloat block[kLanes];
+      for (int64_t l = 0; l < kLanes; ++l) {
+        const float* at = weights + (j + l) * step + 2 * i;
+        const int64_t left = j + l < columns ? rows - 2 * i : 0;
+        const vhalf halves[2] = {narrowed(load_lanes(at, part(left))),
+                                 narrowed(load_lanes(at + kLanes, part(left - kLanes)))};
+        __builtin_memcpy(&block[l], halves, sizeof halves);
+      }
+      transpose(block);
+      for (int64_t l = 0; l < part(words - i); ++l) store(dst + (i + l) * width + j, block[l]);
+    }
+}
+
+void pack_tap(const GatherCallOf<BFloat16>& c, const Gather& g, int64_t group, int64_t tap,
+              int64_t column, int64_t width, float* dst) {
+  const WindowGeometry& w = *c.problem.geometry;
+  const int64_t K = w.out_channels, Cg = w.in_channels / w.groups, Kg = K / w.groups;
+  const int64_t left = g.out_channels - column, valid = left < width ? left : width;
+  const float* weights = c.weights + tap * Cg * K + group * Kg;
+  if (c.problem.backward)
+    pack_turned_pairs(weights + column * K, K, Kg, valid, width, dst);
+  else
+    pack_pair_rows(weights + column, K, Cg, valid, width, dst);
+}
+
+// `problem` is that of the call, maybe with more channels.
+template <class T>
+void pack_weights(const GatherCallOf<T>& c, const GatherProblem& problem, float* packed) {
+  const int64_t phases = phase_count(problem), groups = problem.geometry->groups;
+  const int64_t panels = ceil_div(phase_of(problem, 0).out_channels, kPanel);
+  const int64_t work = packed_floats<T>(problem) / (phases * groups * panels);
   parallel_for(phases * groups * panels, work, [&](int64_t task) {
     const int64_t panel = task % panels, group = task / panels % groups;
-    const Gather g = gather_phase(c.problem, task / panels / groups);
-    const int64_t column = panel * kPanel, depth = g.taps * g.in_channels;
+    const Gather g = gather_phase(problem, task / panels / groups);
+    const int64_t column = panel * kPanel, words = pixel_words<T>(g), depth = g.taps * words;
     const int64_t width = vectors_for(g.out_channels - column) * kLanes;
-    float* dst = packed_group(g, group, packed) + column * depth;
-    for_taps(g, c.problem.geometry->kernel, [&](int64_t i, int64_t tap) {
-      pack_tap(c, g, group, tap, column, width, dst + i * g.in_channels * width);
+    float* dst = packed_group<T>(g, group, packed) + column * depth;
+    for_taps(g, problem.geometry->kernel, [&](int64_t i, int64_t tap) {
+      pack_tap(c, g, group, tap, column, width, dst + i * words * width);
     });
   });
 }
@@ -75,26 +130,29 @@ Cut cut_work(const GatherProblem& p) {
 }
 
 // All the rows of one table times panels [first, last).
-void multiply_block(const GatherCall& c, const Gather& g, const RunShape& shape,
-                    const RowTable& table, float* const* dst, const float* packed, int64_t group,
+template <class T>
+void multiply_block(const GatherCallOf<T>& c, const Gather& g, const RunShape& shape,
+                    const RowTableOf<T>& table, T* const* dst, const float* packed, int64_t group,
                     int64_t first, int64_t last) {
-  const int64_t tap_depth = g.in_channels, depth = g.taps * tap_depth;
+  const int64_t tap_depth = pixel_words<T>(g), depth = g.taps * tap_depth;
   int64_t b_at[kMostRuns];
   for (int64_t panel = first; panel < last; ++panel) {
     const int64_t column = panel * kPanel, columns = g.out_channels - column;
     const int vectors = vectors_for(columns);
     const int64_t width = vectors * kLanes, at = group * g.out_channels + column;
     for (int64_t r = 0; r < table.runs; ++r) b_at[r] = table.run_at[r] * tap_depth * width;
-    const Finish finish = c.finish.at_column(at);
+    const FinishOf<T> finish = c.finish.at_column(at);
     for_tiles(table.count, tile_rows(vectors), [&](int64_t row, int rows) {
       run_row_tile(rows, vectors,
-                   {table.rows + row, table.step, b_at, table.runs, shape.taps_in_run * tap_depth,
-                    packed + column * depth, width, dst + row, at, columns, false, finish});
+                   RowTileOf<T>{table.rows + row, table.step, b_at, table.runs,
+                                shape.taps_in_run * tap_depth, packed + column * depth, width,
+                                dst + row, at, columns, false, finish});
     });
   }
 }
 
-void multiply_blocks(const GatherCall& c, const Gather& g, const Cut& cut, const float* zeros,
+template <class T>
+void multiply_blocks(const GatherCallOf<T>& c, const Gather& g, const Cut& cut, const T* zeros,
                      const float* packed, int64_t group, int64_t block, int64_t panel) {
   const int64_t out_floats = g.out_channels * g.groups;
   const int64_t rows = block_rows(vectors_for(g.out_channels));
@@ -103,8 +161,8 @@ void multiply_blocks(const GatherCall& c, const Gather& g, const Cut& cut, const
   const int64_t last = end < g.positions ? end : g.positions;
   const int64_t end_panel = panel + cut.panels;
   const int64_t last_panel = end_panel < cut.all_panels ? end_panel : cut.all_panels;
-  RowTable table;
-  float* dst[kMostBlockRows];
+  RowTableOf<T> table;
+  T* dst[kMostBlockRows];
   for (int64_t first = block * rows; first < last; first += shape.block) {
     const int64_t count = last - first < shape.block ? last - first : shape.block;
     fill_table(g, shape, c.in + group * g.in_channels, zeros, first, count, table);
@@ -113,33 +171,79 @@ void multiply_blocks(const GatherCall& c, const Gather& g, const Cut& cut, const
   }
 }
 
-void run_implicit(GatherCall c) {
-  if (c.problem.geometry->batch == 0) return;
-  float* zeros = c.workspace;
-  float* packed = zeros + zero_floats(c.problem);
-  __builtin_memset(zeros, 0, static_cast<size_t>(zero_floats(c.problem)) * sizeof(float));
-  pack_weights(c, packed);
+// A problem whose input has whole words, if need be with one channel of zeros more in each group.
+struct WholeWords {
+  WindowGeometry geometry;
+  bool backward;
+  int64_t channels;  // of a group of the call
+  int64_t pixels;
+  int64_t copied;  // elements that are copied
 
-  const Gather largest = phase_of(c.problem, 0);
-  const Cut cut = cut_work(c.problem);
+  template <class T>
+  WholeWords(const GatherProblem& p, TypeTag<T>) : geometry(*p.geometry), backward(p.backward) {
+    int64_t& all = backward ? geometry.out_channels : geometry.in_channels;
+    const int64_t* size = backward ? geometry.output : geometry.input;
+    channels = all / geometry.groups;
+    const int64_t more = channels % kInWord<T>;
+    all += more * geometry.groups;
+    pixels = geometry.batch * size[0] * size[1] * size[2];
+    copied = more * padded(pixels * all);
+  }
+  GatherProblem problem() const { return {&geometry, backward}; }
+
+  template <class T>
+  void copy(const T* src, T* dst) const {
+    constexpr int64_t kParts = 4096;
+    parallel_blocks(pixels * geometry.groups, kParts, channels, [&](int64_t begin, int64_t end) {
+      for (int64_t i = begin; i < end; ++i) {
+        T* at = dst + i * (channels + 1);
+        for (int64_t c = 0; c < channels; ++c) at[c] = src[i * channels + c];
+        at[channels] = T{};
+      }
+    });
+  }
+};
+
+// Workspace: zeros, packed weights, the copied input.
+template <class T>
+void run_implicit(GatherCallOf<T> c) {
+  if (c.problem.geometry->batch == 0) return;
+  const WholeWords whole(c.problem, TypeTag<T>{});
+  const GatherProblem problem = whole.problem();
+  T* zeros = reinterpret_cast<T*>(c.workspace);
+  float* packed = c.workspace + zero_floats(problem);
+  __builtin_memset(zeros, 0, static_cast<size_t>(zero_floats(problem)) * sizeof(float));
+  pack_weights(c, problem, packed);
+  if (whole.copied > 0) {
+    T* copy = reinterpret_cast<T*>(packed + packed_floats<T>(problem));
+    whole.copy(c.in, copy);
+    c.in = copy;
+  }
+
+  const Gather largest = phase_of(problem, 0);
+  const Cut cut = cut_work(problem);
   if (largest.out_channels % kLanes != 0) c.finish.stream = false;  // groups begin between vectors
-  const int64_t groups = c.problem.geometry->groups;
+  const int64_t groups = problem.geometry->groups;
   const int64_t panel_tasks = ceil_div(cut.all_panels, cut.panels);
   const int64_t block_tasks = ceil_div(cut.all_blocks, cut.blocks);
   const int64_t work = cut.blocks * cut.panels * kMostBlockRows * kPanel / kLanes *
-                       largest.in_channels * window_taps(*c.problem.geometry) / cut.phases;
+                       largest.in_channels * window_taps(*problem.geometry) / cut.phases;
   parallel_for(cut.phases * block_tasks * groups * panel_tasks, work, [&](int64_t task) {
     const int64_t panel = task % panel_tasks * cut.panels;
     const int64_t group = task / panel_tasks % groups;
     const int64_t block = task / panel_tasks / groups % block_tasks * cut.blocks;
-    const Gather g = gather_phase(c.problem, task / panel_tasks / groups / block_tasks);
-    multiply_blocks(c, g, cut, zeros, packed_group(g, group, packed), group, block, panel);
+    const Gather g = gather_phase(problem, task / panel_tasks / groups / block_tasks);
+    multiply_blocks<T>(c, g, cut, zeros, packed_group<T>(g, group, packed), group, block, panel);
     if (c.finish.stream) stream_end();
   });
 }
 
+template <class T = float>
 int64_t workspace(const GatherProblem& p) {
-  return (zero_floats(p) + packed_floats(p)) * static_cast<int64_t>(sizeof(float));
+  const WholeWords whole(p, TypeTag<T>{});
+  const int64_t floats = zero_floats(whole.problem()) + packed_floats<T>(whole.problem());
+  return floats * static_cast<int64_t>(sizeof(float)) +
+         whole.copied * static_cast<int64_t>(sizeof(T));
 }
 
 int64_t spread_floats(const WindowGeometry& wide) {
@@ -173,16 +277,22 @@ void run_widened(GatherCall c, const WindowGeometry& g, int64_t by) {
 void conv_implicit(const KernelCall& call) {
   const WindowGeometry& g = geometry(call);
   const int64_t by = best_widening(g);
-  if (by > 1)
+  if (is_bfloat16(call))
+    run_implicit(gather_call<BFloat16>(call, false));
+  else if (by > 1)
     run_widened(gather_call(call, false), g, by);
   else
     run_implicit(gather_call(call, false));
 }
 
-void conv_backward_data_implicit(const KernelCall& call) { run_implicit(gather_call(call, true)); }
+void conv_backward_data_implicit(const KernelCall& call) {
+  with_float(
+      call, [&](auto tag) { run_implicit(gather_call<typename decltype(tag)::type>(call, true)); });
+}
 
 int64_t conv_implicit_workspace(const KernelCall& call) {
   const WindowGeometry& g = geometry(call);
+  if (is_bfloat16(call)) return workspace<BFloat16>({&g, false});
   const int64_t by = best_widening(g);
   const WindowGeometry wide = widened(g, by);
   const int64_t spread = by > 1 ? padded(spread_floats(wide)) + 2 * padded(wide.out_channels) : 0;
@@ -190,7 +300,8 @@ int64_t conv_implicit_workspace(const KernelCall& call) {
 }
 
 int64_t conv_backward_data_implicit_workspace(const KernelCall& call) {
-  return workspace({&geometry(call), true});
+  const GatherProblem problem = {&geometry(call), true};
+  return is_bfloat16(call) ? workspace<BFloat16>(problem) : workspace(problem);
 }
 
 }  // namespace fastconv::cpu::FASTCONV_ISA

@@ -25,17 +25,18 @@ static inline Chunks chunks_of(const WindowGeometry& g, int64_t sums_floats) {
 }
 
 // Neighbouring positions of a line, for the weight gradient.
+template <class T>
 struct Part {
-  const Line* line;
-  const PixelTable* table;
-  const float* ddst;  // of the first position
+  const Line<T>* line;
+  const PixelTable<T>* table;
+  const T* ddst;  // of the first position
   int64_t ddst_step, count;
 };
 
 // Calls sums.part<Shape>(part) for the positions [begin, end) of a line.
-template <class Sums>
-static inline void cut_line(const Line& line, const float* ddst, int64_t K, int64_t begin,
-                            int64_t end, const float* zeros, PixelTable& table, const Sums& sums) {
+template <class T, class Sums>
+static inline void cut_line(const Line<T>& line, const T* ddst, int64_t K, int64_t begin,
+                            int64_t end, const T* zeros, PixelTable<T>& table, const Sums& sums) {
   constexpr int64_t kPart = 4 * kBlock;
   const int64_t taps = line.rows * line.across.taps;
   if (taps == 0) return;
@@ -48,23 +49,23 @@ static inline void cut_line(const Line& line, const float* ddst, int64_t K, int6
   for (int64_t at = begin; at < end; at += length) {
     for (int64_t r = 0; r < line.rows; ++r)
       fill_pixels(line, r, at, zeros, table, table.pixel + r * table.row_step);
-    const Part part = {&line, &table, ddst + (line.index * line.across.out_size + at) * K, K,
-                       end - at < length ? end - at : length};
+    const Part<T> part = {&line, &table, ddst + (line.index * line.across.out_size + at) * K, K,
+                          end - at < length ? end - at : length};
     with_row_shape(line.across, [&](auto shape) { sums.template part<decltype(shape)>(part); });
   }
 }
 
 // Calls it for all positions of a chunk.
-template <class Sums>
-static void run_chunk(const WindowGeometry& g, const Chunks& chunks, int64_t chunk,
-                      const float* src, const float* ddst, const float* zeros, const Sums& sums) {
+template <class T, class Sums>
+static void run_chunk(const WindowGeometry& g, const Chunks& chunks, int64_t chunk, const T* src,
+                      const T* ddst, const T* zeros, const Sums& sums) {
   const int64_t K = g.out_channels, begin = chunk * chunks.items_in_chunk;
   const int64_t end = begin + chunks.items_in_chunk;
   const bool large = outgrows_core({&g, false});
-  PixelTable table;
+  PixelTable<T> table;
   for_items({&g, false}, src, chunks.items, begin,
             end < chunks.items.count ? end : chunks.items.count,
-            [&](Line& line, int64_t first, int64_t last) {
+            [&](Line<T>& line, int64_t first, int64_t last) {
               if (large) touch_rows(line);
               if (large) touch(ddst + (line.index * g.output[2] + first) * K, (last - first) * K);
               cut_line(line, ddst, K, first, last, zeros, table, sums);
@@ -107,8 +108,8 @@ struct TapSums {
   static constexpr int sums = Shape::taps > 0 ? Shape::taps : kBlock;
   vfloat total[sums] = {};
 
-  template <class Read, class Ddst>
-  [[gnu::always_inline]] inline TapSums(const Part& s, const Read& read, const Ddst& ddst) {
+  template <class T, class Read, class Ddst>
+  [[gnu::always_inline]] inline TapSums(const Part<T>& s, const Read& read, const Ddst& ddst) {
     const int64_t step = s.table->out_step;
     vfloat other[sums] = {};  // a product waits for the one before
     int64_t first = 0;

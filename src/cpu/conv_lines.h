@@ -12,21 +12,22 @@ constexpr int64_t kMostTaps = 1024;  // of a window
 constexpr int64_t kMostWidth = 64;   // taps of its row that go with a whole block or more
 
 static inline const char* line_declines(const KernelCall& call) {
-  if (const char* reason = needs_float32(call)) return reason;
+  if (const char* reason = needs_float(call)) return reason;
   if (window_taps(geometry(call)) > kMostTaps) return "too large a window";
   return nullptr;
 }
 
-// One line of outputs of one phase.
+// One line of outputs of one phase; T is the type of the arrays.
+template <class T>
 struct Line {
-  int64_t index;                // among the lines N O P of what is written
-  GatherAxis across;            // its axis 2
-  int64_t pixel_floats;         // of the input, all groups
-  int64_t rows;                 // of the window that lie inside the input:
-  const float* row[kMostTaps];  // their first pixels
-  int64_t tap[kMostTaps];       // and first places in the weights T R S
-  const float* next;            // the row below them, null if that lies outside
-  const float* touched;         // the task has read the rows before this address
+  int64_t index;            // among the lines N O P of what is written
+  GatherAxis across;        // its axis 2
+  int64_t pixel_floats;     // of the input, all groups
+  int64_t rows;             // of the window that lie inside the input:
+  const T* row[kMostTaps];  // their first pixels
+  int64_t tap[kMostTaps];   // and first places in the weights T R S
+  const T* next;            // the row below them, null if that lies outside
+  const T* touched;         // the task has read the rows before this address
 };
 
 // Whether what is read outgrows the caches that a core has to itself.
@@ -39,12 +40,14 @@ static inline bool outgrows_core(const GatherProblem& p) {
 
 // Reads memory in its order, which sets off the hardware that fetches ahead. The order of the
 // products does not, and prefetch instructions do not either.
-static inline void touch(const volatile float* p, int64_t count) {
-  constexpr int64_t kLine = 64 / sizeof(float);
-  for (int64_t i = 0; i < count; i += kLine) static_cast<void>(p[i]);
+template <class T>
+static inline void touch(const T* p, int64_t count) {
+  const volatile char* bytes = reinterpret_cast<const char*>(p);
+  for (int64_t i = 0; i < count * int64_t{sizeof(T)}; i += 64) static_cast<void>(bytes[i]);
 }
 
-static inline void touch_rows(Line& line) {
+template <class T>
+static inline void touch_rows(Line<T>& line) {
   const int64_t floats = line.across.in_size * line.pixel_floats;
   for (int64_t r = 0; r < line.rows; ++r) {
     if (line.row[r] < line.touched) continue;
@@ -58,7 +61,8 @@ static inline GatherAxis axis_at(const GatherProblem& p, int a, int64_t at) {
                     : forward_axis(*p.geometry, a);
 }
 
-static inline void find_rows(const GatherProblem& p, const float* in, Line& line) {
+template <class T>
+static inline void find_rows(const GatherProblem& p, const T* in, Line<T>& line) {
   const int64_t* out_size = p.backward ? p.geometry->input : p.geometry->output;
   const int64_t y = line.index % out_size[1], z = line.index / out_size[1] % out_size[0];
   const int64_t n = line.index / out_size[1] / out_size[0];
@@ -76,7 +80,7 @@ static inline void find_rows(const GatherProblem& p, const float* in, Line& line
       line.row[line.rows] = in + ((n * deep.in_size + in_z) * high.in_size + in_y) * line_floats;
       line.tap[line.rows++] = (place_z * p.geometry->kernel[1] + place_y) * p.geometry->kernel[2];
     }
-  const float* end = in + p.geometry->batch * deep.in_size * high.in_size * line_floats;
+  const T* end = in + p.geometry->batch * deep.in_size * high.in_size * line_floats;
   line.next = line.rows > 0 ? line.row[line.rows - 1] + line_floats : end;
   if (line.next >= end) line.next = nullptr;
 }
@@ -98,11 +102,11 @@ static inline Items items_of(const GatherProblem& p) {
 
 // Calls body(line, begin, end) for the outputs [begin, end) of each line and phase that items
 // [first, last) have a part in.
-template <class Body>
-static inline void for_items(const GatherProblem& p, const float* in, const Items& items,
-                             int64_t first, int64_t last, const Body& body) {
+template <class T, class Body>
+static inline void for_items(const GatherProblem& p, const T* in, const Items& items, int64_t first,
+                             int64_t last, const Body& body) {
   const WindowGeometry& g = *p.geometry;
-  Line line;
+  Line<T> line;
   line.touched = nullptr;
   line.pixel_floats = p.backward ? g.out_channels : g.in_channels;
   for (int64_t item = first; item < last; ++item) {
@@ -121,13 +125,15 @@ static inline void for_items(const GatherProblem& p, const float* in, const Item
 }
 
 // Output m of a block meets tap s of a row of the window at pixel[s * tap_step + m * out_step].
+template <class T>
 struct PixelTable {
   bool shared;  // neighbouring taps meet neighbouring pixels
   int64_t row_step, tap_step, out_step;
-  const float* pixel[kMostTaps * kBlock];
+  const T* pixel[kMostTaps * kBlock];
 };
 
-static inline void lay_out(const GatherAxis& across, int64_t outputs, PixelTable& table) {
+template <class T>
+static inline void lay_out(const GatherAxis& across, int64_t outputs, PixelTable<T>& table) {
   const int64_t shared = (outputs - 1) * across.in_step + across.taps;
   table.shared = across.tap_shift == 1 && shared <= outputs * across.taps;
   table.row_step = table.shared ? shared : outputs * across.taps;
@@ -136,10 +142,11 @@ static inline void lay_out(const GatherAxis& across, int64_t outputs, PixelTable
 }
 
 // The pixels of one row of the window, for a block that begins with output `first`.
-static inline void fill_pixels(const Line& line, int64_t row, int64_t first, const float* zeros,
-                               const PixelTable& table, const float** pixel) {
+template <class T>
+static inline void fill_pixels(const Line<T>& line, int64_t row, int64_t first, const T* zeros,
+                               const PixelTable<T>& table, const T** pixel) {
   const GatherAxis& w = line.across;
-  const float* pixels = line.row[row];
+  const T* pixels = line.row[row];
   const int64_t x = w.in_first + first * w.in_step, floats = line.pixel_floats;
   const auto address = [&](int64_t at) {
     return at >= 0 && at < w.in_size ? pixels + at * floats : zeros;
@@ -212,19 +219,20 @@ static inline void with_row_shape(const GatherAxis& across, const Body& body) {
 }
 
 // A block of neighbouring outputs.
+template <class T>
 struct Block {
-  const Line* line;
-  const PixelTable* table;
-  float* dst;  // the first output's first channel
+  const Line<T>* line;
+  const PixelTable<T>* table;
+  T* dst;  // the first output's first channel
   int64_t dst_step;
-  const float* ahead;  // what the next line will read, null if that is in a cache already
+  const T* ahead;  // what the next line will read, null if that is in a cache already
   bool stream;
 };
 
 // Asks for a share of the next line's pixels. Done between products, this hides more of the wait
 // than touching them does, but what exceeds the queues of the memory is dropped.
-template <int kPixels>
-static inline void fetch_ahead(const Block& b, int64_t channel) {
+template <int kPixels, class T>
+static inline void fetch_ahead(const Block<T>& b, int64_t channel) {
   if (!b.ahead) return;
 #pragma GCC unroll 8
   for (int i = 0; i < kPixels; ++i) __builtin_prefetch(b.ahead + channel * kPixels + i * kLanes);
@@ -232,9 +240,9 @@ static inline void fetch_ahead(const Block& b, int64_t channel) {
 
 // Adds the products of one row of the window. `read(i)` is a vector of pixel i, `weight(tap)` one
 // of the weights.
-template <int kOutputs, class Shape, class Read, class Weight>
+template <int kOutputs, class Shape, class Read, class Weight, class T>
 [[gnu::always_inline]] static inline void sum_row(const Read& read, const Weight& weight,
-                                                  const PixelTable& table, int64_t taps,
+                                                  const PixelTable<T>& table, int64_t taps,
                                                   vfloat (&sums)[kOutputs]) {
   if constexpr (Shape::taps > 0) {
     vfloat w[Shape::taps];
@@ -253,29 +261,29 @@ template <int kOutputs, class Shape, class Read, class Weight>
 }
 
 // Finishes and stores a vector of each output's channels.
-template <int kOutputs>
-[[gnu::always_inline]] static inline void finish_block(const Finish& finish, const Block& b,
+template <int kOutputs, class T>
+[[gnu::always_inline]] static inline void finish_block(const FinishOf<T>& finish, const Block<T>& b,
                                                        int64_t channel, int64_t lanes,
                                                        const vfloat (&sums)[kOutputs]) {
   const Shift shift(finish, channel, lanes);
 #pragma GCC unroll 8
   for (int m = 0; m < kOutputs; ++m) {
-    float* dst = b.dst + m * b.dst_step + channel;
+    T* dst = b.dst + m * b.dst_step + channel;
     const vfloat out = finished(finish, shift(sums[m]), dst, lanes);
     b.stream ? stream(dst, out) : store_lanes(dst, out, lanes);
   }
 }
 
 // Calls sums.block<kOutputs, Shape>(block) for all blocks of a line.
-template <class Shape, class Sums>
-static inline void sum_line(const GatherCall& c, const Line& line, int64_t begin, int64_t end,
-                            const float* zeros, bool ahead, bool stream, PixelTable& table,
-                            const Sums& sums) {
+template <class Shape, class T, class Sums>
+static inline void sum_line(const GatherCallOf<T>& c, const Line<T>& line, int64_t begin,
+                            int64_t end, const T* zeros, bool ahead, bool stream,
+                            PixelTable<T>& table, const Sums& sums) {
   const WindowGeometry& g = *c.problem.geometry;
   const GatherAxis& across = line.across;
   const int64_t channels = c.problem.backward ? g.in_channels : g.out_channels;
-  float* out = c.out + (line.index * across.out_size + across.out_first) * channels;
-  Block block = {&line, &table, nullptr, across.out_step * channels, nullptr, stream};
+  T* out = c.out + (line.index * across.out_size + across.out_first) * channels;
+  Block<T> block = {&line, &table, nullptr, across.out_step * channels, nullptr, stream};
   for_blocks<kBlock>(begin, end, [&](auto size, int64_t first) {
     lay_out(across, size.value, table);
     for (int64_t r = 0; r < line.rows; ++r)
@@ -288,19 +296,20 @@ static inline void sum_line(const GatherCall& c, const Line& line, int64_t begin
 
 // Calls it for all blocks of a convolution or its data gradient. `work` is the cost of an output
 // pixel. The workspace begins with zero_floats() of zeros, which are written here.
-template <class Sums>
-static void run_lines(const GatherCall& c, int64_t work, const Sums& sums) {
+template <class T, class Sums>
+static void run_lines(const GatherCallOf<T>& c, int64_t work, const Sums& sums) {
   constexpr int64_t kTasks = 32;
   const WindowGeometry& g = *c.problem.geometry;
-  float* zeros = c.workspace;
-  for (int64_t i = 0; i < zero_floats(c.problem); ++i) zeros[i] = 0;
-  const bool large = outgrows_core(c.problem), stream = c.finish.stream;
+  for (int64_t i = 0; i < zero_floats(c.problem); ++i) c.workspace[i] = 0;
+  const T* zeros = reinterpret_cast<const T*>(c.workspace);
+  // A vector of bfloat16 is half a line of the cache, and the other half comes later.
+  const bool large = outgrows_core(c.problem), stream = c.finish.stream && kInWord<T> == 1;
   const bool dense = c.problem.backward || g.stride[1] * g.stride[2] == 1;
   const Items items = items_of(c.problem);
   const int64_t width = (c.problem.backward ? g.input : g.output)[2] / items.pieces;
   const auto run = [&](int64_t first, int64_t last) {
-    PixelTable table;
-    for_items(c.problem, c.in, items, first, last, [&](Line& line, int64_t begin, int64_t end) {
+    PixelTable<T> table;
+    for_items(c.problem, c.in, items, first, last, [&](Line<T>& line, int64_t begin, int64_t end) {
       if (large && !dense) touch_rows(line);
       const bool ahead = large && dense && line.next;
       with_row_shape(line.across, [&](auto shape) {

@@ -69,8 +69,49 @@ void pack_columns(const float* src, int64_t step, int64_t count, int64_t valid, 
     }
 }
 
+// Of bfloat16, pairs of neighbouring positions.
+void pack_columns(const BFloat16* src, int64_t step, int64_t count, int64_t valid, int vectors,
+                  float* dst) {
+  pack_pairs(count, valid, vectors * kLanes, [=](int64_t i) { return src + i * step; }, dst);
+}
+
+// The product of a slice of a run, rows of A, with the columns of a block.
+struct Slice {
+  int64_t run, row, rows;
+  const float* b;
+  int vectors;
+  int64_t columns;
+  float* dst;
+  int64_t dst_step;
+};
+
+void add_slice(const RowTable& table, const Slice& s) {
+  for_tiles(s.rows, tile_rows(s.vectors), [&](int64_t first, int tile) {
+    run_column_tile(
+        tile, s.vectors,
+        {table.rows + s.run * table.step, s.row + first, table.count, s.b, s.vectors * kLanes,
+         s.dst + first * s.dst_step, s.dst_step, s.columns, true, Finish{}});
+  });
+}
+
+// Of bfloat16 the rows are packed to pairs too.
+void add_slice(const RowTableOf<BFloat16>& table, const Slice& s) {
+  constexpr int64_t kWidth = (kSlice + kLanes - 1) / kLanes * kLanes;
+  alignas(64) float packed[kBlock / 2 * kWidth];
+  const float* rows[kBlock / 2];
+  for (int64_t i = 0; i < kBlock / 2; ++i) rows[i] = packed + i * kWidth;
+  const BFloat16* const* from = table.rows + s.run * table.step;
+  pack_pairs(table.count, s.rows, kWidth, [&](int64_t i) { return from[i] + s.row; }, packed);
+  for_tiles(s.rows, tile_rows(s.vectors), [&](int64_t first, int tile) {
+    run_pair_column_tile(tile, s.vectors,
+                         {rows, first, ceil_div(table.count, 2), s.b, s.vectors * kLanes,
+                          s.dst + first * s.dst_step, s.dst_step, s.columns, true, Finish{}});
+  });
+}
+
 // Adds the products of one block of positions to rows [first_item, last_item) of a panel.
-void add_block(const Plan& p, const RowTable& table, const float* b, int64_t b_step, int vectors,
+template <class T>
+void add_block(const Plan& p, const RowTableOf<T>& table, const float* b, int vectors,
                int64_t columns, int64_t first_item, int64_t last_item, float* dst) {
   for (int64_t r = 0; r < table.runs; ++r) {
     const int64_t run = table.run_at[r] / p.shape.taps_in_run;
@@ -78,12 +119,8 @@ void add_block(const Plan& p, const RowTable& table, const float* b, int64_t b_s
       const int64_t item = run * p.slices + slice, row = slice * kSlice;
       if (item < first_item || item >= last_item) continue;
       const int64_t left = p.rows_in_run - row, rows = left < kSlice ? left : kSlice;
-      for_tiles(rows, tile_rows(vectors), [&](int64_t first, int tile) {
-        float* at = dst + (run * p.rows_in_run + row + first) * p.K;
-        run_column_tile(tile, vectors,
-                        {table.rows + r * table.step, row + first, table.count, b, b_step, at, p.K,
-                         columns, true, Finish{}});
-      });
+      float* at = dst + (run * p.rows_in_run + row) * p.K;
+      add_slice(table, {r, row, rows, b, vectors, columns, at, p.K});
     }
   }
 }
@@ -98,8 +135,9 @@ void clear(const Plan& p, int64_t first_item, int64_t last_item, int64_t columns
 }
 
 // One task: some rows of one panel of one group, over the positions of one chunk.
-void sum_chunk(const Plan& p, const float* src, const float* ddst, const float* zeros,
-               int64_t group, int64_t panel, int64_t row_task, int64_t chunk, float* sums) {
+template <class T>
+void sum_chunk(const Plan& p, const T* src, const T* ddst, const T* zeros, int64_t group,
+               int64_t panel, int64_t row_task, int64_t chunk, float* sums) {
   const int64_t column = panel * kColumns, left = p.Kg - column;
   const int64_t columns = left < kColumns ? left : kColumns;
   const int vectors = vectors_for(columns);
@@ -107,19 +145,19 @@ void sum_chunk(const Plan& p, const float* src, const float* ddst, const float* 
   const int64_t last_item = end < p.items ? end : p.items;
   const int64_t first = chunk * p.chunk_positions, stop = first + p.chunk_positions;
   const int64_t last = stop < p.g.positions ? stop : p.g.positions;
-  const bool in_place = p.K == columns && columns == vectors * kLanes;
+  const bool in_place = kInWord<T> == 1 && p.K == columns && columns == vectors * kLanes;
   float* dst = sums + group * p.Kg + column;
   clear(p, first_item, last_item, columns, dst);
 
-  RowTable table;
+  RowTableOf<T> table;
   alignas(64) float packed[kBlock * kColumns];
   for (int64_t at = first; at < last; at += p.shape.block) {
     const int64_t count = last - at < p.shape.block ? last - at : p.shape.block;
     fill_table(p.g, p.shape, src + group * p.g.in_channels, zeros, at, count, table);
-    const float* b = ddst + at * p.K + group * p.Kg + column;
+    const T* b = ddst + at * p.K + group * p.Kg + column;
     if (!in_place) pack_columns(b, p.K, count, columns, vectors, packed);
-    add_block(p, table, in_place ? b : packed, vectors * kLanes, vectors, columns, first_item,
-              last_item, dst);
+    const float* panel_of_b = in_place ? reinterpret_cast<const float*>(b) : packed;
+    add_block(p, table, panel_of_b, vectors, columns, first_item, last_item, dst);
   }
 }
 
@@ -132,11 +170,12 @@ void add_chunks(const float* sums, int64_t chunks, int64_t count, float* dst) {
   });
 }
 
-void run_weights(const WindowGeometry& w, const float* src, const float* ddst, float* dweights,
+template <class T>
+void run_weights(const WindowGeometry& w, const T* src, const T* ddst, float* dweights,
                  float* workspace) {
   const Plan p = plan_of(w);
-  float* zeros = workspace;
-  float* sums = p.chunks > 1 ? zeros + zero_floats({&w, false}) : dweights;
+  T* zeros = reinterpret_cast<T*>(workspace);
+  float* sums = p.chunks > 1 ? workspace + zero_floats({&w, false}) : dweights;
   __builtin_memset(zeros, 0, static_cast<size_t>(zero_floats({&w, false})) * sizeof(float));
 
   const int64_t tasks = p.chunks * w.groups * p.panels * p.row_tasks;
@@ -154,9 +193,11 @@ void run_weights(const WindowGeometry& w, const float* src, const float* ddst, f
 
 void conv_backward_weights_implicit(const KernelCall& call) {
   const WindowGeometry& g = geometry(call);
-  const float *src = input<float>(call, 0), *ddst = input<float>(call, 1);
   float* dweights = output<float>(call, 0);
   float* workspace = static_cast<float*>(call.workspace);
+  if (is_bfloat16(call))
+    return run_weights(g, input<BFloat16>(call, 0), input<BFloat16>(call, 1), dweights, workspace);
+  const float *src = input<float>(call, 0), *ddst = input<float>(call, 1);
   const int64_t by = best_widening(g);
   if (by == 1) return run_weights(g, src, ddst, dweights, workspace);
   const WindowGeometry wide = widened(g, by);
@@ -166,7 +207,7 @@ void conv_backward_weights_implicit(const KernelCall& call) {
 }
 
 int64_t conv_backward_weights_implicit_workspace(const KernelCall& call) {
-  const int64_t by = best_widening(geometry(call));
+  const int64_t by = is_bfloat16(call) ? 1 : best_widening(geometry(call));
   const WindowGeometry w = widened(geometry(call), by);
   const Plan p = plan_of(w);
   const int64_t partial = p.chunks > 1 ? p.chunks * p.dweights_floats : 0;

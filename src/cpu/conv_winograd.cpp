@@ -70,7 +70,8 @@ struct Buffers {
 
 int64_t fixed_floats(const Plan& p) { return p.C + p.turned + p.weights; }
 
-Buffers buffers_of(const GatherCall& c, const Plan& p, int64_t workspace_bytes) {
+template <class T>
+Buffers buffers_of(const GatherCallOf<T>& c, const Plan& p, int64_t workspace_bytes) {
   Buffers b = {};
   b.filters = c.weights;
   b.zeros = c.workspace;
@@ -83,14 +84,14 @@ Buffers buffers_of(const GatherCall& c, const Plan& p, int64_t workspace_bytes) 
 }
 
 // The weights of the data gradient: turned by half a circle, and C and K change places.
-void turn_filters(const GatherCall& c, const Plan& p, float* dst) {
+void turn_filters(const float* filters, const Plan& p, float* dst) {
   constexpr int64_t kRows = 64;
   const int64_t pieces = ceil_div(p.t.C, kRows), size = p.t.C * p.t.K;
   parallel_for(p.taps * pieces, kRows * p.t.K, [&](int64_t task) {
     const int64_t tap = task / pieces, row = task % pieces * kRows;
     const int64_t left = p.t.C - row, rows = left < kRows ? left : kRows;
-    transpose_copy(c.weights + (p.taps - 1 - tap) * size + row, p.t.C,
-                   dst + tap * size + row * p.t.K, p.t.K, rows, p.t.K);
+    transpose_copy(filters + (p.taps - 1 - tap) * size + row, p.t.C, dst + tap * size + row * p.t.K,
+                   p.t.K, rows, p.t.K);
   });
 }
 
@@ -192,13 +193,13 @@ void multiply(const Plan& p, const Product& m) {
 }
 
 // Outputs of a tile, for columns [first, last), the sums of the first of which are given.
-template <class Window>
-void write_tile(const GatherCall& c, const Plan& p, int64_t tile, int64_t first, int64_t last,
+template <class Window, class T>
+void write_tile(const GatherCallOf<T>& c, const Plan& p, int64_t tile, int64_t first, int64_t last,
                 const float* sums) {
   const Tiling& t = p.t;
   const TilePlace at = place_of(t, tile);
   const int64_t lines = t.P - at.y, columns = t.Q - at.x;
-  float* dst = c.out + ((at.n * t.P + at.y) * t.Q + at.x) * t.K;
+  T* dst = c.out + ((at.n * t.P + at.y) * t.Q + at.x) * t.K;
   for_vectors(first, last, [&](int64_t k, int64_t count) {
     const Shift shift(c.finish, k, count);
     transform_2d<Window::kPoints, kTile>(
@@ -208,7 +209,7 @@ void write_tile(const GatherCall& c, const Plan& p, int64_t tile, int64_t first,
         },
         [&](int i, int j, vfloat value) {
           if (i >= lines || j >= columns) return;
-          float* pixel = dst + (i * t.Q + j) * t.K + k;
+          T* pixel = dst + (i * t.Q + j) * t.K + k;
           const vfloat result = finished(c.finish, shift(value), pixel, count);
           c.finish.stream ? stream(pixel, result) : store_lanes(pixel, result, count);
         });
@@ -216,12 +217,13 @@ void write_tile(const GatherCall& c, const Plan& p, int64_t tile, int64_t first,
 }
 
 // By tiles: the whole way of `count` tiles from the first one on.
-template <class Window>
-void run_tiles(const GatherCall& c, const Plan& p, const Buffers& b, int64_t first, int64_t count,
-               float* inputs) {
+template <class Window, class T>
+void run_tiles(const GatherCallOf<T>& c, const Plan& p, const Buffers& b, int64_t first,
+               int64_t count, float* inputs) {
   float* sums = inputs + p.positions * p.in_step;
+  const T* zeros = reinterpret_cast<const T*>(b.zeros);
   for (int64_t i = 0; i < count; ++i)
-    transform_input_tile<Window>(p.t, c.in, b.zeros, first + i, inputs + i * p.C, p.in_step);
+    transform_input_tile<Window>(p.t, c.in, zeros, first + i, inputs + i * p.C, p.in_step);
   for (int64_t panel = 0; panel < p.panels; ++panel) {
     const int64_t column = panel * kPanel, left = p.t.K - column;
     for (int64_t position = 0; position < p.positions; ++position)
@@ -233,8 +235,8 @@ void run_tiles(const GatherCall& c, const Plan& p, const Buffers& b, int64_t fir
   }
 }
 
-template <class Window>
-void run_by_tiles(const GatherCall& c, const Plan& p, const Buffers& b) {
+template <class Window, class T>
+void run_by_tiles(const GatherCallOf<T>& c, const Plan& p, const Buffers& b) {
   transform_all_weights<Window>(p, b);
   const int64_t work = p.block * p.positions * p.C * p.panels * kMaxVectors;
   parallel_for_slots(ceil_div(p.t.tiles, p.block), work, b.slots, [&](int64_t task, int64_t slot) {
@@ -267,12 +269,13 @@ void multiply_line(const Plan& p, const Buffers& b, int line, int64_t panel, int
   }
 }
 
-template <class Window>
-void run_block(const GatherCall& c, const Plan& p, const Buffers& b, int64_t first) {
+template <class Window, class T>
+void run_block(const GatherCallOf<T>& c, const Plan& p, const Buffers& b, int64_t first) {
   const int64_t left = p.t.tiles - first, count = left < p.block ? left : p.block;
+  const T* zeros = reinterpret_cast<const T*>(b.zeros);
   parallel_blocks(count, kTilesInTask, p.positions * p.C, [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i)
-      transform_input_tile<Window>(p.t, c.in, b.zeros, first + i, b.blocks + i * p.C, p.in_step);
+      transform_input_tile<Window>(p.t, c.in, zeros, first + i, b.blocks + i * p.C, p.in_step);
   });
   const int64_t chunk = ceil_div(count, p.chunks), tasks = p.panels * p.points * p.chunks;
   parallel_for(tasks, chunk * p.C * p.points * kMaxVectors, [&](int64_t task) {
@@ -288,13 +291,14 @@ void run_block(const GatherCall& c, const Plan& p, const Buffers& b, int64_t fir
   });
 }
 
-void run(const GatherCall& c, int64_t workspace_bytes) {
+template <class T>
+void run(const GatherCallOf<T>& c, int64_t workspace_bytes) {
   const Plan p = plan_of(c.problem);
   if (p.t.tiles == 0) return;
   Buffers b = buffers_of(c, p, workspace_bytes);
   for (int64_t i = 0; i < p.C; ++i) b.zeros[i] = 0;
   if (p.turned > 0) {
-    turn_filters(c, p, b.turned);
+    turn_filters(c.weights, p, b.turned);
     b.filters = b.turned;
   }
   with_window(*c.problem.geometry, [&](auto window) {
@@ -304,28 +308,38 @@ void run(const GatherCall& c, int64_t workspace_bytes) {
   });
 }
 
+void run(const KernelCall& call, bool backward) {
+  with_float(call, [&](auto tag) {
+    auto c = gather_call<typename decltype(tag)::type>(call, backward);
+    if (is_bfloat16(call)) c.finish.stream = false;  // it would write halves of lines, far apart
+    run(c, call.workspace_bytes);
+  });
+}
+
 int64_t workspace(const GatherProblem& problem) {
   const Plan p = plan_of(problem);
   const int64_t blocks = p.by_tiles ? usable_threads() : 1;
   return (fixed_floats(p) + blocks * p.block_floats) * static_cast<int64_t>(sizeof(float));
 }
 
-// Whether the transforms cost less than they save, in multiply-adds of one lane.
-bool pays(const Plan& p) {
+// Whether the transforms cost less than they save, in multiply-adds of one lane. The other kernels
+// multiply bfloat16 at twice the rate.
+bool pays(const Plan& p, int64_t direct_rate) {
   constexpr int64_t kTransform = 4, kWeights = 6;  // of one value; measured
   const Tiling& t = p.t;
   const int64_t products = t.C * t.K, direct = p.taps * t.batch * t.P * t.Q * products;
   const int64_t transforms = kTransform * p.positions * t.tiles * (p.C + p.K);
   const int64_t multiplied = p.positions * t.tiles * products / 5 * 6;
-  return (multiplied + transforms + kWeights * p.positions * products) * 8 < direct * 7;
+  const int64_t all = multiplied + transforms + kWeights * p.positions * products;
+  return all * 8 * direct_rate < direct * 7;
 }
 
 const char* declines(const KernelCall& call, bool backward) {
-  if (const char* reason = needs_float32(call)) return reason;
+  if (const char* reason = needs_float(call)) return reason;
   if (const char* reason = not_winograd(geometry(call))) return reason;
   const Plan p = plan_of({&geometry(call), backward});
   if (p.t.C < 16 || p.t.K < 16) return "fewer than 16 channels";
-  return pays(p) ? nullptr : "the transforms cost more than they save";
+  return pays(p, is_bfloat16(call) ? 2 : 1) ? nullptr : "the transforms cost more than they save";
 }
 
 }  // namespace
@@ -335,10 +349,8 @@ const char* conv_backward_data_winograd_declines(const KernelCall& call) {
   return declines(call, true);
 }
 
-void conv_winograd(const KernelCall& call) { run(gather_call(call, false), call.workspace_bytes); }
-void conv_backward_data_winograd(const KernelCall& call) {
-  run(gather_call(call, true), call.workspace_bytes);
-}
+void conv_winograd(const KernelCall& call) { run(call, false); }
+void conv_backward_data_winograd(const KernelCall& call) { run(call, true); }
 
 int64_t conv_winograd_workspace(const KernelCall& call) {
   return workspace({&geometry(call), false});

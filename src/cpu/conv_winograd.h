@@ -207,12 +207,12 @@ static inline TilePlace place_of(const Tiling& t, int64_t tile) {
 
 // Transforms the inputs of a tile; value (i, j) of channel c goes to dst[(i * kPoints + j) * step +
 // c], with zeros behind the last channel. `zeros` stands for pixels in the padding.
-template <class Window>
-static inline void transform_input_tile(const Tiling& t, const float* in, const float* zeros,
-                                        int64_t tile, float* dst, int64_t step) {
+template <class Window, class T>
+static inline void transform_input_tile(const Tiling& t, const T* in, const T* zeros, int64_t tile,
+                                        float* dst, int64_t step) {
   constexpr int kPoints = Window::kPoints;
   const TilePlace at = place_of(t, tile);
-  const float* pixel[kPoints][kPoints];
+  const T* pixel[kPoints][kPoints];
   for (int i = 0; i < kPoints; ++i)
     for (int j = 0; j < kPoints; ++j) {
       const int64_t y = at.y + t.top + i, x = at.x + t.left + j;

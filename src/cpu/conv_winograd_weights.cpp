@@ -54,9 +54,10 @@ Plan plan_of(const WindowGeometry& g) {
   return plan;
 }
 
+template <class T>
 struct Buffers {
-  const float *src, *ddst;
-  float *zeros, *sums, *blocks;
+  const T *src, *ddst, *zeros;
+  float *sums, *blocks;
   int64_t slots;  // number of blocks there is memory for
 };
 
@@ -64,12 +65,13 @@ int64_t zero_floats(const Plan& p) { return p.C > p.K ? p.C : p.K; }
 
 int64_t fixed_floats(const Plan& p) { return zero_floats(p) + p.chunks * p.sum_floats; }
 
-Buffers buffers_of(const KernelCall& call, const Plan& p) {
-  Buffers b = {};
-  b.src = input<float>(call, 0);
-  b.ddst = input<float>(call, 1);
-  b.zeros = static_cast<float*>(call.workspace);
-  b.sums = b.zeros + zero_floats(p);
+template <class T>
+Buffers<T> buffers_of(const KernelCall& call, const Plan& p) {
+  Buffers<T> b = {};
+  b.src = input<T>(call, 0);
+  b.ddst = input<T>(call, 1);
+  b.zeros = static_cast<const T*>(call.workspace);
+  b.sums = static_cast<float*>(call.workspace) + zero_floats(p);
   b.blocks = b.sums + p.chunks * p.sum_floats;
   const int64_t floats = call.workspace_bytes / static_cast<int64_t>(sizeof(float));
   b.slots = (floats - fixed_floats(p)) / p.block_floats;
@@ -77,12 +79,12 @@ Buffers buffers_of(const KernelCall& call, const Plan& p) {
 }
 
 // Transforms the 4x4 output gradients of a tile, to row `i` of each panel.
-template <class Window>
-void transform_gradient_tile(const Plan& p, const Buffers& b, int64_t tile, int64_t i,
+template <class Window, class T>
+void transform_gradient_tile(const Plan& p, const Buffers<T>& b, int64_t tile, int64_t i,
                              float* gradients) {
   const Tiling& t = p.t;
   const TilePlace at = place_of(t, tile);
-  const float* pixel[kTile][kTile];
+  const T* pixel[kTile][kTile];
   for (int y = 0; y < kTile; ++y)
     for (int x = 0; x < kTile; ++x) {
       const bool inside = at.y + y < t.P && at.x + x < t.Q;
@@ -101,8 +103,8 @@ void transform_gradient_tile(const Plan& p, const Buffers& b, int64_t tile, int6
 }
 
 // Tile `i` of a block, which begins with tile `first`.
-template <class Window>
-void transform_tile(const Plan& p, const Buffers& b, int64_t first, int64_t i, float* block) {
+template <class Window, class T>
+void transform_tile(const Plan& p, const Buffers<T>& b, int64_t first, int64_t i, float* block) {
   transform_input_tile<Window>(p.t, b.src, b.zeros, first + i, block + i * p.C, p.in_step);
   transform_gradient_tile<Window>(p, b, first + i, i, block + p.positions * p.in_step);
 }
@@ -131,8 +133,8 @@ void multiply(const Plan& p, const float* block, int64_t position, int64_t slice
   }
 }
 
-template <class Window>
-void run_chunk(const Plan& p, const Buffers& b, int64_t chunk, float* block) {
+template <class Window, class T>
+void run_chunk(const Plan& p, const Buffers<T>& b, int64_t chunk, float* block) {
   const int64_t begin = chunk * p.chunk, end = begin + p.chunk;
   const int64_t last = end < p.t.tiles ? end : p.t.tiles;
   float* sums = b.sums + chunk * p.sum_floats;
@@ -146,8 +148,8 @@ void run_chunk(const Plan& p, const Buffers& b, int64_t chunk, float* block) {
   }
 }
 
-template <class Window>
-void run_block(const Plan& p, const Buffers& b, int64_t first) {
+template <class Window, class T>
+void run_block(const Plan& p, const Buffers<T>& b, int64_t first) {
   const int64_t left = p.t.tiles - first, count = left < p.block ? left : p.block;
   parallel_blocks(count, kTilesInTask, p.positions * (p.C + p.K), [&](int64_t begin, int64_t end) {
     for (int64_t i = begin; i < end; ++i) transform_tile<Window>(p, b, first, i, b.blocks);
@@ -159,8 +161,8 @@ void run_block(const Plan& p, const Buffers& b, int64_t first) {
 }
 
 // The gradients of all filters of one channel, from the sums.
-template <class Window>
-void write_weights(const Plan& p, const Buffers& b, int64_t channel, float* dweights) {
+template <class Window, class T>
+void write_weights(const Plan& p, const Buffers<T>& b, int64_t channel, float* dweights) {
   const int64_t size = p.t.C * p.t.K;
   for_vectors(0, p.t.K, [&](int64_t k, int64_t count) {
     const float* sums = b.sums + channel * p.K + k;
@@ -179,8 +181,8 @@ void write_weights(const Plan& p, const Buffers& b, int64_t channel, float* dwei
   });
 }
 
-template <class Window>
-void run(const Plan& p, const Buffers& b, float* dweights) {
+template <class Window, class T>
+void run_tasks(const Plan& p, const Buffers<T>& b, float* dweights) {
   if (p.by_tiles) {
     const int64_t work = p.chunk * p.positions * p.C * p.panels * kMaxVectors;
     parallel_for_slots(p.chunks, work, b.slots, [&](int64_t chunk, int64_t slot) {
@@ -193,14 +195,19 @@ void run(const Plan& p, const Buffers& b, float* dweights) {
                [&](int64_t c) { write_weights<Window>(p, b, c, dweights); });
 }
 
+template <class T>
+void run(const KernelCall& call) {
+  const Plan p = plan_of(geometry(call));
+  const Buffers<T> b = buffers_of<T>(call, p);
+  float* dweights = output<float>(call, 0);
+  __builtin_memset(call.workspace, 0, static_cast<size_t>(zero_floats(p)) * sizeof(float));
+  with_window(geometry(call), [&](auto window) { run_tasks<decltype(window)>(p, b, dweights); });
+}
+
 }  // namespace
 
 void conv_backward_weights_winograd(const KernelCall& call) {
-  const Plan p = plan_of(geometry(call));
-  const Buffers b = buffers_of(call, p);
-  float* dweights = output<float>(call, 0);
-  for (int64_t i = 0; i < zero_floats(p); ++i) b.zeros[i] = 0;
-  with_window(geometry(call), [&](auto window) { run<decltype(window)>(p, b, dweights); });
+  with_float(call, [&](auto tag) { run<typename decltype(tag)::type>(call); });
 }
 
 int64_t conv_backward_weights_winograd_workspace(const KernelCall& call) {

@@ -1,14 +1,11 @@
 // Element types as C++ types, and conversion between any two of them.
 #pragma once
-#include "fastconv/types.h"
+#include "kernels.h"
 
 namespace fastconv::cpu::FASTCONV_ISA {
 
 struct Boolean {
   uint8_t bits;
-};
-struct BFloat16 {
-  uint16_t bits;
 };
 struct Float16 {
   uint16_t bits;
@@ -31,7 +28,7 @@ static inline T widen(T x) {
   return x;
 }
 static inline uint8_t widen(Boolean x) { return x.bits != 0; }
-static inline float widen(BFloat16 x) { return bits_float((uint32_t)x.bits << 16); }
+static inline float widen(BFloat16 x) { return to_float(x); }
 // The denormals of float16 are made from their integer: float denormals are flushed.
 static inline float widen(Float16 x) {
   const uint32_t sign = (uint32_t)(x.bits & 0x8000) << 16;
@@ -116,11 +113,6 @@ static inline To convert(From x) {
   const auto wide = widen(x);
   return Narrow<To, decltype(widen(x))>::of(wide);
 }
-
-template <class T>
-struct TypeTag {
-  using type = T;
-};
 
 // Calls f with the TypeTag of a dtype known only at run time.
 template <class F>

@@ -37,18 +37,21 @@ static inline vint load_mask(const uint8_t* p, int64_t lanes) {
 }
 
 // dst = keep ? src / (1 - rate) : 0
-static inline void scale_kept(const float* src, float* dst, vint keep, float scale, int64_t lanes) {
+template <class T>
+static inline void scale_kept(const T* src, T* dst, vint keep, float scale, int64_t lanes) {
   const vfloat x = load_lanes(src, lanes);
   store_lanes(dst, keep ? x * scale : vfloat{}, lanes);
 }
 
 float kept_scale(const KernelCall& call) { return 1.0f / (1.0f - attrs<DropoutAttrs>(call).rate); }
 
+template <class T>
 void dropout(const KernelCall& call) {
   const Stream s = stream(call);
   const vint threshold = splat(bits_below(attrs<DropoutAttrs>(call).rate));
-  const float scale = kept_scale(call), *src = input<float>(call, 0);
-  float* dst = output<float>(call, 0);
+  const float scale = kept_scale(call);
+  const T* src = input<T>(call, 0);
+  T* dst = output<T>(call, 0);
   uint8_t* mask = call.n_outputs > 1 ? output<uint8_t>(call, 1) : nullptr;
   parallel_blocks(elements(call.inputs[0]), kBlock, 8, [&](int64_t begin, int64_t end) {
     for (int64_t first = begin; first < end; first += kGroup) {
@@ -66,10 +69,12 @@ void dropout(const KernelCall& call) {
   });
 }
 
+template <class T>
 void dropout_backward(const KernelCall& call) {
-  const float scale = kept_scale(call), *ddst = input<float>(call, 0);
+  const float scale = kept_scale(call);
+  const T* ddst = input<T>(call, 0);
   const uint8_t* mask = input<uint8_t>(call, 1);
-  float* dsrc = output<float>(call, 0);
+  T* dsrc = output<T>(call, 0);
   parallel_blocks(elements(call.inputs[0]), kBlock, 2, [&](int64_t begin, int64_t end) {
     for_vectors(begin, end, [&](int64_t i, int64_t lanes) {
       scale_kept(ddst + i, dsrc + i, load_mask(mask + i, lanes), scale, lanes);
@@ -77,9 +82,15 @@ void dropout_backward(const KernelCall& call) {
   });
 }
 
-constexpr Kernel kDropout[] = {{"dropout", needs_float32, nullptr, dropout}};
-constexpr Kernel kDropoutBackward[] = {
-    {"dropout_backward", needs_float32, nullptr, dropout_backward}};
+void run(const KernelCall& call) {
+  with_float(call, [&](auto tag) { dropout<typename decltype(tag)::type>(call); });
+}
+void run_backward(const KernelCall& call) {
+  with_float(call, [&](auto tag) { dropout_backward<typename decltype(tag)::type>(call); });
+}
+
+constexpr Kernel kDropout[] = {{"dropout", needs_float, nullptr, run}};
+constexpr Kernel kDropoutBackward[] = {{"dropout_backward", needs_float, nullptr, run_backward}};
 
 }  // namespace
 

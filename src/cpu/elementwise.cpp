@@ -49,8 +49,11 @@ template <UnaryOp Op>
 void run_unary_op(const KernelCall& call) {
   constexpr bool cheap = Op == UnaryOp::negative || Op == UnaryOp::absolute ||
                          Op == UnaryOp::square || Op == UnaryOp::floor;
-  map(input<float>(call, 0), output<float>(call, 0), elements(call.outputs[0]), cheap ? 1 : 8,
-      [](vfloat x) { return apply<Op>(x); });
+  with_float(call, [&](auto type) {
+    using T = typename decltype(type)::type;
+    map(input<T>(call, 0), output<T>(call, 0), elements(call.outputs[0]), cheap ? 1 : 8,
+        [](vfloat x) { return apply<Op>(x); });
+  });
 }
 
 void run_unary(const KernelCall& call) {
@@ -127,18 +130,26 @@ inline T apply(T a, T b) {
     return as_number(a >= b, a);
 }
 
+template <class T>
+constexpr bool kVectors = false;  // whether the arithmetic is that of vfloat
+template <>
+inline constexpr bool kVectors<float> = true;
+template <>
+inline constexpr bool kVectors<BFloat16> = true;
+
 // One row; a stride of 0 repeats the operand.
-template <BinaryOp Op>
-inline void binary_row(const float* a, int64_t step_a, const float* b, int64_t step_b, float* dst,
+template <BinaryOp Op, class T>
+  requires kVectors<T>
+inline void binary_row(const T* a, int64_t step_a, const T* b, int64_t step_b, T* dst,
                        int64_t count) {
   if (step_a == 1 && step_b == 1) {
     map_range(a, b, dst, count, [](vfloat x, vfloat y) { return apply<Op>(x, y); });
   } else if (step_a == 1) {
-    map_range(a, dst, count, [y = splat(*b)](vfloat x) { return apply<Op>(x, y); });
+    map_range(a, dst, count, [y = splat(to_float(*b))](vfloat x) { return apply<Op>(x, y); });
   } else if (step_b == 1) {
-    map_range(b, dst, count, [x = splat(*a)](vfloat y) { return apply<Op>(x, y); });
+    map_range(b, dst, count, [x = splat(to_float(*a))](vfloat y) { return apply<Op>(x, y); });
   } else {
-    const vfloat value = apply<Op>(splat(*a), splat(*b));
+    const vfloat value = apply<Op>(splat(to_float(*a)), splat(to_float(*b)));
     map_range(dst, dst, count, [value](vfloat) { return value; });
   }
 }
@@ -218,8 +229,8 @@ void run_binary(const KernelCall& call) {
   with_binary(attrs<BinaryAttrs>(call).op, [&](auto tag) {
     constexpr BinaryOp op = tag.value;
     constexpr int64_t work = op == BinaryOp::power ? 16 : 1;
-    if constexpr (op != BinaryOp::power || sizeof(T) == sizeof(float)) {
-      if constexpr (sizeof(T) == sizeof(float))
+    if constexpr (op != BinaryOp::power || kVectors<T>) {
+      if constexpr (kVectors<T>)
         if (plan.rank == 1 && plan.inner_a() == 1 && plan.inner_b() == 1)
           return map(a, b, dst, plan.inner(), work,
                      [](vfloat x, vfloat y) { return apply<op>(x, y); });
@@ -275,6 +286,23 @@ inline void cast_range(const From* src, To* dst, int64_t count) {
   }
 }
 
+// Between float32 and bfloat16.
+void run_vector_cast(const KernelCall& call) {
+  const int64_t count = elements(call.outputs[0]);
+  const auto same = [](vfloat x) { return x; };
+  if (is_bfloat16(call))
+    map(input<BFloat16>(call, 0), output<float>(call, 0), count, 1, same);
+  else
+    map(input<float>(call, 0), output<BFloat16>(call, 0), count, 1, same);
+}
+
+const char* vector_cast_declines(const KernelCall& call) {
+  const Dtype src = call.inputs[0].dtype, dst = call.outputs[0].dtype;
+  const bool widens = src == Dtype::bfloat16 && dst == Dtype::float32;
+  const bool narrows = src == Dtype::float32 && dst == Dtype::bfloat16;
+  return widens || narrows ? nullptr : "only between float32 and bfloat16";
+}
+
 void run_cast(const KernelCall& call) {
   const Tensor &src = call.inputs[0], &dst = call.outputs[0];
   with_type(src.dtype, [&](auto from) {
@@ -312,11 +340,16 @@ void run_copy(const KernelCall& call) {
   __builtin_memcpy(dst + 4 * words, src + 4 * words, (size_t)rest);
 }
 
-constexpr Kernel kUnary[] = {{"vector", needs_float32, nullptr, run_unary}};
-constexpr Kernel kBinary[] = {{"vector", needs_float32, nullptr, run_binary<float>},
+void run_vector_binary(const KernelCall& call) {
+  with_float(call, [&](auto tag) { run_binary<typename decltype(tag)::type>(call); });
+}
+
+constexpr Kernel kUnary[] = {{"vector", needs_float, nullptr, run_unary}};
+constexpr Kernel kBinary[] = {{"vector", needs_float, nullptr, run_vector_binary},
                               {"wide", wide_declines, nullptr, run_wide_binary}};
 constexpr Kernel kSelect[] = {{"vector", needs_float32, nullptr, run_select}};
-constexpr Kernel kCast[] = {{"cast", nullptr, nullptr, run_cast}};
+constexpr Kernel kCast[] = {{"vector", vector_cast_declines, nullptr, run_vector_cast},
+                            {"cast", nullptr, nullptr, run_cast}};
 constexpr Kernel kFill[] = {{"fill", nullptr, nullptr, run_fill}};
 constexpr Kernel kCopy[] = {{"copy", nullptr, nullptr, run_copy}};
 

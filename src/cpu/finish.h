@@ -7,10 +7,11 @@ namespace fastconv::cpu::FASTCONV_ISA {
 
 // The operands of an Epilogue; absent ones are null. The places within `add` and `saved` are those
 // within `dst`. Finish{} leaves a sum as it is.
-struct Finish {
+template <class T>
+struct FinishOf {
   const float *scale, *bias;  // of the first column of what is finished
-  const float *add, *saved;
-  const float* dst;
+  const T *add, *saved;
+  const T* dst;
   Activation activation;
   float alpha;
   // The output is better written past the caches. Kernels that do so call stream_end() after a
@@ -25,40 +26,40 @@ struct Finish {
   // Whether it is long enough for a call.
   bool calls() const { return saved || (!clips() && activation != Activation::identity); }
 
-  Finish at_column(int64_t column) const {
-    Finish f = *this;
+  FinishOf at_column(int64_t column) const {
+    FinishOf f = *this;
     if (f.scale) f.scale += column;
     if (f.bias) f.bias += column;
     return f;
   }
 };
+using Finish = FinishOf<float>;
 
 // Whole vectors, and more of them than the caches hold.
 static inline bool streams(const Tensor& t) {
-  int64_t bytes = sizeof(float);
-  for (int i = 0; i < t.rank; ++i) bytes *= t.dims[i];
-  return t.rank > 0 && t.dims[t.rank - 1] % kLanes == 0 && worth_streaming(t.data, bytes);
+  return t.rank > 0 && t.dims[t.rank - 1] % kLanes == 0 && worth_streaming(t.data, bytes(t));
 }
 
-static inline Finish finish_of(const KernelCall& call, const Epilogue& e) {
-  Finish f = {};
-  f.dst = output<float>(call, 0);
+template <class T = float>
+static inline FinishOf<T> finish_of(const KernelCall& call, const Epilogue& e) {
+  FinishOf<T> f = {};
+  f.dst = output<T>(call, 0);
   f.activation = e.activation;
   f.alpha = e.alpha;
   f.stream = streams(call.outputs[0]);
   int i = 2;
   if (e.scale) f.scale = input<float>(call, i++);
   if (e.bias) f.bias = input<float>(call, i++);
-  if (e.add) f.add = input<float>(call, i++);
-  if (e.derivative) f.saved = input<float>(call, i);
+  if (e.add) f.add = input<T>(call, i++);
+  if (e.derivative) f.saved = input<T>(call, i);
   return f;
 }
 
 // The vectors of a row that goes to `dst`, of which `columns` floats count.
-template <int NV>
-__attribute__((noinline)) static void activate_row(const Finish& f, const float* dst,
+template <int NV, class T>
+__attribute__((noinline)) static void activate_row(const FinishOf<T>& f, const T* dst,
                                                    int64_t columns, vfloat (&row)[NV]) {
-  const float* saved = f.saved ? f.saved + (dst - f.dst) : nullptr;
+  const T* saved = f.saved ? f.saved + (dst - f.dst) : nullptr;
   with_activation(f.activation, [&](auto tag) {
     for (int v = 0; v < NV && v * kLanes < columns; ++v) {
       const int64_t left = columns - v * kLanes, lanes = left < kLanes ? left : kLanes;
@@ -72,13 +73,15 @@ __attribute__((noinline)) static void activate_row(const Finish& f, const float*
 // x * scale + bias, at some columns; `lanes` of them may be read.
 struct Shift {
   vfloat scale, bias;
-  Shift(const Finish& f, int64_t column, int64_t lanes)
+  template <class T>
+  Shift(const FinishOf<T>& f, int64_t column, int64_t lanes)
       : scale(f.scale ? load_lanes(f.scale + column, lanes) : splat(1.0f)),
         bias(f.bias ? load_lanes(f.bias + column, lanes) : vfloat{}) {}
   vfloat operator()(vfloat x) const { return x * scale + bias; }
 };
 
-__attribute__((noinline)) static vfloat finished_long(const Finish& f, vfloat x, const float* dst,
+template <class T>
+__attribute__((noinline)) static vfloat finished_long(const FinishOf<T>& f, vfloat x, const T* dst,
                                                       int64_t lanes) {
   vfloat row[1] = {x};
   if (f.add) row[0] += load_lanes(f.add + (dst - f.dst), lanes);
@@ -88,7 +91,8 @@ __attribute__((noinline)) static vfloat finished_long(const Finish& f, vfloat x,
 }
 
 // What becomes of the sum x, already shifted, before it goes to dst[0 .. lanes).
-static inline vfloat finished(const Finish& f, vfloat x, const float* dst, int64_t lanes) {
+template <class T>
+static inline vfloat finished(const FinishOf<T>& f, vfloat x, const T* dst, int64_t lanes) {
   if (f.add || f.calls()) return finished_long(f, x, dst, lanes);
   return f.clips() ? clip(x, 0, f.top()) : x;
 }

@@ -319,6 +319,7 @@ void run_direct(const KernelCall& call) {
 
 constexpr Kernel kGemm[] = {
     {"packed_tiles", declines, workspace, run},
+    {"bfloat16", gemm_bfloat16_declines, gemm_bfloat16_workspace, gemm_bfloat16},
     {"direct_loop", declines, nullptr, run_direct},
 };
 

@@ -14,4 +14,9 @@ struct GemmCall {
 void gemm(const GemmCall& call);
 int64_t gemm_workspace(const GemmAttrs& attrs);  // bytes
 
+// gemm_bfloat16.cpp
+const char* gemm_bfloat16_declines(const KernelCall& call);
+void gemm_bfloat16(const KernelCall& call);
+int64_t gemm_bfloat16_workspace(const KernelCall& call);
+
 }  // namespace fastconv::cpu::FASTCONV_ISA

@@ -24,6 +24,10 @@ namespace avx512 {
 KernelList kernels(OpKind);
 extern const Probe probe;
 }  // namespace avx512
+namespace avx512_bf16 {
+KernelList kernels(OpKind);
+extern const Probe probe;
+}  // namespace avx512_bf16
 #else
 namespace generic {
 KernelList kernels(OpKind);
@@ -31,16 +35,21 @@ extern const Probe probe;
 }  // namespace generic
 #endif
 
+#if defined(__x86_64__)
+static bool has_avx512() {
+  return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+         __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+         __builtin_cpu_supports("fma");
+}
+#endif
+
 const std::vector<Isa>& built_isas() {
 #if defined(__x86_64__)
   static const std::vector<Isa> isas = {
-      {"avx512", "AVX-512 F, BW, DQ, VL",
-       [] {
-         return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-                __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
-                __builtin_cpu_supports("fma");
-       },
-       avx512::kernels, &avx512::probe},
+      {"avx512_bf16", "AVX-512 F, BW, DQ, VL, BF16",
+       [] { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }, avx512_bf16::kernels,
+       &avx512_bf16::probe},
+      {"avx512", "AVX-512 F, BW, DQ, VL", has_avx512, avx512::kernels, &avx512::probe},
       {"avx2", "AVX2 and FMA",
        [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); },
        avx2::kernels, &avx2::probe},

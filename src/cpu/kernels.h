@@ -6,9 +6,9 @@
 // function of the C++ library: a shared inline function compiled for a new CPU could otherwise be
 // the copy that an old CPU runs.
 #pragma once
+#include "bfloat16.h"
 #include "fastconv/backend.h"
 #include "parallel.h"
-#include "simd.h"
 
 namespace fastconv::cpu::FASTCONV_ISA {
 
@@ -34,6 +34,25 @@ static inline T* output(const KernelCall& call, int i) {
 static inline const char* needs_float32(const KernelCall& call) {
   if (call.inputs[0].dtype != Dtype::float32) return "only float32";
   return nullptr;
+}
+// The same for kernels that also take bfloat16, with float32 arithmetic and float32 parameters.
+static inline bool is_bfloat16(const KernelCall& call) {
+  return call.inputs[0].dtype == Dtype::bfloat16;
+}
+static inline const char* needs_float(const KernelCall& call) {
+  return is_bfloat16(call) ? nullptr : needs_float32(call);
+}
+
+template <class T>
+struct TypeTag {
+  using type = T;
+};
+
+// Calls f with the TypeTag of a call that needs_float() let through.
+template <class F>
+static inline void with_float(const KernelCall& call, const F& f) {
+  if (is_bfloat16(call)) return f(TypeTag<BFloat16>{});
+  f(TypeTag<float>{});
 }
 
 KernelList activation_kernels(OpKind kind);

@@ -1,7 +1,8 @@
-// Loops over contiguous float32 arrays, a vector at a time; dst may be one of the sources.
+// Loops over contiguous arrays of floats or bfloat16, a vector at a time; dst may be one of the
+// sources.
 #pragma once
+#include "bfloat16.h"
 #include "parallel.h"
-#include "simd.h"
 
 namespace fastconv::cpu::FASTCONV_ISA {
 
@@ -9,9 +10,8 @@ constexpr int64_t kMapBlock = 16384;  // elements a task: small against L2, larg
 
 // dst[i] = f(a[i]) for i in [0, count), on the calling thread; `streams`: past the caches, which
 // needs an aligned dst.
-template <class F>
-static inline void map_range(const float* a, float* dst, int64_t count, const F& f,
-                             bool streams = false) {
+template <class A, class D, class F>
+static inline void map_range(const A* a, D* dst, int64_t count, const F& f, bool streams = false) {
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
     const vfloat value = f(load(a + i));
@@ -20,8 +20,8 @@ static inline void map_range(const float* a, float* dst, int64_t count, const F&
   if (i < count) store_part(dst + i, f(load_part(a + i, count - i)), count - i);
 }
 
-template <class F>
-static inline void map_range(const float* a, const float* b, float* dst, int64_t count, const F& f,
+template <class T, class F>
+static inline void map_range(const T* a, const T* b, T* dst, int64_t count, const F& f,
                              bool streams = false) {
   int64_t i = 0;
   for (; i + kLanes <= count; i += kLanes) {
@@ -35,10 +35,10 @@ static inline void map_range(const float* a, const float* b, float* dst, int64_t
 
 // Calls body(begin, end, streams) for blocks of `dst`, which is not streamed where it lies in a
 // source: the caches have its lines already.
-template <class Body>
-static inline void map_blocks(const float* dst, int64_t count, int64_t work, bool in_place,
+template <class T, class Body>
+static inline void map_blocks(const T* dst, int64_t count, int64_t work, bool in_place,
                               const Body& body) {
-  const bool streams = !in_place && worth_streaming(dst, 4 * count);
+  const bool streams = !in_place && worth_streaming(dst, count * int64_t{sizeof(T)});
   parallel_blocks(count, kMapBlock, work, [&](int64_t begin, int64_t end) {
     body(begin, end, streams);
     if (streams) stream_end();
@@ -46,16 +46,16 @@ static inline void map_blocks(const float* dst, int64_t count, int64_t work, boo
 }
 
 // map_range on all threads; `work` is the cost of one element.
-template <class F>
-static inline void map(const float* a, float* dst, int64_t count, int64_t work, const F& f) {
-  map_blocks(dst, count, work, dst == a, [&](int64_t begin, int64_t end, bool streams) {
+template <class A, class D, class F>
+static inline void map(const A* a, D* dst, int64_t count, int64_t work, const F& f) {
+  const bool in_place = static_cast<const void*>(dst) == a;
+  map_blocks(dst, count, work, in_place, [&](int64_t begin, int64_t end, bool streams) {
     map_range(a + begin, dst + begin, end - begin, f, streams);
   });
 }
 
-template <class F>
-static inline void map(const float* a, const float* b, float* dst, int64_t count, int64_t work,
-                       const F& f) {
+template <class T, class F>
+static inline void map(const T* a, const T* b, T* dst, int64_t count, int64_t work, const F& f) {
   const bool in_place = dst == a || dst == b;
   map_blocks(dst, count, work, in_place, [&](int64_t begin, int64_t end, bool streams) {
     map_range(a + begin, b + begin, dst + begin, end - begin, f, streams);

@@ -6,8 +6,29 @@ namespace {
 template <int MR, int NV>
 using Sums = vfloat[MR][NV];
 
-template <int NV>
-inline void load_row(vfloat (&row)[NV], const float* src, int64_t columns) {
+// What becomes of a word of A and a word of B, in every lane.
+struct Floats {
+  static float word(const float* a) { return *a; }
+  static vfloat add(vfloat sum, vfloat a, vfloat b) { return sum + a * b; }
+};
+struct Pairs {
+  typedef float word_any __attribute__((aligned(2), may_alias));
+  static float word(const float* a) { return *a; }
+  static float word(const BFloat16* a) { return *reinterpret_cast<const word_any*>(a); }
+  static vfloat add(vfloat sum, vfloat a, vfloat b) { return add_pairs(sum, a, b); }
+};
+
+template <class T>
+struct ProductOf {
+  using type = Floats;
+};
+template <>
+struct ProductOf<BFloat16> {
+  using type = Pairs;
+};
+
+template <int NV, class T>
+inline void load_row(vfloat (&row)[NV], const T* src, int64_t columns) {
 #pragma GCC unroll 4
   for (int v = 0; v < NV; ++v) {
     const int64_t left = columns - v * kLanes;
@@ -17,8 +38,8 @@ inline void load_row(vfloat (&row)[NV], const float* src, int64_t columns) {
   }
 }
 
-template <int NV>
-inline void store_row(const vfloat (&row)[NV], float* dst, int64_t columns, bool streams) {
+template <int NV, class T>
+inline void store_row(const vfloat (&row)[NV], T* dst, int64_t columns, bool streams) {
   if (streams && columns >= NV * kLanes) {
 #pragma GCC unroll 4
     for (int v = 0; v < NV; ++v) stream(dst + v * kLanes, row[v]);
@@ -35,9 +56,9 @@ inline void store_row(const vfloat (&row)[NV], float* dst, int64_t columns, bool
 }
 
 // Rows of which more becomes than fits in registers beside the sums.
-template <int NV>
-__attribute__((noinline)) void finish_rows(const Finish& finish, int rows, int64_t columns,
-                                           vfloat (*sums)[NV], float* const* dst) {
+template <int NV, class T>
+__attribute__((noinline)) void finish_rows(const FinishOf<T>& finish, int rows, int64_t columns,
+                                           vfloat (*sums)[NV], T* const* dst) {
   for (int m = 0; m < rows; ++m) {
     vfloat add[NV] = {};
     if (finish.add) load_row<NV>(add, finish.add + (dst[m] - finish.dst), columns);
@@ -51,8 +72,9 @@ __attribute__((noinline)) void finish_rows(const Finish& finish, int rows, int64
 }
 
 // Calls row(m) for the address of each row of the destination.
-template <int MR, int NV, class Row>
-inline void store_tile(Sums<MR, NV>& sums, const Finish& finish, int64_t columns, const Row& row) {
+template <int MR, int NV, class T, class Row>
+inline void store_tile(Sums<MR, NV>& sums, const FinishOf<T>& finish, int64_t columns,
+                       const Row& row) {
   vfloat scale[NV], bias[NV] = {};
 #pragma GCC unroll 4
   for (int v = 0; v < NV; ++v) scale[v] = splat(1.0f);
@@ -60,7 +82,7 @@ inline void store_tile(Sums<MR, NV>& sums, const Finish& finish, int64_t columns
   if (finish.bias) load_row<NV>(bias, finish.bias, columns);
   if (finish.add || finish.calls()) {
     vfloat shifted[MR][NV];
-    float* dst[MR];
+    T* dst[MR];
 #pragma GCC unroll 16
     for (int m = 0; m < MR; ++m) {
       dst[m] = row(m);
@@ -83,8 +105,9 @@ inline void store_tile(Sums<MR, NV>& sums, const Finish& finish, int64_t columns
   }
 }
 
-template <int MR, int NV>
-void row_tile(const RowTile& t) {
+template <int MR, int NV, class T>
+void row_tile(const RowTileOf<T>& t) {
+  using Product = typename ProductOf<T>::type;
   Sums<MR, NV> sums;
 #pragma GCC unroll 16
   for (int m = 0; m < MR; ++m) {
@@ -96,8 +119,8 @@ void row_tile(const RowTile& t) {
     }
   }
   for (int64_t r = 0; r < t.runs; ++r) {
-    const float* const* rows = t.rows + r * t.row_step;
-    const float* a[MR];
+    const T* const* rows = t.rows + r * t.row_step;
+    const T* a[MR];
 #pragma GCC unroll 16
     for (int m = 0; m < MR; ++m) a[m] = rows[m];
     const float* b = t.b + t.b_at[r];
@@ -107,16 +130,16 @@ void row_tile(const RowTile& t) {
       for (int v = 0; v < NV; ++v) row[v] = load(b + v * kLanes);
 #pragma GCC unroll 16
       for (int m = 0; m < MR; ++m) {
-        const vfloat x = splat(a[m][i]);
+        const vfloat x = splat(Product::word(a[m] + i * kInWord<T>));
 #pragma GCC unroll 4
-        for (int v = 0; v < NV; ++v) sums[m][v] += x * row[v];
+        for (int v = 0; v < NV; ++v) sums[m][v] = Product::add(sums[m][v], x, row[v]);
       }
     }
   }
   store_tile<MR, NV>(sums, t.finish, t.columns, [&](int m) { return t.dst[m] + t.column; });
 }
 
-template <int MR, int NV>
+template <int MR, int NV, class Product>
 void column_tile(const ColumnTile& t) {
   Sums<MR, NV> sums;
 #pragma GCC unroll 16
@@ -136,26 +159,37 @@ void column_tile(const ColumnTile& t) {
     for (int v = 0; v < NV; ++v) row[v] = load(b + v * kLanes);
 #pragma GCC unroll 16
     for (int m = 0; m < MR; ++m) {
-      const vfloat x = splat(a[m]);
+      const vfloat x = splat(Product::word(a + m));
 #pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) sums[m][v] += x * row[v];
+      for (int v = 0; v < NV; ++v) sums[m][v] = Product::add(sums[m][v], x, row[v]);
     }
   }
   store_tile<MR, NV>(sums, t.finish, t.columns, [&](int m) { return t.dst + m * t.dst_step; });
 }
 
-template <int NV, int MR>
-void choose_rows(int rows, const RowTile& tile) {
-  if constexpr (MR > 1)
-    if (rows < MR) return choose_rows<NV, MR - 1>(rows, tile);
-  row_tile<MR, NV>(tile);
-}
+template <class T>
+struct Rows {
+  const RowTileOf<T>& tile;
+  template <int MR, int NV>
+  void run() const {
+    row_tile<MR, NV>(tile);
+  }
+};
 
-template <int NV, int MR>
-void choose_rows(int rows, const ColumnTile& tile) {
+template <class Product>
+struct Columns {
+  const ColumnTile& tile;
+  template <int MR, int NV>
+  void run() const {
+    column_tile<MR, NV, Product>(tile);
+  }
+};
+
+template <int NV, int MR, class Tile>
+void choose_rows(int rows, const Tile& tile) {
   if constexpr (MR > 1)
     if (rows < MR) return choose_rows<NV, MR - 1>(rows, tile);
-  column_tile<MR, NV>(tile);
+  tile.template run<MR, NV>();
 }
 
 template <int NV, class Tile>
@@ -168,11 +202,19 @@ void choose_vectors(int rows, int vectors, const Tile& tile) {
 }  // namespace
 
 void run_row_tile(int rows, int vectors, const RowTile& tile) {
-  choose_vectors<kMaxVectors>(rows, vectors, tile);
+  choose_vectors<kMaxVectors>(rows, vectors, Rows<float>{tile});
+}
+
+void run_row_tile(int rows, int vectors, const RowTileOf<BFloat16>& tile) {
+  choose_vectors<kMaxVectors>(rows, vectors, Rows<BFloat16>{tile});
 }
 
 void run_column_tile(int rows, int vectors, const ColumnTile& tile) {
-  choose_vectors<kMaxVectors>(rows, vectors, tile);
+  choose_vectors<kMaxVectors>(rows, vectors, Columns<Floats>{tile});
+}
+
+void run_pair_column_tile(int rows, int vectors, const ColumnTile& tile) {
+  choose_vectors<kMaxVectors>(rows, vectors, Columns<Pairs>{tile});
 }
 
 }  // namespace fastconv::cpu::FASTCONV_ISA

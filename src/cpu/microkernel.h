@@ -23,20 +23,23 @@ static constexpr int block_rows(int vectors) {
   return kMostBlockRows / tile_rows(vectors) * tile_rows(vectors);
 }
 
-// C[row][column] (+)= sum over runs r and i < depth of rows[r][row][i] * b[b_at[r]][i][column].
-struct RowTile {
-  const float* const* rows;  // [runs][row_step], the tile's rows first
+// C[row][column] (+)= sum over runs r and i < depth of rows[r][row][i] * b[b_at[r]][i][column]. If
+// T, the type of A and C, is BFloat16, then every word of A and B is a pair of the depth.
+template <class T>
+struct RowTileOf {
+  const T* const* rows;  // [runs][row_step], the tile's rows first
   int64_t row_step;
-  const int64_t* b_at;  // [runs], in floats
+  const int64_t* b_at;  // [runs], in words
   int64_t runs, depth;
   const float* b;
-  int64_t b_step;     // floats from one row of b to the next
-  float* const* dst;  // [rows of the tile]
-  int64_t column;     // the tile's first column within dst
-  int64_t columns;    // valid ones
-  bool accumulate;    // start from dst and not from zero
-  Finish finish;
+  int64_t b_step;   // words from one row of b to the next
+  T* const* dst;    // [rows of the tile]
+  int64_t column;   // the tile's first column within dst
+  int64_t columns;  // valid ones
+  bool accumulate;  // start from dst and not from zero
+  FinishOf<T> finish;
 };
+using RowTile = RowTileOf<float>;
 
 // C[row][column] (+)= sum over i < depth of rows[i][row] * b[i][column].
 struct ColumnTile {
@@ -54,7 +57,10 @@ struct ColumnTile {
 
 // `rows` is 1 .. tile_rows(vectors). B must be readable for all vectors of the tile.
 void run_row_tile(int rows, int vectors, const RowTile& tile);
+void run_row_tile(int rows, int vectors, const RowTileOf<BFloat16>& tile);
 void run_column_tile(int rows, int vectors, const ColumnTile& tile);
+// Every word of A and B is a pair of bfloat16.
+void run_pair_column_tile(int rows, int vectors, const ColumnTile& tile);
 
 static inline int vectors_for(int64_t columns) {
   return columns >= kPanel ? kMaxVectors : static_cast<int>((columns + kLanes - 1) / kLanes);

@@ -7,7 +7,8 @@ namespace fastconv::cpu::FASTCONV_ISA {
 namespace {
 
 // Two sums a column: of x - pivot, and of (x - mean of the tile)^2, in two passes over the tile.
-void sum_moments(const Columns& c, const float* src, const float* pivots, const Scratch& s) {
+template <class T>
+void sum_moments(const Columns& c, const T* src, const float* pivots, const Scratch& s) {
   sum_tiles(c, 2, s, [&](const Tile& t) {
     float *first = s.first + t.index * c.width, *second = s.second + t.index * c.width;
     const float share = 1.0f / (float)(t.row_end - t.row_begin);
@@ -42,8 +43,9 @@ void divide(float* values, int64_t n, float by) {
 
 // Leaves the mean in wide[0] and the variance in wide[1], spread. Sums are taken about the first
 // value of each channel, so that a large mean costs no digits.
-void moments(const Columns& c, const float* src, const Scratch& s, float* narrow) {
-  for (int64_t i = 0; i < c.channels; ++i) narrow[i] = c.rows > 0 ? src[i] : 0.0f;
+template <class T>
+void moments(const Columns& c, const T* src, const Scratch& s, float* narrow) {
+  for (int64_t i = 0; i < c.channels; ++i) narrow[i] = c.rows > 0 ? to_float(src[i]) : 0.0f;
   const float* pivot = s.wide[5];
   spread_columns(c, narrow, s.wide[5]);
   sum_moments(c, src, pivot, s);
@@ -66,12 +68,13 @@ void moments(const Columns& c, const float* src, const Scratch& s, float* narrow
 }
 
 // dst = activation((src - mean) scale + beta + add).
+template <class T>
 void normalise(const KernelCall& call, const Columns& c, const Affine& f, int operands) {
   const Epilogue& e = attrs<BatchNormAttrs>(call).epilogue;
-  const float* src = input<float>(call, 0);
-  const float* add = e.add ? input<float>(call, operands) : nullptr;
+  const T* src = input<T>(call, 0);
+  const T* add = e.add ? input<T>(call, operands) : nullptr;
   with_activation(e.activation, [&](auto tag) {
-    map_columns(c, 2, output<float>(call, 0), [&](int64_t v, int64_t lanes) {
+    map_columns(c, 2, output<T>(call, 0), [&](int64_t v, int64_t lanes) {
       return [=, affine = AffineColumns(f, v, lanes), alpha = e.alpha](int64_t at) {
         vfloat y = affine(load_lanes(src + at, lanes));
         if (add) y += load_lanes(add + at, lanes);
@@ -85,6 +88,38 @@ float reciprocal_root(float variance, float epsilon) {
   return 1.0f / __builtin_sqrtf(variance + epsilon);
 }
 
+template <class T>
+void normalise_batch(const KernelCall& call) {
+  const Columns c = columns_of(call.inputs[0]);
+  const Scratch s = scratch(call, c, true);
+  const float *gamma = input<float>(call, 1), *beta = input<float>(call, 2);
+  moments(c, input<T>(call, 0), s, s.wide[2]);
+  copy_if_wanted(call, 1, s.wide[0], c.channels);
+  copy_if_wanted(call, 3, s.wide[1], c.channels);
+  float *rstd = s.wide[2], *scale = s.wide[3];
+  for (int64_t i = 0; i < c.channels; ++i) {
+    rstd[i] = reciprocal_root(s.wide[1][i], attrs<BatchNormAttrs>(call).epsilon);
+    scale[i] = gamma[i] * rstd[i];
+  }
+  copy_if_wanted(call, 2, rstd, c.channels);
+  spread_columns(c, scale, s.wide[4]);
+  spread_columns(c, beta, s.wide[5]);
+  if (output<float>(call, 0)) normalise<T>(call, c, {s.wide[0], s.wide[4], s.wide[5]}, 3);
+}
+
+template <class T>
+void normalise_fixed(const KernelCall& call) {
+  const Columns c = columns_of(call.inputs[0]);
+  const Scratch s = scratch(call, c, false);
+  const float *gamma = input<float>(call, 1), *variance = input<float>(call, 4);
+  for (int64_t i = 0; i < c.channels; ++i)
+    s.wide[0][i] = gamma[i] * reciprocal_root(variance[i], attrs<BatchNormAttrs>(call).epsilon);
+  spread_columns(c, input<float>(call, 3), s.wide[1]);
+  spread_columns(c, s.wide[0], s.wide[2]);
+  spread_columns(c, input<float>(call, 2), s.wide[3]);
+  normalise<T>(call, c, {s.wide[1], s.wide[2], s.wide[3]}, 5);
+}
+
 }  // namespace
 
 int64_t batch_norm_workspace(const KernelCall& call) {
@@ -96,33 +131,11 @@ int64_t batch_norm_inference_workspace(const KernelCall& call) {
 }
 
 void batch_norm(const KernelCall& call) {
-  const Columns c = columns_of(call.inputs[0]);
-  const Scratch s = scratch(call, c, true);
-  const float *gamma = input<float>(call, 1), *beta = input<float>(call, 2);
-  moments(c, input<float>(call, 0), s, s.wide[2]);
-  copy_if_wanted(call, 1, s.wide[0], c.channels);
-  copy_if_wanted(call, 3, s.wide[1], c.channels);
-  float *rstd = s.wide[2], *scale = s.wide[3];
-  for (int64_t i = 0; i < c.channels; ++i) {
-    rstd[i] = reciprocal_root(s.wide[1][i], attrs<BatchNormAttrs>(call).epsilon);
-    scale[i] = gamma[i] * rstd[i];
-  }
-  copy_if_wanted(call, 2, rstd, c.channels);
-  spread_columns(c, scale, s.wide[4]);
-  spread_columns(c, beta, s.wide[5]);
-  if (output<float>(call, 0)) normalise(call, c, {s.wide[0], s.wide[4], s.wide[5]}, 3);
+  with_float(call, [&](auto tag) { normalise_batch<typename decltype(tag)::type>(call); });
 }
 
 void batch_norm_inference(const KernelCall& call) {
-  const Columns c = columns_of(call.inputs[0]);
-  const Scratch s = scratch(call, c, false);
-  const float *gamma = input<float>(call, 1), *variance = input<float>(call, 4);
-  for (int64_t i = 0; i < c.channels; ++i)
-    s.wide[0][i] = gamma[i] * reciprocal_root(variance[i], attrs<BatchNormAttrs>(call).epsilon);
-  spread_columns(c, input<float>(call, 3), s.wide[1]);
-  spread_columns(c, s.wide[0], s.wide[2]);
-  spread_columns(c, input<float>(call, 2), s.wide[3]);
-  normalise(call, c, {s.wide[1], s.wide[2], s.wide[3]}, 5);
+  with_float(call, [&](auto tag) { normalise_fixed<typename decltype(tag)::type>(call); });
 }
 
 }  // namespace fastconv::cpu::FASTCONV_ISA

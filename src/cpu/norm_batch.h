@@ -38,20 +38,21 @@ constexpr int kStrip = 4 * kLanes;
 
 // Reads a tile in the order of memory, a line of the cache each, so that the hardware fetches ahead
 // where strips of it would jump from row to row. Only a large array is not in a cache already.
-static inline void touch(const Columns& c, const Tile& t, const float* array) {
-  constexpr int64_t kLine = 64 / sizeof(float), kLarge = 1 << 21;
+template <class T>
+static inline void touch(const Columns& c, const Tile& t, const T* array) {
+  constexpr int64_t kLine = 64 / sizeof(T), kLarge = 1 << 21;
   if (c.width <= kStrip || c.tall * c.width < kLarge) return;
   for (int64_t i = t.row_begin; i < t.row_end; ++i) {
-    const volatile float* row = array + i * c.width;
-    for (int64_t v = t.begin; v < t.end; v += kLine) static_cast<void>(row[v]);
+    const volatile char* row = reinterpret_cast<const char*>(array + i * c.width);
+    for (int64_t v = t.begin; v < t.end; v += kLine) static_cast<void>(row[v * sizeof(T)]);
   }
 }
 
 static inline Tile tail_of(const Columns& c) { return {c.blocks, c.tall, c.tall + 1, 0, c.tail}; }
 
 // dst of every element: of(column, lanes) gives the function place -> vector for some columns.
-template <class Of>
-static void map_columns(const Columns& c, int64_t work, float* dst, const Of& of) {
+template <class T, class Of>
+static void map_columns(const Columns& c, int64_t work, T* dst, const Of& of) {
   const auto tile = [&](const Tile& t) {
     for (int64_t i = t.row_begin; i < t.row_end; ++i)
       for_vectors(t.begin, t.end, [&](int64_t v, int64_t lanes) {

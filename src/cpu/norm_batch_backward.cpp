@@ -9,23 +9,24 @@ namespace {
 // The gradient before the activation, at some columns: (place, src there) -> vector. Three ways:
 // there was no activation; its argument is computed again; its result is at hand, and the gradient
 // is kept, for it is also that of what was added.
+template <class T>
 struct Plain {
-  const float* ddst;
+  const T* ddst;
   struct At {
-    const float* ddst;
+    const T* ddst;
     int64_t lanes;
     vfloat operator()(int64_t at, vfloat) const { return load_lanes(ddst + at, lanes); }
   };
   At columns(int64_t, int64_t lanes) const { return {ddst, lanes}; }
 };
 
-template <class Slope>
+template <class Slope, class T>
 struct Again {
-  const float* ddst;
+  const T* ddst;
   Affine affine;
   Slope slope;
   struct At {
-    const float* ddst;
+    const T* ddst;
     int64_t lanes;
     AffineColumns affine;
     Slope slope;
@@ -38,10 +39,10 @@ struct Again {
   }
 };
 
-template <class Slope>
+template <class Slope, class T>
 struct Kept {
-  const float *ddst, *dst;
-  float* dadd;
+  const T *ddst, *dst;
+  T* dadd;
   Slope slope;
   struct At {
     const Kept& from;
@@ -85,8 +86,8 @@ void with_slope(const Epilogue& e, const F& f) {
 }
 
 // Leaves the sums over rows of the gradient d in `total` and of d (src - mean) in `product`, [C].
-template <class Gradient>
-void sum_products(const Columns& c, const Gradient& gradient, const float* src, const Scratch& s,
+template <class Gradient, class T>
+void sum_products(const Columns& c, const Gradient& gradient, const T* src, const Scratch& s,
                   float* total, float* product) {
   const float* means = s.wide[0];
   sum_tiles(c, 4, s, [&](const Tile& t) {
@@ -111,9 +112,8 @@ struct Step {
   const float *mean, *scale, *shift, *slope;
 };
 
-template <class Gradient>
-void apply(const Columns& c, const Gradient& gradient, const Step& f, const float* src,
-           float* dsrc) {
+template <class Gradient, class T>
+void apply(const Columns& c, const Gradient& gradient, const Step& f, const T* src, T* dsrc) {
   map_columns(c, 3, dsrc, [&](int64_t v, int64_t lanes) {
     const auto at_v = [&](const float* p) { return load_lanes(p + v, lanes); };
     return [=, gradient = gradient.columns(v, lanes), mean = at_v(f.mean), scale = at_v(f.scale),
@@ -126,24 +126,25 @@ void apply(const Columns& c, const Gradient& gradient, const Step& f, const floa
 
 // With d the gradient before the activation, x^ = (src - mean) rstd and means over the M rows:
 // dsrc = gamma rstd (d - mean(d) - x^ mean(d x^)). `second` is the gradient for the second pass.
-template <class First, class Second>
+template <class T, class First, class Second>
 void differentiate(const KernelCall& call, const Columns& c, const Scratch& s, const First& first,
                    const Second& second) {
-  const float *src = input<float>(call, 1), *gamma = input<float>(call, 2);
+  const T* src = input<T>(call, 1);
+  const float* gamma = input<float>(call, 2);
   const float* rstd = input<float>(call, 4);
   float *total = s.wide[1], *product = s.wide[2], *narrow = s.wide[5];
   sum_products(c, first, src, s, total, product);
   for (int64_t i = 0; i < c.channels; ++i) product[i] *= rstd[i];
   copy_if_wanted(call, 1, product, c.channels);
   copy_if_wanted(call, 2, total, c.channels);
-  if (!output<float>(call, 0) || c.rows == 0) return;
+  if (!output<T>(call, 0) || c.rows == 0) return;
   for (int64_t i = 0; i < c.channels; ++i) narrow[i] = total[i] / (float)c.rows;
   spread_columns(c, narrow, s.wide[3]);
   for (int64_t i = 0; i < c.channels; ++i) narrow[i] = product[i] * rstd[i] / (float)c.rows;
   spread_columns(c, narrow, s.wide[4]);
   for (int64_t i = 0; i < c.channels; ++i) narrow[i] = gamma[i] * rstd[i];
   spread_columns(c, narrow, s.wide[1]);
-  apply(c, second, {s.wide[0], s.wide[1], s.wide[3], s.wide[4]}, src, output<float>(call, 0));
+  apply(c, second, {s.wide[0], s.wide[1], s.wide[3], s.wide[4]}, src, output<T>(call, 0));
 }
 
 // mean, gamma rstd and beta, spread: the first is in wide[0].
@@ -155,27 +156,32 @@ Affine affine_of(const KernelCall& call, const Columns& c, const Scratch& s) {
   return {s.wide[0], s.wide[6], s.wide[7]};
 }
 
-}  // namespace
-
-void batch_norm_backward(const KernelCall& call) {
+template <class T>
+void run(const KernelCall& call) {
   const Columns c = columns_of(call.inputs[0]);
   const Scratch s = scratch(call, c, true);
   const Epilogue& e = attrs<BatchNormAttrs>(call).epilogue;
-  const float* ddst = input<float>(call, 0);
+  const T* ddst = input<T>(call, 0);
   spread_columns(c, input<float>(call, 3), s.wide[0]);
   if (e.activation == Activation::identity) {
-    const Plain plain = {ddst};
-    return differentiate(call, c, s, plain, plain);
+    const Plain<T> plain = {ddst};
+    return differentiate<T>(call, c, s, plain, plain);
   }
   with_slope(e, [&](auto slope) {
     if (e.add) {
-      float* dadd = output<float>(call, 3);
-      return differentiate(
-          call, c, s, Kept<decltype(slope)>{ddst, input<float>(call, 5), dadd, slope}, Plain{dadd});
+      T* dadd = output<T>(call, 3);
+      const Kept<decltype(slope), T> kept = {ddst, input<T>(call, 5), dadd, slope};
+      return differentiate<T>(call, c, s, kept, Plain<T>{dadd});
     }
-    const Again<decltype(slope)> again = {ddst, affine_of(call, c, s), slope};
-    differentiate(call, c, s, again, again);
+    const Again<decltype(slope), T> again = {ddst, affine_of(call, c, s), slope};
+    differentiate<T>(call, c, s, again, again);
   });
+}
+
+}  // namespace
+
+void batch_norm_backward(const KernelCall& call) {
+  with_float(call, [&](auto tag) { run<typename decltype(tag)::type>(call); });
 }
 
 }  // namespace fastconv::cpu::FASTCONV_ISA

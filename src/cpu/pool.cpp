@@ -163,9 +163,10 @@ class LpNorm {
 };
 
 // One call of an op, for one sample.
+template <class T>
 struct Map {
   const PoolAttrs& attrs;
-  const float* src;
+  const T* src;
   int64_t position(const Window& win, int64_t t, int64_t r) const {
     const WindowGeometry& g = attrs.geometry;
     const int64_t d = win.d.first + t * g.dilation[0], h = win.h.first + r * g.dilation[1];
@@ -174,15 +175,15 @@ struct Map {
 };
 
 // Feeds a window to `count` neighbouring vectors of channels, from channel c on.
-template <int count, bool full, class Op>
-static inline void walk(const Map& map, const Window& win, int64_t c, int64_t lanes, Op* ops) {
+template <int count, bool full, class Op, class T>
+static inline void walk(const Map<T>& map, const Window& win, int64_t c, int64_t lanes, Op* ops) {
   const WindowGeometry& g = map.attrs.geometry;
   const int64_t C = g.in_channels;
   for (int64_t t = 0; t < win.d.count; ++t) {
     for (int64_t r = 0; r < win.h.count; ++r) {
       int64_t position = map.position(win, t, r);
       for (int64_t s = 0; s < win.w.count; ++s, position += g.dilation[2]) {
-        const float* p = map.src + position * C + c;
+        const T* p = map.src + position * C + c;
         for (int v = 0; v < count; ++v)
           ops[v].add(full ? load(p + v * kLanes) : load_part(p, lanes), splat((int32_t)position));
       }
@@ -193,8 +194,8 @@ static inline void walk(const Map& map, const Window& win, int64_t c, int64_t la
 
 // The same for few channels in a wide window: as many neighbouring positions as fit stand in the
 // lanes of one vector, and are merged at the end.
-template <class Op>
-static inline void walk_narrow(const Map& map, const Window& win, Op& op) {
+template <class Op, class T>
+static inline void walk_narrow(const Map<T>& map, const Window& win, Op& op) {
   const int64_t C = map.attrs.geometry.in_channels, group = kLanes / C;
   vint offset;
   for (int i = 0; i < kLanes; ++i) offset[i] = (int32_t)(i / C);
@@ -216,9 +217,10 @@ static inline void walk_narrow(const Map& map, const Window& win, Op& op) {
 
 // Few channels: neighbouring outputs of a line stand side by side in the lanes, while their windows
 // lie inside the line.
+template <class T>
 class Neighbours {
  public:
-  Neighbours(const WindowGeometry& g, const float* src)
+  Neighbours(const WindowGeometry& g, const T* src)
       : g_(g), count_(g.stride[2] <= 2 ? kLanes / g.in_channels : 0) {
     end_ = src + g.batch * g.input[0] * g.input[1] * g.input[2] * g.in_channels;
     for (int i = 0; i < kLanes && count_ > 1; ++i) {
@@ -232,13 +234,13 @@ class Neighbours {
   vint positions(int64_t first) const { return splat((int32_t)first) + offset_; }
 
   // The outputs [begin, end) of a line from which `count` can be taken together.
-  Cover fit(const Map& map, const Window& win) const {
+  Cover fit(const Map<T>& map, const Window& win) const {
     if (count_ < 2 || win.d.count * win.h.count == 0) return {0, 0};
     const int64_t reach = (g_.kernel[2] - 1) * g_.dilation[2] - g_.pad_before[2];
     const int64_t inside = g_.input[2] - reach - 1 - (count_ - 1) * g_.stride[2];
     // The last loads must not leave the source.
     const Window line = {win.d, win.h, {0, 1}};
-    const float* last = map.src + map.position(line, win.d.count - 1, win.h.count - 1) * C();
+    const T* last = map.src + map.position(line, win.d.count - 1, win.h.count - 1) * C();
     const int64_t room = end_ - last - 2 * kLanes;
     const int64_t readable = room < 0 ? -1 : room / C() - reach;
     const int64_t most = inside < readable ? inside : readable;
@@ -247,12 +249,12 @@ class Neighbours {
   }
 
   template <class Op>
-  void walk(const Map& map, const Window& win, Op& op) const {
+  void walk(const Map<T>& map, const Window& win, Op& op) const {
     for (int64_t t = 0; t < win.d.count; ++t) {
       for (int64_t r = 0; r < win.h.count; ++r) {
         int64_t position = map.position(win, t, r);
         for (int64_t s = 0; s < win.w.count; ++s, position += g_.dilation[2]) {
-          const float* p = map.src + position * C();
+          const T* p = map.src + position * C();
           op.add(__builtin_shuffle(load(p), load(p + kLanes), order_), positions(position));
         }
         op.end_row();
@@ -265,22 +267,23 @@ class Neighbours {
 
   const WindowGeometry& g_;
   int64_t count_;
-  const float* end_;
+  const T* end_;
   vint offset_ = {}, order_ = {};
 };
 
 constexpr int kUnroll = 4;
 constexpr int64_t kChunk = kUnroll * kLanes;  // channels of one task when there are few rows
 
+template <class T>
 struct Result {
-  float* dst;
+  T* dst;
   int32_t* indices;  // may be null
   bool streams;      // past the caches
 };
 
 // `again` walks the window with another op.
-template <class Op, class Again>
-static inline void keep(const Map& map, const Window& win, const Op& op, const Result& out,
+template <class Op, class T, class Again>
+static inline void keep(const Map<T>& map, const Window& win, const Op& op, const Result<T>& out,
                         int64_t c, int64_t lanes, const Again& again) {
   if constexpr (requires { op.is_exact(); })
     if (!op.is_exact()) {
@@ -296,8 +299,8 @@ static inline void keep(const Map& map, const Window& win, const Op& op, const R
 }
 
 // Channels [begin, end) of one output position.
-template <class Op>
-static inline void pool_position(const Map& map, const Window& win, const Result& out,
+template <class Op, class T>
+static inline void pool_position(const Map<T>& map, const Window& win, const Result<T>& out,
                                  int64_t begin, int64_t end) {
   const int64_t C = map.attrs.geometry.in_channels;
   const vint first = splat((int32_t)map.position(win, 0, 0));
@@ -324,9 +327,9 @@ static inline void pool_position(const Map& map, const Window& win, const Result
   }
 }
 
-template <class Op>
-static inline void pool_neighbours(const Map& map, const Window& win, const Neighbours& neighbours,
-                                   const Result& out) {
+template <class Op, class T>
+static inline void pool_neighbours(const Map<T>& map, const Window& win,
+                                   const Neighbours<T>& neighbours, const Result<T>& out) {
   Op op(map.attrs, neighbours.positions(map.position(win, 0, 0)));
   const auto walk_once = [&](auto& any) { neighbours.walk(map, win, any); };
   walk_once(op);
@@ -334,21 +337,21 @@ static inline void pool_neighbours(const Map& map, const Window& win, const Neig
 }
 
 // Output row `row` of N O P.
-template <class Op>
-static void pool_row(const KernelCall& call, const Neighbours& neighbours, int64_t row,
+template <class Op, class T>
+static void pool_row(const KernelCall& call, const Neighbours<T>& neighbours, int64_t row,
                      int64_t begin, int64_t end, bool streams) {
   const PoolAttrs& a = attrs<PoolAttrs>(call);
   const WindowGeometry& g = a.geometry;
   const int64_t O = g.output[0], P = g.output[1], Q = g.output[2], C = g.in_channels;
   const int64_t n = row / (O * P), map_size = g.input[0] * g.input[1] * g.input[2] * C;
-  const Map map{a, input<float>(call, 0) + n * map_size};
+  const Map<T> map{a, input<T>(call, 0) + n * map_size};
   Window win{span(g, 0, row / P % O), span(g, 1, row % P), {}};
   int32_t* indices = call.n_outputs > 1 ? output<int32_t>(call, 1) : nullptr;
   const Cover fit = neighbours.fit(map, win);
   for (int64_t q = 0, step; q < Q; q += step) {
     const int64_t at = (row * Q + q) * C;
     win.w = span(g, 2, q);
-    const Result out{output<float>(call, 0) + at, indices ? indices + at : nullptr, streams};
+    const Result<T> out{output<T>(call, 0) + at, indices ? indices + at : nullptr, streams};
     const bool together = q >= fit.begin && q < fit.end;
     step = together ? neighbours.count() : 1;
     if (together)
@@ -359,15 +362,15 @@ static void pool_row(const KernelCall& call, const Neighbours& neighbours, int64
 }
 
 // Work is cut into blocks of rows, and where there are only a few rows also by channels.
-template <class Op>
-static void pool(const KernelCall& call) {
+template <class Op, class T>
+static void pool_as(const KernelCall& call) {
   const WindowGeometry& g = attrs<PoolAttrs>(call).geometry;
   const int64_t rows = g.batch * g.output[0] * g.output[1], C = g.in_channels;
   const int64_t taps = g.kernel[0] * g.kernel[1] * g.kernel[2];
   const int64_t chunk = rows < 16 && C > kChunk ? kChunk : C, chunks = ceil_div(C, chunk);
   const int64_t row_work = g.output[2] * taps * (chunk < kLanes ? kLanes : chunk);
   const int64_t block = row_work < 32768 ? ceil_div(32768, row_work) : 1;
-  const Neighbours neighbours(g, input<float>(call, 0));
+  const Neighbours<T> neighbours(g, input<T>(call, 0));
   bool streams = C % kLanes == 0;
   for (int i = 0; i < call.n_outputs; ++i)
     if (call.outputs[i].data)
@@ -380,6 +383,11 @@ static void pool(const KernelCall& call) {
       pool_row<Op>(call, neighbours, row, begin, end, streams);
     if (streams) stream_end();
   });
+}
+
+template <class Op>
+static void pool(const KernelCall& call) {
+  with_float(call, [&](auto tag) { pool_as<Op, typename decltype(tag)::type>(call); });
 }
 
 void max_pool(const KernelCall& call) {
@@ -400,15 +408,15 @@ void lp_pool(const KernelCall& call) {
 const char* max_declines(const KernelCall& call) {
   const int64_t* input = attrs<PoolAttrs>(call).geometry.input;
   if (input[0] * input[1] * input[2] > INT32_MAX) return "positions do not fit an int32 index";
-  return needs_float32(call);
+  return needs_float(call);
 }
 
 constexpr Kernel kMax[] = {{"max_pool", max_declines, nullptr, max_pool}};
 constexpr Kernel kMaxBackward[] = {{"max_pool_backward", max_declines, nullptr, max_pool_backward}};
-constexpr Kernel kAverage[] = {{"average_pool", needs_float32, nullptr, pool<Average>}};
+constexpr Kernel kAverage[] = {{"average_pool", needs_float, nullptr, pool<Average>}};
 constexpr Kernel kAverageBackward[] = {
-    {"average_pool_backward", needs_float32, pool_backward_workspace, average_pool_backward}};
-constexpr Kernel kLp[] = {{"lp_pool", needs_float32, nullptr, lp_pool}};
+    {"average_pool_backward", needs_float, pool_backward_workspace, average_pool_backward}};
+constexpr Kernel kLp[] = {{"lp_pool", needs_float, nullptr, lp_pool}};
 constexpr Kernel kLpBackward[] = {
     {"lp_pool_backward", needs_float32, lp_pool_backward_workspace, lp_pool_backward}};
 

@@ -7,10 +7,11 @@ namespace fastconv::cpu::FASTCONV_ISA {
 namespace {
 
 // What one vector of outputs hands to an input position: ddst to the one that was chosen.
+template <class T>
 class Chosen {
  public:
   struct Operands {
-    const float* ddst;
+    const T* ddst;
     const int32_t* indices;
   };
   Chosen(const Operands& from, int64_t at, int64_t lanes)
@@ -76,11 +77,11 @@ struct TimesSource : Source {
 };
 
 // One input position, of sample n; `covers` are the windows over it.
-template <class Term, class Factor>
+template <class Term, class Factor, class T>
 static inline void gather_position(const WindowGeometry& g, const Cover (&covers)[3],
                                    const int64_t (&at)[3], int64_t n,
                                    const typename Term::Operands& from, const Factor& factor,
-                                   bool streams, float* dsrc) {
+                                   bool streams, T* dsrc) {
   const int64_t O = g.output[0], P = g.output[1], Q = g.output[2], C = g.in_channels;
   const int64_t position = (at[0] * g.input[1] + at[1]) * g.input[2] + at[2];
   const int64_t here = (n * g.input[0] * g.input[1] * g.input[2] + position) * C;
@@ -103,9 +104,9 @@ static inline void gather_position(const WindowGeometry& g, const Cover (&covers
   });
 }
 
-template <class Term, class Factor>
+template <class Term, class Factor, class T>
 static void gather_row(const WindowGeometry& g, int64_t row, const typename Term::Operands& from,
-                       const Factor& factor, bool streams, float* dsrc) {
+                       const Factor& factor, bool streams, T* dsrc) {
   const int64_t D = g.input[0], H = g.input[1], W = g.input[2];
   int64_t at[3] = {row / H % D, row % H, 0};
   Cover covers[3] = {cover(g, 0, at[0]), cover(g, 1, at[1]), {0, 0}};
@@ -122,16 +123,17 @@ static inline bool disjoint(const WindowGeometry& g) {
   return true;
 }
 
-template <class Term, class Factor>
+template <class Term, class Factor, class T>
 static void scatter_row(const WindowGeometry& g, int64_t row, const typename Term::Operands& from,
-                        const Factor& factor, bool streams, float* dsrc) {
+                        const Factor& factor, bool streams, T* dsrc) {
   const int64_t H = g.input[1], W = g.input[2], Q = g.output[2], C = g.in_channels;
   const int64_t plane = row % (g.input[0] * H), n = row / (g.input[0] * H);
   const Cover o = cover(g, 0, plane / H), p = cover(g, 1, plane % H);
   const bool covered = o.begin < o.end && p.begin < p.end;
   const int64_t begin = -g.pad_before[2], end = Q * g.stride[2] - g.pad_before[2];
   const bool gaps = g.stride[2] > g.kernel[2] || begin > 0 || end < W;
-  if (!covered || gaps) __builtin_memset(dsrc + row * W * C, 0, static_cast<size_t>(4 * W * C));
+  if (!covered || gaps)
+    __builtin_memset(dsrc + row * W * C, 0, static_cast<size_t>(W * C) * sizeof(T));
   if (!covered) return;
   const int64_t first = ((n * g.output[0] + o.begin) * g.output[1] + p.begin) * Q;
   for (int64_t q = 0; q < Q; ++q) {
@@ -149,14 +151,15 @@ static void scatter_row(const WindowGeometry& g, int64_t row, const typename Ter
   }
 }
 
-template <class Term, class Factor>
+template <class Term, class Factor, class T>
 static void gather(const WindowGeometry& g, const typename Term::Operands& from,
-                   const Factor& factor, float* dsrc) {
-  const auto row_of = disjoint(g) ? scatter_row<Term, Factor> : gather_row<Term, Factor>;
+                   const Factor& factor, T* dsrc) {
+  const auto row_of = disjoint(g) ? scatter_row<Term, Factor, T> : gather_row<Term, Factor, T>;
   const int64_t width = g.input[2] * (g.in_channels < kLanes ? kLanes : g.in_channels);
   const int64_t rows = g.batch * g.input[0] * g.input[1];
   const bool streams =
-      g.in_channels % kLanes == 0 && worth_streaming(dsrc, 4 * rows * g.input[2] * g.in_channels);
+      g.in_channels % kLanes == 0 &&
+      worth_streaming(dsrc, rows * g.input[2] * g.in_channels * int64_t{sizeof(T)});
   parallel_blocks(rows, ceil_div(8192, width), 4 * width, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; ++row) row_of(g, row, from, factor, streams, dsrc);
     if (streams) stream_end();
@@ -175,19 +178,17 @@ static void for_outputs(const WindowGeometry& g, const Body& body) {
   });
 }
 
-}  // namespace
-
-int64_t pool_backward_workspace(const KernelCall& call) { return bytes(call.inputs[0]); }
-
-void max_pool_backward(const KernelCall& call) {
-  const Chosen::Operands from{input<float>(call, 0), input<int32_t>(call, 1)};
-  gather<Chosen>(attrs<PoolAttrs>(call).geometry, from, Unchanged{}, output<float>(call, 0));
+template <class T>
+static void differentiate_max(const KernelCall& call) {
+  const typename Chosen<T>::Operands from{input<T>(call, 0), input<int32_t>(call, 1)};
+  gather<Chosen<T>>(attrs<PoolAttrs>(call).geometry, from, Unchanged{}, output<T>(call, 0));
 }
 
-void average_pool_backward(const KernelCall& call) {
+template <class T>
+static void differentiate_average(const KernelCall& call) {
   const PoolAttrs& a = attrs<PoolAttrs>(call);
   const WindowGeometry& g = a.geometry;
-  const float* ddst = input<float>(call, 0);
+  const T* ddst = input<T>(call, 0);
   float* share = static_cast<float*>(call.workspace);
   const int64_t whole = g.kernel[0] * g.kernel[1] * g.kernel[2];
   for_outputs(g, [&](int64_t at, int64_t taps) {
@@ -196,7 +197,21 @@ void average_pool_backward(const KernelCall& call) {
       store_lanes(share + at + c, load_lanes(ddst + at + c, lanes) / divisor, lanes);
     });
   });
-  gather<Share>(g, share, Unchanged{}, output<float>(call, 0));
+  gather<Share>(g, share, Unchanged{}, output<T>(call, 0));
+}
+
+}  // namespace
+
+int64_t pool_backward_workspace(const KernelCall& call) {
+  return elements(call.inputs[0]) * int64_t{sizeof(float)};
+}
+
+void max_pool_backward(const KernelCall& call) {
+  with_float(call, [&](auto tag) { differentiate_max<typename decltype(tag)::type>(call); });
+}
+
+void average_pool_backward(const KernelCall& call) {
+  with_float(call, [&](auto tag) { differentiate_average<typename decltype(tag)::type>(call); });
 }
 
 int64_t lp_pool_backward_workspace(const KernelCall& call) {

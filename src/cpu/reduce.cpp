@@ -112,8 +112,8 @@ ReducePlan plan_reduce(const Tensor& src, int32_t axes) {
 
 // A row narrower than a vector: the contiguous rows are read as one long row, whose columns repeat
 // with a period of `width` vectors.
-template <class Op>
-inline void reduce_narrow(const float* src, int64_t rows, int64_t width, float* dst) {
+template <class Op, class T>
+inline void reduce_narrow(const T* src, int64_t rows, int64_t width, float* dst) {
   vfloat sums[kLanes + kTile];
   const int64_t period = width * ceil_div(kTile, width), count = rows * width;
   for (int64_t j = 0; j < period; ++j) sums[j] = splat(Op::identity);
@@ -135,11 +135,11 @@ inline void reduce_narrow(const float* src, int64_t rows, int64_t width, float* 
 }
 
 // Few contiguous elements that make one result.
-template <class Op>
-inline float reduce_short(const float* src, int64_t count) {
+template <class Op, class T>
+inline float reduce_short(const T* src, int64_t count) {
   if (count <= kLanes / 2) {
     float total = Op::identity;
-    for (int64_t i = 0; i < count; ++i) total = Op::of(total, src[i]);
+    for (int64_t i = 0; i < count; ++i) total = Op::of(total, to_float(src[i]));
     return total;
   }
   vfloat total = splat(Op::identity);
@@ -154,12 +154,11 @@ inline float reduce_short(const float* src, int64_t count) {
 
 // A strip of columns, of V whole vectors, or of one vector that may be part. Several rows go into
 // accumulators of their own, kTile in all, to hide the latency of an addition.
-template <class Op, int V>
-inline void reduce_strip(const float* src, int64_t rows, int64_t stride, int64_t count,
-                         float* dst) {
+template <class Op, int V, class T>
+inline void reduce_strip(const T* src, int64_t rows, int64_t stride, int64_t count, float* dst) {
   constexpr int depth = kTile / V;
   const auto at = [=](int64_t row, int j) {
-    const float* p = src + row * stride + j * kLanes;
+    const T* p = src + row * stride + j * kLanes;
     return V > 1 || count == kLanes ? load(p) : load_part(p, count);
   };
   vfloat sums[depth][V];
@@ -180,8 +179,8 @@ inline void reduce_strip(const float* src, int64_t rows, int64_t stride, int64_t
   }
 }
 
-template <class Op>
-inline void reduce_rows(const float* src, int64_t rows, int64_t stride, int64_t width, float* dst) {
+template <class Op, class T>
+inline void reduce_rows(const T* src, int64_t rows, int64_t stride, int64_t width, float* dst) {
   if (width < kLanes && stride == width) return reduce_narrow<Op>(src, rows, width, dst);
   int64_t c = 0;
   for (; c + 8 * kLanes <= width; c += 8 * kLanes)
@@ -193,16 +192,16 @@ inline void reduce_rows(const float* src, int64_t rows, int64_t stride, int64_t 
 }
 
 // Many short results from contiguous memory.
-template <class Op>
-inline void reduce_short_rows(const float* src, int64_t length, int64_t begin, int64_t end,
+template <class Op, class T>
+inline void reduce_short_rows(const T* src, int64_t length, int64_t begin, int64_t end,
                               float divisor, float* dst) {
   for (int64_t i = begin; i < end; ++i)
     dst[i] = reduce_short<Op>(src + i * length, length) / divisor;
 }
 
 // One strip of chunk k, counted over all outer positions, into row k of `dst`.
-template <class Op>
-inline void reduce_chunk(const ReducePlan& plan, const float* src, int64_t k, int64_t strip,
+template <class Op, class T>
+inline void reduce_chunk(const ReducePlan& plan, const T* src, int64_t k, int64_t strip,
                          float divisor, float* dst) {
   const int64_t piece = k % plan.pieces, repeat = k / plan.pieces % plan.repeats.count();
   const int64_t row = piece * plan.chunk_rows, rest = plan.rows - row;
@@ -229,10 +228,10 @@ inline void combine_chunks(const ReducePlan& plan, const float* partial, int64_t
   for (int64_t j = 0; j < count; ++j) dst[begin + j] = (float)(sums[j] / divisor);
 }
 
-template <class Op>
+template <class Op, class T>
 void reduce(const KernelCall& call, bool mean) {
   const ReducePlan plan = plan_reduce(call.inputs[0], attrs<ReduceAttrs>(call).axes);
-  const float* src = input<float>(call, 0);
+  const T* src = input<T>(call, 0);
   float* dst = output<float>(call, 0);
   if (plan.outer == 0 || plan.width == 0) return;
   const bool direct = plan.chunks == 1;
@@ -261,13 +260,19 @@ void reduce(const KernelCall& call, bool mean) {
   });
 }
 
-void run_reduce(const KernelCall& call) {
+template <class T>
+void run(const KernelCall& call) {
   switch (attrs<ReduceAttrs>(call).op) {
-    case ReduceOp::sum: return reduce<Sum>(call, false);
-    case ReduceOp::mean: return reduce<Sum>(call, true);
-    case ReduceOp::max: return reduce<Max>(call, false);
-    case ReduceOp::min: return reduce<Min>(call, false);
+    case ReduceOp::sum: return reduce<Sum, T>(call, false);
+    case ReduceOp::mean: return reduce<Sum, T>(call, true);
+    case ReduceOp::max: return reduce<Max, T>(call, false);
+    case ReduceOp::min: return reduce<Min, T>(call, false);
   }
+}
+
+// The result is float32, also of bfloat16.
+void run_reduce(const KernelCall& call) {
+  with_float(call, [&](auto tag) { run<typename decltype(tag)::type>(call); });
 }
 
 int64_t reduce_workspace(const KernelCall& call) {
@@ -275,7 +280,7 @@ int64_t reduce_workspace(const KernelCall& call) {
   return plan.chunks == 1 ? 0 : plan.outer * plan.chunks * plan.width * (int64_t)sizeof(float);
 }
 
-constexpr Kernel kReduce[] = {{"chunks", needs_float32, reduce_workspace, run_reduce}};
+constexpr Kernel kReduce[] = {{"chunks", needs_float, reduce_workspace, run_reduce}};
 
 }  // namespace
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import numpy as np
 from fastconv import _core
 from fastconv._core import CallbackAttrs, OpKind
 from fastconv.errors import OutOfMemoryError
+from fastconv.execution.narrow import narrow
 from fastconv.graph.ir import DTYPES, Graph, Leaf, Node, Tensor
 from fastconv.graph.passes.fuse import fuse
 from fastconv.graph.passes.memory import (
@@ -53,7 +54,7 @@ def lower(
     ------
     OutOfMemoryError if no recomputation gets below the limit.
     """
-    graph = verify(anchor(fuse(graph)))
+    graph = narrow(verify(anchor(fuse(graph))), backend)
     draft = _Draft(recompute(graph), backend)
     if limit is not None and draft.bytes > limit:
         draft = _within(graph, backend, limit)
@@ -220,8 +221,8 @@ def anchor(graph: Graph) -> Graph:
         spec = (tensor.shape, tensor.dtype)
         return Node(OpKind.copy, None, (tensor,), [spec]).outputs[0]
 
-    return Graph(
-        graph.inputs,
-        tuple(own(t) for t in graph.outputs),
-        tuple((variable, own(t)) for variable, t in graph.updates),
+    return replace(
+        graph,
+        outputs=tuple(own(t) for t in graph.outputs),
+        updates=tuple((variable, own(t)) for variable, t in graph.updates),
     )

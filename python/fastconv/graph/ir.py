@@ -11,7 +11,7 @@ import enum
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import prod
 from typing import Any
 
@@ -37,6 +37,11 @@ def dtype_name(dtype: Any) -> str:
     if name not in DTYPES:
         raise DtypeError(f"expected a dtype of {', '.join(DTYPES)}; received {name!r}")
     return name
+
+
+def wide(dtype: str) -> str:
+    """The dtype of sums of a dtype, and of parameters and statistics beside it."""
+    return "float32" if dtype == "bfloat16" else dtype
 
 
 class Leaf(enum.Enum):
@@ -191,11 +196,13 @@ class Graph:
     """What is computed: from ``inputs`` to ``outputs``, and what becomes of variables.
 
     updates: (variable, its new value); all reads in the graph see the old values.
+    mixed: labels of the layers whose results may be stored in bfloat16.
     """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     updates: tuple[tuple[Any, Tensor], ...] = ()
+    mixed: frozenset[str] = frozenset()
 
     @property
     def results(self) -> tuple[Tensor, ...]:
@@ -234,10 +241,11 @@ class Graph:
                 same = inputs == node.inputs
                 outputs = node.outputs if same else copy_node(node, inputs)
             new.update(zip(node.outputs, outputs, strict=True))
-        return Graph(
-            tuple(new.get(t, t) for t in self.inputs),
-            tuple(new[t] for t in self.outputs),
-            tuple((variable, new[t]) for variable, t in self.updates),
+        return replace(
+            self,
+            inputs=tuple(new.get(t, t) for t in self.inputs),
+            outputs=tuple(new[t] for t in self.outputs),
+            updates=tuple((variable, new[t]) for variable, t in self.updates),
         )
 
     def __str__(self) -> str:

@@ -32,10 +32,15 @@ def label() -> str:
 
 
 @contextlib.contextmanager
-def scope(name: str) -> Iterator[None]:
-    """Names the nodes that are made inside after a layer."""
+def scope(name: str, mixed: bool = False) -> Iterator[None]:
+    """Names the nodes that are made inside after a layer.
+
+    mixed: the layer's results may be bfloat16, and their gradients.
+    """
     labels = getattr(_local, "labels", ())
     _local.labels = (*labels, name)
+    if mixed and current_trace() is not None:
+        current_trace().mixed.add(label())
     try:
         yield
     finally:

@@ -20,6 +20,7 @@ class Trace:
     def __init__(self) -> None:
         self.inputs: list[Tensor] = []
         self.parties: dict[Any, None] = {}
+        self.mixed: set[str] = set()  # see Graph
         self._reads: list[tuple[Variable, Tensor]] = []
         self._assigned: list[tuple[Variable, Tensor]] = []
 
@@ -77,7 +78,12 @@ class Trace:
 
     def graph(self, outputs: list[Tensor]) -> Graph:
         """What was traced, as a graph."""
-        graph = Graph(tuple(self.inputs), tuple(outputs), tuple(self._assigned))
+        graph = Graph(
+            tuple(self.inputs),
+            tuple(outputs),
+            tuple(self._assigned),
+            frozenset(self.mixed),
+        )
         for node in graph.nodes():
             if node.kind is Leaf.input and node.outputs[0] not in self.inputs:
                 raise ArgumentError(
@@ -114,6 +120,8 @@ def constant(value: Any, dtype: str | None = None) -> Tensor:
         known = array.dtype.name in DTYPES
         dtype = array.dtype.name if known else "int64"
         dtype = "float32" if array.dtype.kind == "f" else dtype
+    if dtype == "bfloat16":  # which NumPy does not know
+        return OPERATORS["cast"](constant(array), dtype)
     array = array.astype(dtype_name(dtype))
     node = Node(Leaf.constant, None, (), [(array.shape, dtype)], payload=array)
     return node.outputs[0]

@@ -375,13 +375,18 @@ class Layer:
             return self._run_now(args, kwargs)
         self._ensure_built(args)
         training = kwargs.pop("training", None)
-        with scope(self.name), context.training(training):
+        with scope(self.name, self._mixed), context.training(training):
             if "training" in _parameters(type(self).call):
                 kwargs["training"] = context.is_training()
             outputs = self.call(*args, **kwargs)
             if self.activity_regularizer is not None:
                 penalties.add_activity(self, outputs)
             return outputs
+
+    @property
+    def _mixed(self) -> bool:
+        policy = self.dtype_policy
+        return not isinstance(policy, str) and policy.compute_dtype == "bfloat16"
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Shape of the output for an input of shape (None, ...)."""

@@ -9,7 +9,7 @@ from typing import Any
 from fastconv._core import ConvAttrs, OpKind, WindowGeometry
 from fastconv.errors import ArgumentError, DtypeError, ShapeError
 from fastconv.execution.eager import op
-from fastconv.graph.ir import Node, Rule, Shape, Spec, Tensor, emit, register
+from fastconv.graph.ir import Node, Rule, Shape, Spec, Tensor, emit, register, wide
 from fastconv.graph.scope import who
 from fastconv.graph.trace import as_tensor
 from fastconv.operators import OPERATORS
@@ -66,7 +66,8 @@ def conv(
     ------
     ShapeError if ranks or channels do not agree, or the window does not fit.
     ArgumentError if a size is below 1, or ``groups`` does not divide the channels.
-    DtypeError if the dtypes differ, or are not floating-point.
+    DtypeError if the dtypes are not floating-point, or differ, but for bfloat16 with a
+    float32 kernel.
 
     >>> import numpy as np
     >>> import fastconv as fc
@@ -317,7 +318,7 @@ def _check_operands(name: str, src: Tensor, weights: Tensor) -> None:
             f"size >= 1, received inputs {src.shape} and kernel {weights.shape}"
         )
     floating(name, src)
-    if src.dtype != weights.dtype:
+    if weights.dtype not in (src.dtype, wide(src.dtype)):
         raise DtypeError(
             f"{who(name)}: expected inputs and kernel of one dtype, received "
             f"{src.dtype} and {weights.dtype}; use fastconv.ops.cast"
@@ -392,7 +393,7 @@ def _weights_gradient_shape(attrs: ConvAttrs, src: Tensor, ddst: Tensor) -> list
     axes = src.ndim - 2
     _expect(attrs, src, input_shape(attrs.geometry, axes))
     _expect(attrs, ddst, output_shape(attrs.geometry, axes))
-    return [(_weights_shape(attrs.geometry, axes), src.dtype)]
+    return [(_weights_shape(attrs.geometry, axes), wide(src.dtype))]
 
 
 def _gradient(node: Node, ddst: Tensor) -> list[Tensor]:

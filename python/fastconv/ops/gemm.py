@@ -8,7 +8,7 @@ from typing import Any
 from fastconv._core import GemmAttrs, OpKind
 from fastconv.errors import DtypeError, ShapeError
 from fastconv.execution.eager import op
-from fastconv.graph.ir import Node, Rule, Shape, Spec, Tensor, emit, register
+from fastconv.graph.ir import Node, Rule, Shape, Spec, Tensor, emit, register, wide
 from fastconv.graph.scope import who
 from fastconv.graph.trace import as_tensor
 from fastconv.operators import OPERATORS
@@ -135,7 +135,7 @@ def _check_operands(a: Tensor, b: Tensor) -> None:
             f"{who('matmul')}: expected the same leading axes, or none in one operand, "
             f"received shapes {a.shape} and {b.shape}"
         )
-    if a.dtype != b.dtype:
+    if b.dtype not in (a.dtype, wide(a.dtype)):
         raise DtypeError(
             f"{who('matmul')}: expected one dtype, received {a.dtype} and {b.dtype}"
         )
@@ -167,7 +167,7 @@ def _shape(attrs: GemmAttrs, a: Tensor, b: Tensor, *rest: Tensor) -> list[Spec]:
     dst = (*lead, m, n)
     for t, shape in zip(rest, epilogue_shapes(attrs.epilogue, dst), strict=True):
         _expect(t, (), shape)
-    return [(dst, a.dtype)]
+    return [(dst, wide(a.dtype) if b.dtype == "bfloat16" else a.dtype)]
 
 
 def _expect(operand: Tensor, lead: Shape, matrix: Shape) -> None:

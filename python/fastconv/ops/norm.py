@@ -15,7 +15,7 @@ from fastconv._core import (
 )
 from fastconv.errors import ArgumentError, DtypeError, ShapeError
 from fastconv.execution.eager import op
-from fastconv.graph.ir import Node, Rule, Spec, Tensor, emit, register
+from fastconv.graph.ir import Node, Rule, Spec, Tensor, emit, register, wide
 from fastconv.graph.scope import who
 from fastconv.graph.trace import as_tensor
 from fastconv.operators import OPERATORS
@@ -201,7 +201,10 @@ def _positive(name: str, what: str, value: Any) -> float:
 
 
 def _operands(name: str, x: Any, axes: int, **parameters: Any) -> list[Tensor]:
-    """The input, and parameters of the shape of its last axes, all of one dtype."""
+    """The input, and parameters of the shape of its last axes, of its dtype.
+
+    Beside a bfloat16 input they are float32.
+    """
     x = as_tensor(x)
     if x.ndim < 1 or 0 in x.shape[-axes:]:
         raise ShapeError(
@@ -213,16 +216,17 @@ def _operands(name: str, x: Any, axes: int, **parameters: Any) -> list[Tensor]:
         raise DtypeError(f"{who(name)}: expected a floating input, received {x.dtype}")
     tensors = [x]
     for what, value in parameters.items():
-        t = as_tensor(value, x.dtype)
+        t = as_tensor(value, wide(x.dtype))
         if t.shape != x.shape[-axes:]:
             raise ShapeError(
                 f"{who(name)}: expected {what} of shape {x.shape[-axes:]} for the "
                 "input "
                 f"{x.shape}, received {t.shape}"
             )
-        if t.dtype != x.dtype:
+        if t.dtype != wide(x.dtype):
             raise DtypeError(
-                f"{who(name)}: expected {what} of dtype {x.dtype}, received {t.dtype}"
+                f"{who(name)}: expected {what} of dtype {wide(x.dtype)}, "
+                f"received {t.dtype}"
             )
         tensors.append(t)
     return tensors
@@ -252,7 +256,7 @@ def _batch_shape(
     attrs: BatchNormAttrs, src: Tensor, _gamma: Tensor, _beta: Tensor, *rest: Tensor
 ) -> list[Spec]:
     _expect_added(OpKind.batch_norm, attrs, src, rest)
-    channel = (src.shape[-1:], src.dtype)
+    channel = (src.shape[-1:], wide(src.dtype))
     return [(src.shape, src.dtype), channel, channel, channel]
 
 
@@ -266,7 +270,7 @@ def _batch_backward_shape(
     for what, t in zip(names, rest, strict=True):
         shape = src.shape if what == "dst" else src.shape[-1:]
         _expect(OpKind.batch_norm_backward, what, t, shape)
-    channel = (src.shape[-1:], src.dtype)
+    channel = (src.shape[-1:], wide(src.dtype))
     return [(src.shape, src.dtype), channel, channel, *[(src.shape, src.dtype)] * added]
 
 

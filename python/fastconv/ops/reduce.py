@@ -8,7 +8,7 @@ from typing import Any
 from fastconv._core import OpKind, ReduceAttrs, ReduceOp
 from fastconv.errors import ShapeError
 from fastconv.execution.eager import op
-from fastconv.graph.ir import Node, Rule, Shape, Spec, Tensor, emit, register
+from fastconv.graph.ir import Node, Rule, Shape, Spec, Tensor, emit, register, wide
 from fastconv.graph.scope import who
 from fastconv.operators import OPERATORS
 from fastconv.ops.elementwise import equal, floating, square
@@ -131,21 +131,21 @@ def _axes(node: Node) -> tuple[int, ...]:
 
 
 def _shape(attrs: ReduceAttrs, x: Tensor) -> list[Spec]:
-    return [
-        (tuple(s for i, s in enumerate(x.shape) if not attrs.axes >> i & 1), x.dtype)
-    ]
+    kept = tuple(s for i, s in enumerate(x.shape) if not attrs.axes >> i & 1)
+    return [(kept, wide(x.dtype))]
 
 
 def _gradient(node: Node, dy: Tensor) -> list[Tensor]:
     x, kind, axes = node.inputs[0], node.attrs.op, _axes(node)
     kept = kept_shape(x.shape, axes)
-    spread = reshape(dy, kept)
+    spread = reshape(OPERATORS["cast"](dy, x.dtype), kept)
     if kind == ReduceOp.sum:
         return [broadcast_to(spread, x.shape)]
     if kind == ReduceOp.mean:
         return [broadcast_to(spread * (1.0 / prod(x.shape[i] for i in axes)), x.shape)]
-    hit = equal(x, reshape(node.outputs[0], kept))
-    return [hit * (spread / sum(hit, axes, True))]
+    hit = equal(x, reshape(OPERATORS["cast"](node.outputs[0], x.dtype), kept))
+    count = OPERATORS["cast"](sum(hit, axes, True), x.dtype)
+    return [hit * (spread / count)]
 
 
 def _cost(node: Node) -> int:

@@ -9,7 +9,7 @@ et al., "Memory-Efficient Implementation of DenseNets", 2017.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import accumulate, count, pairwise
 from math import inf
 
@@ -221,8 +221,8 @@ def _split(graph: Graph, nodes: Sequence[Node], cuts: dict[Tensor, int]) -> Grap
         inputs = tuple(at(t, i) for t in node.inputs)
         if inputs != node.inputs:
             new.update(zip(node.outputs, copy_node(node, inputs), strict=True))
-    return Graph(
-        graph.inputs,
-        tuple(new.get(t, t) for t in graph.outputs),
-        tuple((variable, new.get(t, t)) for variable, t in graph.updates),
+    return replace(
+        graph,
+        outputs=tuple(new.get(t, t) for t in graph.outputs),
+        updates=tuple((variable, new.get(t, t)) for variable, t in graph.updates),
     )
