@@ -21,7 +21,16 @@ typedef uint32_t vuint __attribute__((vector_size(4 * kLanes)));
 typedef uint16_t vhalf __attribute__((vector_size(2 * kLanes)));
 typedef uint16_t vhalf_any __attribute__((vector_size(2 * kLanes), aligned(2), may_alias));
 
-static inline vuint halves_of(vhalf h) { return __builtin_convertvector(h, vuint); }
+// gcc 12 takes detours for __builtin_convertvector, and warns of its own header without the mask.
+static inline vuint halves_of(vhalf h) {
+#if defined(__AVX512F__)
+  return (vuint)_mm512_maskz_cvtepu16_epi32((__mmask16)-1, (__m256i)h);
+#elif defined(__AVX2__)
+  return (vuint)_mm256_cvtepu16_epi32((__m128i)h);
+#else
+  return __builtin_convertvector(h, vuint);
+#endif
+}
 
 // Rounds to nearest, ties to even; NaN stays NaN.
 static inline vhalf narrowed(vfloat v) {

@@ -8,9 +8,14 @@ namespace fastconv::cpu::FASTCONV_ISA {
 namespace {
 
 constexpr int64_t kBlock = 128;  // positions between two visits of the sums
-constexpr int64_t kSlice = 56;   // rows of a run in one item of work
 // Narrow, so that a block of ddst leaves room in L1.
 constexpr int64_t kColumns = 2 * kLanes;
+// Rows of a run in one item of work, and columns of a task. Of bfloat16 both are packed, from long
+// pieces of memory and for many products.
+template <class T>
+constexpr int64_t kSlice = kInWord<T> == 1 ? 56 : 224;
+template <class T>
+constexpr int64_t kTaskColumns = kInWord<T> == 1 ? kColumns : 8 * kColumns;
 
 // src N D H W C, ddst N O P Q K, dweights [taps Cg][K]. The sum over positions is cut into
 // `chunks`, each with sums of its own unless there is one; the rows of dweights into `items`, of
@@ -19,7 +24,7 @@ struct Plan {
   Gather g;
   RunShape shape;
   int64_t C, K, Kg;
-  int64_t rows_in_run, slices, items, panels;
+  int64_t rows_in_run, slice, slices, items, panels;
   int64_t chunks, chunk_positions, items_in_task, row_tasks;
   int64_t dweights_floats;
 };
@@ -32,8 +37,10 @@ RunShape block_shape(const Gather& g) {
   return run_shape(g, kBlock);
 }
 
+template <class T>
 Plan plan_of(const WindowGeometry& w) {
-  constexpr int64_t kTasks = 32, kMostPartial = 1 << 22, kLeastPositions = 256;
+  constexpr int64_t kTasks = 32, kLeastPositions = 256;
+  constexpr int64_t kMostPartial = kInWord<T> == 1 ? 1 << 22 : 1 << 20;
   Plan p = {};
   p.g = phase_of({&w, false}, 0);
   p.shape = block_shape(p.g);
@@ -41,9 +48,10 @@ Plan plan_of(const WindowGeometry& w) {
   p.K = w.out_channels;
   p.Kg = p.K / w.groups;
   p.rows_in_run = p.shape.taps_in_run * p.g.in_channels;
-  p.slices = ceil_div(p.rows_in_run, kSlice);
+  p.slice = kSlice<T>;
+  p.slices = ceil_div(p.rows_in_run, p.slice);
   p.items = p.shape.runs * p.slices;
-  p.panels = ceil_div(p.Kg, kColumns);
+  p.panels = ceil_div(p.Kg, kTaskColumns<T>);
   p.dweights_floats = p.g.taps * p.g.in_channels * p.K;
 
   const int64_t useful = ceil_div(p.g.positions, kLeastPositions);
@@ -59,77 +67,89 @@ Plan plan_of(const WindowGeometry& w) {
   return p;
 }
 
-// dst[i] = the `width` columns of position i, zeros behind the valid ones.
-void pack_columns(const float* src, int64_t step, int64_t count, int64_t valid, int vectors,
-                  float* dst) {
+// dst[i] = the columns of position i, with zeros behind them to whole vectors.
+void pack_columns(const float* src, int64_t step, int64_t count, int64_t valid, float* dst) {
   for (int64_t i = 0; i < count; ++i, src += step)
-    for (int v = 0; v < vectors; ++v, dst += kLanes) {
-      const int64_t left = valid - v * kLanes;
-      store(dst, left >= kLanes ? load(src + v * kLanes) : load_part(src + v * kLanes, left));
+    for_vectors(0, valid, [&](int64_t j, int64_t lanes) {
+      store(dst, load_lanes(src + j, lanes));
+      dst += kLanes;
+    });
+}
+
+// How many of `columns` make the panel that begins with the first.
+int64_t panel_columns(int64_t columns) { return columns < kColumns ? columns : kColumns; }
+
+// Of bfloat16, pairs of neighbouring positions, panel after panel.
+void pack_columns(const BFloat16* src, int64_t step, int64_t count, int64_t valid, float* dst) {
+  for (int64_t i = 0; i < count; i += 2)
+    for (int64_t column = 0; column < valid; column += kColumns) {
+      const int64_t columns = panel_columns(valid - column), width = padded(columns);
+      const auto row = [=](int64_t j) { return src + (i + j) * step + column; };
+      pack_pairs(count - i < 2 ? 1 : 2, columns, width, row,
+                 dst + column * (kBlock / 2) + i / 2 * width);
     }
 }
 
-// Of bfloat16, pairs of neighbouring positions.
-void pack_columns(const BFloat16* src, int64_t step, int64_t count, int64_t valid, int vectors,
-                  float* dst) {
-  pack_pairs(count, valid, vectors * kLanes, [=](int64_t i) { return src + i * step; }, dst);
-}
-
-// The product of a slice of a run, rows of A, with the columns of a block.
+// A slice of a run, rows of A, times the columns of a block.
 struct Slice {
   int64_t run, row, rows;
   const float* b;
-  int vectors;
   int64_t columns;
   float* dst;
   int64_t dst_step;
 };
 
 void add_slice(const RowTable& table, const Slice& s) {
-  for_tiles(s.rows, tile_rows(s.vectors), [&](int64_t first, int tile) {
+  const int vectors = vectors_for(s.columns);
+  for_tiles(s.rows, tile_rows(vectors), [&](int64_t first, int tile) {
     run_column_tile(
-        tile, s.vectors,
-        {table.rows + s.run * table.step, s.row + first, table.count, s.b, s.vectors * kLanes,
+        tile, vectors,
+        {table.rows + s.run * table.step, s.row + first, table.count, s.b, vectors * kLanes,
          s.dst + first * s.dst_step, s.dst_step, s.columns, true, Finish{}});
   });
 }
 
 // Of bfloat16 the rows are packed to pairs too.
 void add_slice(const RowTableOf<BFloat16>& table, const Slice& s) {
-  constexpr int64_t kWidth = (kSlice + kLanes - 1) / kLanes * kLanes;
-  alignas(64) float packed[kBlock / 2 * kWidth];
+  alignas(64) float packed[kBlock / 2 * kSlice<BFloat16>];
   const float* rows[kBlock / 2];
-  for (int64_t i = 0; i < kBlock / 2; ++i) rows[i] = packed + i * kWidth;
+  const int64_t width = padded(s.rows), depth = ceil_div(table.count, 2);
+  for (int64_t i = 0; i < depth; ++i) rows[i] = packed + i * width;
   const BFloat16* const* from = table.rows + s.run * table.step;
-  pack_pairs(table.count, s.rows, kWidth, [&](int64_t i) { return from[i] + s.row; }, packed);
-  for_tiles(s.rows, tile_rows(s.vectors), [&](int64_t first, int tile) {
-    run_pair_column_tile(tile, s.vectors,
-                         {rows, first, ceil_div(table.count, 2), s.b, s.vectors * kLanes,
-                          s.dst + first * s.dst_step, s.dst_step, s.columns, true, Finish{}});
-  });
+  pack_pairs(table.count, s.rows, width, [&](int64_t i) { return from[i] + s.row; }, packed);
+  for (int64_t column = 0; column < s.columns; column += kColumns) {
+    const int64_t columns = panel_columns(s.columns - column);
+    const int vectors = vectors_for(columns);
+    for_tiles(s.rows, tile_rows(vectors), [&](int64_t first, int tile) {
+      run_pair_column_tile(
+          tile, vectors,
+          {rows, first, depth, s.b + column * (kBlock / 2), vectors * kLanes,
+           s.dst + first * s.dst_step + column, s.dst_step, columns, true, Finish{}});
+    });
+  }
 }
 
 // Adds the products of one block of positions to rows [first_item, last_item) of a panel.
 template <class T>
-void add_block(const Plan& p, const RowTableOf<T>& table, const float* b, int vectors,
-               int64_t columns, int64_t first_item, int64_t last_item, float* dst) {
+void add_block(const Plan& p, const RowTableOf<T>& table, const float* b, int64_t columns,
+               int64_t first_item, int64_t last_item, float* dst) {
   for (int64_t r = 0; r < table.runs; ++r) {
     const int64_t run = table.run_at[r] / p.shape.taps_in_run;
     for (int64_t slice = 0; slice < p.slices; ++slice) {
-      const int64_t item = run * p.slices + slice, row = slice * kSlice;
+      const int64_t item = run * p.slices + slice, row = slice * p.slice;
       if (item < first_item || item >= last_item) continue;
-      const int64_t left = p.rows_in_run - row, rows = left < kSlice ? left : kSlice;
+      const int64_t left = p.rows_in_run - row, rows = left < p.slice ? left : p.slice;
       float* at = dst + (run * p.rows_in_run + row) * p.K;
-      add_slice(table, {r, row, rows, b, vectors, columns, at, p.K});
+      add_slice(table, {r, row, rows, b, columns, at, p.K});
     }
   }
 }
 
 void clear(const Plan& p, int64_t first_item, int64_t last_item, int64_t columns, float* dst) {
   for (int64_t item = first_item; item < last_item; ++item) {
-    const int64_t row = item % p.slices * kSlice, left = p.rows_in_run - row;
+    const int64_t row = item % p.slices * p.slice, left = p.rows_in_run - row;
     float* at = dst + (item / p.slices * p.rows_in_run + row) * p.K;
-    for (int64_t i = 0; i < (left < kSlice ? left : kSlice); ++i, at += p.K)
+    for (int64_t i = 0; i < (left < p.slice ? left : p.slice); ++i, at += p.K)
       for (int64_t k = 0; k < columns; ++k) at[k] = 0;
   }
 }
@@ -138,26 +158,25 @@ void clear(const Plan& p, int64_t first_item, int64_t last_item, int64_t columns
 template <class T>
 void sum_chunk(const Plan& p, const T* src, const T* ddst, const T* zeros, int64_t group,
                int64_t panel, int64_t row_task, int64_t chunk, float* sums) {
-  const int64_t column = panel * kColumns, left = p.Kg - column;
-  const int64_t columns = left < kColumns ? left : kColumns;
-  const int vectors = vectors_for(columns);
+  const int64_t column = panel * kTaskColumns<T>, left = p.Kg - column;
+  const int64_t columns = left < kTaskColumns<T> ? left : kTaskColumns<T>;
   const int64_t first_item = row_task * p.items_in_task, end = first_item + p.items_in_task;
   const int64_t last_item = end < p.items ? end : p.items;
   const int64_t first = chunk * p.chunk_positions, stop = first + p.chunk_positions;
   const int64_t last = stop < p.g.positions ? stop : p.g.positions;
-  const bool in_place = kInWord<T> == 1 && p.K == columns && columns == vectors * kLanes;
+  const bool in_place = kInWord<T> == 1 && p.K == columns && columns == padded(columns);
   float* dst = sums + group * p.Kg + column;
   clear(p, first_item, last_item, columns, dst);
 
   RowTableOf<T> table;
-  alignas(64) float packed[kBlock * kColumns];
+  alignas(64) float packed[kBlock / kInWord<T> * kTaskColumns<T>];
   for (int64_t at = first; at < last; at += p.shape.block) {
     const int64_t count = last - at < p.shape.block ? last - at : p.shape.block;
     fill_table(p.g, p.shape, src + group * p.g.in_channels, zeros, at, count, table);
     const T* b = ddst + at * p.K + group * p.Kg + column;
-    if (!in_place) pack_columns(b, p.K, count, columns, vectors, packed);
+    if (!in_place) pack_columns(b, p.K, count, columns, packed);
     const float* panel_of_b = in_place ? reinterpret_cast<const float*>(b) : packed;
-    add_block(p, table, panel_of_b, vectors, columns, first_item, last_item, dst);
+    add_block(p, table, panel_of_b, columns, first_item, last_item, dst);
   }
 }
 
@@ -173,7 +192,7 @@ void add_chunks(const float* sums, int64_t chunks, int64_t count, float* dst) {
 template <class T>
 void run_weights(const WindowGeometry& w, const T* src, const T* ddst, float* dweights,
                  float* workspace) {
-  const Plan p = plan_of(w);
+  const Plan p = plan_of<T>(w);
   T* zeros = reinterpret_cast<T*>(workspace);
   float* sums = p.chunks > 1 ? workspace + zero_floats({&w, false}) : dweights;
   __builtin_memset(zeros, 0, static_cast<size_t>(zero_floats({&w, false})) * sizeof(float));
@@ -201,7 +220,7 @@ void conv_backward_weights_implicit(const KernelCall& call) {
   const int64_t by = best_widening(g);
   if (by == 1) return run_weights(g, src, ddst, dweights, workspace);
   const WindowGeometry wide = widened(g, by);
-  float* rest = workspace + padded(plan_of(wide).dweights_floats);
+  float* rest = workspace + padded(plan_of<float>(wide).dweights_floats);
   run_weights(wide, src, ddst, workspace, rest);
   gather_weights(g, by, workspace, dweights);
 }
@@ -209,7 +228,7 @@ void conv_backward_weights_implicit(const KernelCall& call) {
 int64_t conv_backward_weights_implicit_workspace(const KernelCall& call) {
   const int64_t by = is_bfloat16(call) ? 1 : best_widening(geometry(call));
   const WindowGeometry w = widened(geometry(call), by);
-  const Plan p = plan_of(w);
+  const Plan p = is_bfloat16(call) ? plan_of<BFloat16>(w) : plan_of<float>(w);
   const int64_t partial = p.chunks > 1 ? p.chunks * p.dweights_floats : 0;
   const int64_t spread = by > 1 ? padded(p.dweights_floats) : 0;
   return (zero_floats({&w, false}) + partial + spread) * static_cast<int64_t>(sizeof(float));

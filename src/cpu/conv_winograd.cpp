@@ -311,7 +311,7 @@ void run(const GatherCallOf<T>& c, int64_t workspace_bytes) {
 void run(const KernelCall& call, bool backward) {
   with_float(call, [&](auto tag) {
     auto c = gather_call<typename decltype(tag)::type>(call, backward);
-    if (is_bfloat16(call)) c.finish.stream = false;  // it would write halves of lines, far apart
+    if (is_bfloat16(call)) c.finish.stream = false;  // halves of lines, far apart
     run(c, call.workspace_bytes);
   });
 }
