@@ -36,11 +36,11 @@ class Executable:
     def __init__(
         self,
         graph: Graph,
-        backend: _core.Backend,
         arena: _core.Arena,
         limit: int | None = None,
     ) -> None:
         self.arena = arena
+        backend = arena.backend
         self._turns = _TURNS.setdefault(arena, _Turns())
         self._lowered = lower(graph, backend, limit)
         self.graph, self.plan = self._lowered.graph, self._lowered.plan
@@ -104,6 +104,7 @@ class Executable:
 
     def _bind_state(self) -> None:
         for index, block in self._buffers.blocks.values():
+            block.array = self.arena.backend.shared(block.array)
             self.plan.bind(index, block.array)
 
 
