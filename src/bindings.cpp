@@ -6,6 +6,8 @@
 
 #include <cstring>
 #include <map>
+#include <memory>
+#include <optional>
 
 #include "cpu/isa.h"
 #include "cpu/threads.h"
@@ -105,14 +107,23 @@ struct BoundPlan {
         [this](int index, const KernelCall& call) { call_python(functions, index, call); });
   }
 
-  void bind_memory(int index, const py::array& array) {
+  struct Memory {
+    void* data;
+    int64_t bytes;
+  };
+
+  static Memory memory_of(const py::array& array) {
     if (!(array.flags() & py::array::c_style))
       throw Error(ErrorKind::argument, "plan: expected a C-contiguous array");
-    plan.bind(index, const_cast<void*>(array.data()), array.nbytes());
+    return {const_cast<void*>(array.data()), array.nbytes()};
   }
 
   void bind(int index, const py::array& array) {
-    bind_memory(index, array);
+    const Memory memory = memory_of(array);
+    {
+      const py::gil_scoped_release release;  // a device may wait for a host function
+      plan.bind(index, memory.data, memory.bytes);
+    }
     owners[index] = array;
   }
 
@@ -127,15 +138,20 @@ struct BoundPlan {
         for (int index = 1; index < end; ++index) self.plan.unbind(index);
       }
     } guard{*this, 1};
-    for (const py::array& array : inputs) bind_memory(guard.end++, array);
+    std::vector<Memory> memory;
+    for (const py::array& array : inputs) memory.push_back(memory_of(array));
     const py::gil_scoped_release release;
+    for (const Memory& m : memory) plan.bind(guard.end++, m.data, m.bytes);
     return body();
   }
 
   py::array fetch(int slot, Arena& arena) {
-    Tensor tensor = plan.data().slots.at(slot).tensor;
-    tensor.data = plan.address(slot, arena);
-    return py::array(py::dtype(numpy_name(tensor.dtype)), shape_of(tensor), tensor.data);
+    const Tensor& tensor = plan.data().slots.at(slot).tensor;
+    py::array result(py::dtype(numpy_name(tensor.dtype)), shape_of(tensor));
+    void* to = result.mutable_data();
+    py::gil_scoped_release release;
+    plan.read(slot, arena, to);
+    return result;
   }
 
   Plan plan;
@@ -145,7 +161,53 @@ struct BoundPlan {
 
 const Backend& backend_named(const std::string& name) {
   if (name == "cpu") return cpu_backend();
-  throw Error(ErrorKind::device, "no backend '" + name + "' in this build");
+  throw Error(ErrorKind::device, "no backend '" + name + "' in this library");
+}
+
+// The array itself if runs may have it so, else a copy in memory that kernels and host share.
+py::array shared(const Backend& backend, const py::array& array) {
+  const DeviceMemory* device = backend.device;
+  if (!device || array.nbytes() <= device->copied_bytes) return array;
+  if (device->reaches(backend, array.data())) return array;
+  void* memory = device->share(backend, array.nbytes());
+  if (!memory)
+    throw Error(ErrorKind::out_of_memory, std::string(backend.name) +
+                                              ": no memory for variables of " +
+                                              std::to_string(array.nbytes()) + " bytes");
+  struct Owned {
+    const Backend* backend;
+    void* memory;
+    int64_t bytes;
+  };
+  const py::capsule owner(new Owned{&backend, memory, array.nbytes()}, [](void* pointer) {
+    const std::unique_ptr<Owned> owned(static_cast<Owned*>(pointer));
+    owned->backend->release(*owned->backend, owned->memory, owned->bytes);
+  });
+  std::memcpy(memory, array.data(), static_cast<size_t>(array.nbytes()));
+  return py::array(array.dtype(),
+                   std::vector<py::ssize_t>(array.shape(), array.shape() + array.ndim()), memory,
+                   owner);
+}
+
+// Bytes of an arena, copied to the host.
+py::array arena_bytes(Arena& arena, int64_t begin, int64_t count) {
+  if (begin < 0 || count < 0 || begin > arena.bytes() - count)
+    throw Error(ErrorKind::argument, "arena: expected bytes inside it");
+  py::array_t<uint8_t> result(count);
+  const char* from = static_cast<const char*>(arena.reserve(0)) + begin;
+  if (const DeviceMemory* device = arena.backend().device)
+    device->download(arena.backend(), result.mutable_data(), from, count);
+  else
+    std::memcpy(result.mutable_data(), from, static_cast<size_t>(count));
+  return result;
+}
+
+void fill_arena(Arena& arena, uint8_t value) {
+  const std::vector<uint8_t> values(static_cast<size_t>(arena.bytes()), value);
+  if (const DeviceMemory* device = arena.backend().device)
+    device->upload(arena.backend(), arena.reserve(0), values.data(), arena.bytes());
+  else if (!values.empty())
+    std::memcpy(arena.reserve(0), values.data(), values.size());
 }
 
 py::list explain(const BoundPlan& bound) {
@@ -184,10 +246,16 @@ void bind_plan(py::module_& m) {
   py::class_<Backend>(m, "Backend")
       .def_readonly("name", &Backend::name)
       .def_readonly("detail", &Backend::detail)
+      .def("shared", &shared, py::arg("array"))
+      .def_property_readonly("available_bytes",
+                             [](const Backend& backend) -> std::optional<int64_t> {
+                               if (!backend.device) return std::nullopt;
+                               return backend.device->available(backend);
+                             })
       .def(
           "kernels",
           [](const Backend& backend, OpKind kind) {
-            const KernelList list = backend.kernels(kind);
+            const KernelList list = backend.kernels(backend, kind);
             std::vector<std::string> names;
             for (int i = 0; i < list.count; ++i) names.push_back(list.kernels[i].name);
             return names;
@@ -197,11 +265,9 @@ void bind_plan(py::module_& m) {
       .def(py::init<const Backend&>(), py::arg("backend"), py::keep_alive<1, 2>())
       .def(
           "reserve", [](Arena& arena, int64_t bytes) { arena.reserve(bytes); }, py::arg("bytes"))
-      .def("memory",
-           [](const py::object& self) {
-             Arena& arena = self.cast<Arena&>();
-             return py::array(py::dtype("uint8"), {arena.bytes()}, arena.reserve(0), self);
-           })
+      .def("read", &arena_bytes, py::arg("begin"), py::arg("count"))
+      .def("fill", &fill_arena, py::arg("value"))
+      .def_property_readonly("backend", &Arena::backend, py::return_value_policy::reference)
       .def_property_readonly("bytes", &Arena::bytes);
   py::class_<BoundPlan>(m, "Plan")
       .def(py::init([](const Backend& backend, std::vector<Slot> slots, std::vector<Step> steps,
@@ -243,6 +309,8 @@ void bind_plan(py::module_& m) {
           },
           py::arg("path"), py::arg("stored"));
   m.def("backend", &backend_named, py::arg("name"), py::return_value_policy::reference);
+  m.def("load_backend", &load_backend, py::arg("path"), py::arg("index"),
+        py::return_value_policy::reference);
   m.def(
       "workspaces",
       [](const Backend& backend, const std::vector<const Step*>& steps,

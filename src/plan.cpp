@@ -8,6 +8,7 @@
 #include <xmmintrin.h>
 #endif
 
+#include "device_side.h"
 #include "environment.h"
 #include "operands.h"
 
@@ -66,6 +67,16 @@ class FloatMode {
 #endif
 };
 
+std::string message_of(const KernelError& error) {
+  const auto number = [](int64_t value) { return std::to_string(value); };
+  const int64_t* v = error.values;
+  if (error.fault == Fault::label)
+    return "label " + number(v[0]) + " at position " + number(error.position) +
+           " is out of range: expected 0 <= label < " + number(v[1]);
+  return "range of " + number(v[1]) + " elements from " + number(v[0]) + " at position " +
+         number(error.position) + " of an axis of " + number(v[2]);
+}
+
 // `wanted` is the name of the kernel to take or, after a minus, with what those to leave out begin.
 const char* unwanted(const std::string& wanted, const std::string& name) {
   if (wanted.empty()) return nullptr;
@@ -88,10 +99,11 @@ KernelChoice choose_kernel(const Backend& backend, const Step& step,
                         static_cast<int32_t>(outputs.size()),
                         nullptr,
                         0,
-                        nullptr};
+                        nullptr,
+                        0};
   const std::string forced =
       step.kernel.empty() ? forced_kernel(op_info(step.kind).name) : step.kernel;
-  const KernelList list = backend.kernels(step.kind);
+  const KernelList list = backend.kernels(backend, step.kind);
   for (int32_t i = 0; i < list.count && !choice.kernel; ++i) {
     const Kernel& kernel = list.kernels[i];
     const char* reason = kernel.declines ? kernel.declines(call) : nullptr;
@@ -108,13 +120,13 @@ KernelChoice choose_kernel(const Backend& backend, const Step& step,
 }
 
 Arena::~Arena() {
-  if (memory_) backend_->release(memory_, bytes_);
+  if (memory_) backend_->release(*backend_, memory_, bytes_);
 }
 
 void* Arena::reserve(int64_t bytes) {
   if (bytes <= bytes_) return memory_;
-  if (memory_) backend_->release(memory_, bytes_);
-  memory_ = backend_->allocate(bytes);
+  if (memory_) backend_->release(*backend_, memory_, bytes_);
+  memory_ = backend_->allocate(*backend_, bytes);
   bytes_ = memory_ ? bytes : 0;
   if (!memory_)
     throw Error(ErrorKind::out_of_memory, "the plan needs an arena of " + std::to_string(bytes) +
@@ -135,11 +147,24 @@ Plan::Plan(const Backend& backend, PlanData data) : backend_(&backend), data_(st
     }
   }
   memory_.assign(data_.buffer_bytes.size(), nullptr);
+  if (backend.device) device_ = std::make_unique<DeviceSide>(backend, written_buffers());
   for (const Slot& slot : data_.slots) tensors_.push_back(slot.tensor);
   for (const Step& step : data_.steps) {
+    has_host_steps_ |= step.kind == OpKind::callback;
     step_inputs_.emplace_back(step.inputs.size());
     step_outputs_.emplace_back(step.outputs.size());
   }
+}
+
+Plan::~Plan() = default;
+
+std::vector<bool> Plan::written_buffers() const {
+  std::vector<bool> written(data_.buffer_bytes.size(), false);
+  for (const Step& step : data_.steps)
+    for (int32_t slot : step.outputs)
+      if (slot >= 0 && step.kind != OpKind::reshape)
+        written[static_cast<size_t>(data_.slots[static_cast<size_t>(slot)].buffer)] = true;
+  return written;
 }
 
 void Plan::check() const {
@@ -186,7 +211,9 @@ void Plan::bind(int index, void* memory, int64_t bytes) {
     throw Error(ErrorKind::argument, "plan: buffer " + std::to_string(index) + " needs " +
                                          std::to_string(data_.buffer_bytes[index]) +
                                          " bytes, received " + std::to_string(bytes));
-  memory_[index] = static_cast<char*>(memory);
+  const size_t i = static_cast<size_t>(index);
+  if (device_) memory = device_->stage(i, memory, data_.buffer_bytes[i]);
+  memory_[i] = static_cast<char*>(memory);
 }
 
 void Plan::unbind(int index) { memory_.at(static_cast<size_t>(index)) = nullptr; }
@@ -209,7 +236,6 @@ void Plan::prepare(Arena& arena) {
 void Plan::run_step(size_t index) {
   const Step& step = data_.steps[index];
   if (step.kind == OpKind::reshape) return;
-  KernelError error{};
   const KernelCall call{step.attrs.bytes,
                         step_inputs_[index].data(),
                         static_cast<int32_t>(step_inputs_[index].size()),
@@ -217,19 +243,30 @@ void Plan::run_step(size_t index) {
                         static_cast<int32_t>(step_outputs_[index].size()),
                         memory_[kArena] + step.workspace_offset,
                         step.workspace_bytes,
-                        &error};
-  if (step.kind == OpKind::callback) {
-    if (!callback_) malformed("a host function cannot run outside Python");
-    const FloatMode mode(float_mode_);
-    CallbackAttrs attrs;
-    __builtin_memcpy(&attrs, step.attrs.bytes, sizeof attrs);
-    callback_(attrs.index, call);
-  } else {
+                        device_ ? device_->error() : &error_,
+                        static_cast<int32_t>(index)};
+  if (step.kind == OpKind::callback)
+    call_host(step, call);
+  else
     choices_[index].kernel->run(call);
-  }
-  if (error.set)
-    throw Error(ErrorKind::data, (step.label.empty() ? "" : "layer '" + step.label + "': ") +
-                                     op_info(step.kind).name + ": " + error.message);
+  raise_if(error_);
+}
+
+void Plan::call_host(const Step& step, const KernelCall& call) {
+  if (!callback_) malformed("a host function cannot run outside Python");
+  const FloatMode mode(float_mode_);
+  CallbackAttrs attrs;
+  __builtin_memcpy(&attrs, step.attrs.bytes, sizeof attrs);
+  if (!device_) return callback_(attrs.index, call);
+  raise_if(device_->finish());
+  device_->call_host(call, [&](const KernelCall& host) { callback_(attrs.index, host); });
+}
+
+void Plan::raise_if(const KernelError& error) const {
+  if (!error.step) return;
+  const Step& step = data_.steps[static_cast<size_t>(error.step - 1)];
+  throw Error(ErrorKind::data, (step.label.empty() ? "" : "layer '" + step.label + "': ") +
+                                   op_info(step.kind).name + ": " + message_of(error));
 }
 
 void Plan::run(Arena& arena) {
@@ -247,22 +284,32 @@ std::vector<int64_t> Plan::profile(Arena& arena) {
 // Runs the steps inside the backend's `prepared`, through which no exception may pass.
 void Plan::run_prepared(std::vector<int64_t>* times) {
   float_mode_ = FloatMode::current();
+  error_ = {};
   struct Run {
     Plan* plan;
     std::vector<int64_t>* times;
     std::exception_ptr error;
   } run{this, times, nullptr};
   backend_->prepared(
+      *backend_,
       [](void* context) {
         Run& self = *static_cast<Run*>(context);
         try {
-          self.plan->run_steps(self.times);
+          self.plan->start(self.times);
         } catch (...) {
           self.error = std::current_exception();
         }
       },
       &run);
   if (run.error) std::rethrow_exception(run.error);
+  if (device_) raise_if(device_->finish());
+}
+
+// A device is given the steps at once, or plays them back; host functions and clocks stand against
+// that.
+void Plan::start(std::vector<int64_t>* times) {
+  if (!device_ || times) return run_steps(times);
+  device_->run(memory_, !has_host_steps_, [this] { run_steps(nullptr); });
 }
 
 void Plan::run_steps(std::vector<int64_t>* times) {
@@ -274,9 +321,28 @@ void Plan::run_steps(std::vector<int64_t>* times) {
     }
     const Clock::time_point start = Clock::now();
     run_step(i);
+    if (device_) device_->wait();
     const std::chrono::nanoseconds time = Clock::now() - start;
     times->push_back(time.count());
   }
+}
+
+void Plan::read(int slot, Arena& arena, void* to) const {
+  const void* from = address(slot, arena);
+  copy_to_host(to, from, bytes(data_.slots[static_cast<size_t>(slot)].tensor));
+}
+
+void Plan::read_buffer(int index, void* to) const {
+  const size_t i = static_cast<size_t>(index);
+  copy_to_host(to, memory_.at(i), data_.buffer_bytes.at(i));
+}
+
+void Plan::copy_to_host(void* to, const void* from, int64_t bytes) const {
+  if (bytes == 0) return;
+  if (device_)
+    device_->read(to, from, bytes);
+  else
+    __builtin_memcpy(to, from, static_cast<size_t>(bytes));
 }
 
 void* Plan::address(int slot, Arena& arena) const {

@@ -222,7 +222,9 @@ void save_plan(const std::string& path, const Plan& plan, const std::vector<int>
   for (int index : stored) {
     out.value<int32_t>(index);
     out.value<int64_t>(data.buffer_bytes.at(index));
-    out.raw(plan.buffer(index), static_cast<size_t>(data.buffer_bytes.at(index)));
+    std::vector<char> values(static_cast<size_t>(data.buffer_bytes.at(index)));
+    plan.read_buffer(index, values.data());
+    out.raw(values.data(), values.size());
   }
   out.value(digest(out.bytes().data(), out.bytes().size()));
   write_atomically(path, out.bytes());

@@ -33,9 +33,10 @@ GUARD = 4096  # bytes behind the arena that nobody may write
 
 
 class Backend:
-    """A device under test: "reference", or "cpu:<isa>" with the ISA of this process.
+    """A device under test: "reference", "cpu:<isa>" with this process's ISA, or "cuda".
 
-    The other ISAs run in processes of their own, see test_isa.py.
+    The other ISAs and the emulated GPU run in processes of their own, see test_isa.py
+    and test_cuda.py.
     """
 
     def __init__(self, device: str) -> None:
@@ -59,14 +60,14 @@ class Backend:
         """
         arrays = tuple(_as_float(a, np.float32) for a in arrays)
         traced = self.function(python)
-        if self.device != "cpu":
+        if self.device == "reference":
             return _as_list(traced(*arrays))
         plan = traced.compile(*arrays)
         plan.arena.reserve(plan.arena_bytes + GUARD)
-        memory = plan.arena.memory()
-        memory[:] = 0xFF
+        plan.arena.fill(0xFF)
         results = _as_list(traced(*arrays))
-        assert (memory[plan.arena_bytes :] == 0xFF).all(), "written behind the arena"
+        behind = plan.arena.read(plan.arena_bytes, plan.arena.bytes - plan.arena_bytes)
+        assert (behind == 0xFF).all(), "written behind the arena"
         return results
 
     def isclose(
@@ -125,7 +126,14 @@ def _as_list(value: Any) -> Arrays:
     return list(value) if isinstance(value, list | tuple) else [value]
 
 
-@pytest.fixture(scope="session", params=["reference", "cpu"])
+def _gpus() -> list[str]:
+    """["cuda"] if there is a GPU, or the emulator is named in its place."""
+    from fastconv.execution.devices import has_gpu
+
+    return ["cuda"] if config.setting("cuda_library") or has_gpu() else []
+
+
+@pytest.fixture(scope="session", params=["reference", "cpu", *_gpus()])
 def backend(request: pytest.FixtureRequest) -> Backend:
     """Each device in turn."""
     return Backend(request.param)
@@ -137,9 +145,15 @@ def reference_fixture() -> Callable[..., Arrays]:
     return reference
 
 
+@pytest.fixture(scope="session", params=["cpu", *_gpus()])
+def native(request: pytest.FixtureRequest) -> Backend:
+    """Each device that runs plans, for what only plans have."""
+    return Backend(request.param)
+
+
 @pytest.fixture(scope="session")
 def cpu() -> Backend:
-    """The CPU alone, for what only plans have."""
+    """The CPU alone, for what its kernels alone do."""
     return Backend("cpu")
 
 

@@ -406,7 +406,7 @@ def test_bytes_do_not_depend_on_threads(cpu, threads):
 
 @pytest.mark.parametrize(("groups", "images"), [(1, 2), (2, 2), (6, 2), (1, 16)])
 @pytest.mark.parametrize("activation", ["relu", "sigmoid", "gelu"])
-def test_epilogue(cpu, reference, groups, images, activation):
+def test_epilogue(native, reference, groups, images, activation):
     rng = np.random.default_rng(9)
     shapes = (images, 6, 7, 6), (3, 2, 6 // groups, 12), (12,)
     arrays = [integers(rng, *s) for s in shapes]
@@ -414,9 +414,9 @@ def test_epilogue(cpu, reference, groups, images, activation):
     def run(x, w, b):
         return getattr(ops, activation)(ops.conv(x, w, groups=groups) + b)
 
-    steps = cpu.function(run).explain(*arrays)
+    steps = native.function(run).explain(*arrays)
     assert [step.op for step in steps] == ["conv"]
-    cpu.isclose(cpu.run(run, *arrays), reference(run, *arrays), 36)
+    native.isclose(native.run(run, *arrays), reference(run, *arrays), 36)
 
 
 # src, kernel, groups: a matrix product, vectors of groups, dense tiles, few channels

@@ -121,15 +121,15 @@ def test_dense(backend, check_gradient, lead):
 
 
 @pytest.mark.parametrize("activation", ["relu", "tanh", "gelu"])
-def test_epilogue(cpu, reference, activation):
+def test_epilogue(native, reference, activation):
     rng = np.random.default_rng(6)
     arrays = integers(rng, 9, 20), integers(rng, 20, 37), integers(rng, 37)
 
     def run(x, w, b):
         return getattr(ops, activation)(ops.dense(x, w, b))
 
-    assert [s.op for s in cpu.function(run).explain(*arrays)] == ["gemm"]
-    cpu.isclose(cpu.run(run, *arrays), reference(run, *arrays), 20)
+    assert [s.op for s in native.function(run).explain(*arrays)] == ["gemm"]
+    native.isclose(native.run(run, *arrays), reference(run, *arrays), 20)
 
 
 @pytest.mark.parametrize("derivative", [0, 1])

@@ -326,14 +326,16 @@ def test_one_name_everywhere():
             places += [
                 f"python/fastconv/reference/{family}*.py",
                 f"src/cpu/{family}*.cpp",
+                f"src/cuda/{family}*.cu",
             ]
         faults += [f"{family}: no {place}" for place in places if not files(place)]
     others = {
         "python/fastconv/reference": {"__init__", "registry"},
         "src/cpu": KERNEL_HOST_FILES | {"kernel_table", "microkernel", "probe"},
+        "src/cuda": {"cuda_backend", "emulator", "kernel_table"},
     }
     for folder, known in others.items():
-        for path in files(f"{folder}/*.py", f"{folder}/*.cpp"):
+        for path in files(*(f"{folder}/*{end}" for end in (".py", ".cpp", ".cu"))):
             if path.stem not in known and family_of(path.stem) not in families():
                 faults.append(f"{name(path)}: no such family in ops/")
     for path in files("tests/test_op_*.py"):
@@ -396,6 +398,32 @@ def test_kernel_files_include_only_integers_and_intrinsics():
         included = set(re.findall(r"#\s*include\s*<(.*?)>", text(path)))
         faults += [f"{name(path)} includes <{h}>" for h in sorted(included - allowed)]
     none(faults)
+
+
+# C's, which g++ offers as well: kernels are compiled for the emulator too.
+CUDA_INCLUDES = {"math.h", "stdint.h"}
+CUDA_HOST_FILES = {"cuda_backend.cu", "emulator.cpp", "emulator.h"}
+
+
+def test_cuda_kernels_include_no_library():
+    faults = []
+    for path in files("src/cuda/*.cu", "src/cuda/*.h"):
+        if path.name not in CUDA_HOST_FILES:
+            included = set(re.findall(r"#\s*include\s*<(.*?)>", text(path)))
+            faults += [f"{name(path)} includes <{h}>" for h in included - CUDA_INCLUDES]
+    none(faults)
+
+
+def test_cmake_lists_all_cuda_files():
+    source = text(ROOT / "src/cuda/CMakeLists.txt")
+    listed = re.search(r"set\(CUDA_FILES(.*?)\)", source, re.S)
+    assert sorted(listed[1].split()) == [p.name for p in files("src/cuda/*.cu")]
+
+
+def test_no_float_is_added_atomically():
+    atomic = re.compile(r"\batomic[A-Z]\w*")
+    sources = files("src/cuda/*")
+    none([f"{name(p)}: an atomic" for p in sources if atomic.search(text(p))])
 
 
 def test_openmp_is_named_where_threads_are_made_alone():

@@ -1,17 +1,26 @@
-// A backend: one C struct of function pointers, linked in; see the list in plan.h. No exception and
-// no C++ library type crosses here.
+// A backend: one C struct of function pointers, linked in (the CPU) or in a library of its own that
+// is opened when it is asked for; see plan.h. No exception and no C++ library type crosses here.
 #pragma once
 #include "fastconv/op.h"
 #include "fastconv/types.h"
 
 namespace fastconv {
 
-constexpr uint32_t kBackendVersion = 2;
+constexpr uint32_t kBackendVersion = 3;
 
-// Set by a kernel that meets bad data (a label out of range, say); the plan stops after the step.
+// What can be wrong with data.
+enum class Fault : int32_t {
+  label,  // values: label, number of classes
+  range,  // values: first element, number of elements, size of the axis
+};
+
+// Filled in by a kernel that meets bad data; the plan stops after the step. It is plain data, in
+// memory of the backend, so that a device can fill it in.
 struct KernelError {
-  int32_t set;
-  char message[252];
+  int32_t step;  // KernelCall::step + 1; 0: no error
+  Fault fault;
+  int64_t position;  // the first one in its tensor
+  int64_t values[3];
 };
 
 // One call of a kernel. While kernels are chosen, all `data` and `workspace` are null. A kernel may
@@ -25,6 +34,7 @@ struct KernelCall {
   void* workspace;
   int64_t workspace_bytes;
   KernelError* error;
+  int32_t step;  // of the plan
 };
 
 // Kernels are stateless, never allocate, and give the same bytes for every number of threads.
@@ -42,15 +52,43 @@ struct KernelList {
   int32_t count;
 };
 
+struct Backend;
+
+// What a backend adds whose memory is not the host's. What it is asked for happens in that order,
+// of whichever thread; kernels are only started by `run`.
+struct DeviceMemory {
+  // Memory that host and device both reach, for variables; `release` frees it. Variables of at most
+  // `copied_bytes` are better copied in and out by each run.
+  void* (*share)(const Backend& self, int64_t bytes);
+  int64_t copied_bytes;
+  // Whether kernels reach memory that comes from elsewhere.
+  bool (*reaches)(const Backend& self, const void* memory);
+  void (*upload)(const Backend& self, void* to, const void* from, int64_t bytes);
+  void (*download)(const Backend& self, void* to, const void* from, int64_t bytes);
+  // Waits for all that was asked for. Null, or what went wrong since the last call.
+  const char* (*wait)(const Backend& self);
+  // Records the kernels that body(context) starts, which then do not run; null if it cannot.
+  void* (*record)(const Backend& self, void (*body)(void*), void* context);
+  void (*replay)(const Backend& self, void* recording);
+  void (*forget)(const Backend& self, void* recording);
+  int64_t (*available)(const Backend& self);  // bytes
+};
+
 struct Backend {
   uint32_t version;
-  const char* name;    // "cpu"
+  const char* name;    // "cpu", "cuda", "cuda:1"
   const char* detail;  // "avx512", or the model of a GPU
-  KernelList (*kernels)(OpKind kind);
-  void* (*allocate)(int64_t bytes);  // aligned to 64; null when there is no memory
-  void (*release)(void* memory, int64_t bytes);
+  int32_t index;       // of the device
+  KernelList (*kernels)(const Backend& self, OpKind kind);
+  void* (*allocate)(const Backend& self, int64_t bytes);  // aligned to 64; null if there is none
+  void (*release)(const Backend& self, void* memory, int64_t bytes);
   // Calls body(context) with the means of the backend (its threads) kept ready meanwhile.
-  void (*prepared)(void (*body)(void*), void* context);
+  void (*prepared)(const Backend& self, void (*body)(void*), void* context);
+  const DeviceMemory* device;  // null: the memory is the host's
 };
+
+// What a backend in a library of its own exports, as fastconv_backend: the device of that index, or
+// null and a reason that users understand.
+using BackendEntry = const Backend* (*)(uint32_t version, int32_t index, const char** reason);
 
 }  // namespace fastconv

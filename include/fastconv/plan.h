@@ -56,6 +56,7 @@ class Arena {
   Arena& operator=(const Arena&) = delete;
   void* reserve(int64_t bytes);
   int64_t bytes() const { return bytes_; }
+  const Backend& backend() const { return *backend_; }
 
  private:
   const Backend* backend_;
@@ -73,12 +74,16 @@ struct PlanData {
 // Called for a `callback` step; throws to stop the plan.
 using Callback = std::function<void(int index, const KernelCall& call)>;
 
+class DeviceSide;  // device_side.h
+
 class Plan {
  public:
   // Checks every index, size and range, and picks the kernels.
   Plan(const Backend& backend, PlanData data);
+  ~Plan();
 
-  // Gives buffer `index` (not the arena) its memory, which must outlive the runs.
+  // Gives buffer `index` (not the arena) its memory, which must outlive the runs. A device that
+  // does not reach it takes a copy of its values now; what a run writes is copied back.
   void bind(int index, void* memory, int64_t bytes);
   // Takes it back: the buffer must be bound again before the next run.
   void unbind(int index);
@@ -89,12 +94,13 @@ class Plan {
   void run(Arena& arena);
   // The same, with the nanoseconds of each step.
   std::vector<int64_t> profile(Arena& arena);
-  // Where the values of a slot are after a run.
+  // Where the values of a slot are after a run, for the backend.
   void* address(int slot, Arena& arena) const;
+  // Copies the values of a slot, after a run, or of a bound buffer to the host.
+  void read(int slot, Arena& arena, void* to) const;
+  void read_buffer(int index, void* to) const;
 
   const PlanData& data() const { return data_; }
-  // Memory bound to a buffer, or null.
-  const void* buffer(int index) const { return memory_.at(static_cast<size_t>(index)); }
   const std::vector<KernelChoice>& choices() const { return choices_; }
   const Backend& backend() const { return *backend_; }
   int find_input(const std::string& name) const;   // slot
@@ -102,10 +108,15 @@ class Plan {
 
  private:
   void check() const;
+  std::vector<bool> written_buffers() const;
   void prepare(Arena& arena);
   void run_prepared(std::vector<int64_t>* times);
+  void start(std::vector<int64_t>* times);
   void run_steps(std::vector<int64_t>* times);
   void run_step(size_t index);
+  void call_host(const Step& step, const KernelCall& call);
+  void copy_to_host(void* to, const void* from, int64_t bytes) const;
+  void raise_if(const KernelError& error) const;
 
   const Backend* backend_;
   PlanData data_;
@@ -114,6 +125,9 @@ class Plan {
   std::vector<Tensor> tensors_;
   std::vector<std::vector<Tensor>> step_inputs_, step_outputs_;
   Callback callback_;
+  std::unique_ptr<DeviceSide> device_;  // null where the memory is the host's
+  KernelError error_{};                 // of the host
+  bool has_host_steps_ = false;
   uint32_t float_mode_ = 0;  // of the caller, for its host functions
 };
 
@@ -126,7 +140,9 @@ struct SavedPlan {
 void save_plan(const std::string& path, const Plan& plan, const std::vector<int>& stored);
 SavedPlan load_plan(const std::string& path);
 
-// The list of backends.
+// The backends: the CPU, and one from a library of its own. Throws Error(device) with the reason if
+// the library or its device cannot be used.
 const Backend& cpu_backend();
+const Backend& load_backend(const std::string& path, int index);
 
 }  // namespace fastconv

@@ -1,21 +1,13 @@
 // bfloat16, the upper half of a float. Kernels read and write it a vector at a time and compute in
 // float32; products take it in pairs.
 #pragma once
+#include "convert.h"
 #include "simd.h"
 
 namespace fastconv::cpu::FASTCONV_ISA {
 
-struct BFloat16 {
-  uint16_t bits;
-};
-
 static inline float to_float(float x) { return x; }
-static inline float to_float(BFloat16 x) {
-  const uint32_t word = (uint32_t)x.bits << 16;
-  float wide;
-  __builtin_memcpy(&wide, &word, sizeof wide);
-  return wide;
-}
+static inline float to_float(BFloat16 x) { return widen(x); }
 
 typedef uint32_t vuint __attribute__((vector_size(4 * kLanes)));
 typedef uint16_t vhalf __attribute__((vector_size(2 * kLanes)));

@@ -1,36 +1,32 @@
-// Element types as C++ types, and conversion between any two of them.
+// Element types as C++ types, and conversion between any two of them: constexpr, for the kernels of
+// src/cuda take it from here.
 #pragma once
-#include "kernels.h"
+#include "fastconv/types.h"
 
 namespace fastconv::cpu::FASTCONV_ISA {
 
 struct Boolean {
   uint8_t bits;
 };
+struct BFloat16 {
+  uint16_t bits;
+};
 struct Float16 {
   uint16_t bits;
 };
 
-static inline uint32_t float_bits(float x) {
-  uint32_t word;
-  __builtin_memcpy(&word, &x, 4);
-  return word;
-}
-static inline float bits_float(uint32_t word) {
-  float x;
-  __builtin_memcpy(&x, &word, 4);
-  return x;
-}
+static constexpr uint32_t float_bits(float x) { return __builtin_bit_cast(uint32_t, x); }
+static constexpr float bits_float(uint32_t word) { return __builtin_bit_cast(float, word); }
 
 // A value in the arithmetic type that holds it.
 template <class T>
-static inline T widen(T x) {
+static constexpr T widen(T x) {
   return x;
 }
-static inline uint8_t widen(Boolean x) { return x.bits != 0; }
-static inline float widen(BFloat16 x) { return to_float(x); }
+static constexpr uint8_t widen(Boolean x) { return x.bits != 0; }
+static constexpr float widen(BFloat16 x) { return bits_float((uint32_t)x.bits << 16); }
 // The denormals of float16 are made from their integer: float denormals are flushed.
-static inline float widen(Float16 x) {
+static constexpr float widen(Float16 x) {
   const uint32_t sign = (uint32_t)(x.bits & 0x8000) << 16;
   const uint32_t magnitude = x.bits & 0x7fff;
   const float small = (float)(int32_t)magnitude * 0x1p-24f;
@@ -40,14 +36,14 @@ static inline float widen(Float16 x) {
 }
 
 // Rounds to nearest, ties to even; NaN stays NaN.
-static inline BFloat16 to_bfloat16(float x) {
+static constexpr BFloat16 to_bfloat16(float x) {
   const uint32_t word = float_bits(x);
   const uint32_t rounded = (word + 0x7fff + (word >> 16 & 1)) >> 16;
   return {(uint16_t)(x != x ? word >> 16 | 0x40 : rounded)};
 }
 
 // Below 2^-14 the sum with 0.5 has the last place of float16's denormals, and rounds for us.
-static inline Float16 to_float16(float x) {
+static constexpr Float16 to_float16(float x) {
   const uint32_t word = float_bits(x), sign = word >> 16 & 0x8000, magnitude = word & 0x7fffffff;
   const uint32_t small = float_bits(bits_float(magnitude) + 0.5f) - float_bits(0.5f);
   const uint32_t normal = (magnitude + 0xfff + (magnitude >> 13 & 1) - (112u << 23)) >> 13;
@@ -59,7 +55,7 @@ static inline Float16 to_float16(float x) {
 
 // Floating to integer saturates, and NaN gives 0; `low` and `high` are exact in From.
 template <class To, class From>
-static inline To saturate(From x, From low, From high, To lowest, To highest) {
+static constexpr To saturate(From x, From low, From high, To lowest, To highest) {
   const To inside = x > low && x < high ? (To)x : To{0};
   return x >= high ? highest : (x <= low ? lowest : inside);
 }
@@ -74,45 +70,50 @@ inline constexpr bool kFloating<double> = true;
 // From an arithmetic type, which widen() gives. Integer to integer wraps.
 template <class To, class From>
 struct Narrow {
-  static To of(From x) { return (To)x; }
+  static constexpr To of(From x) { return (To)x; }
 };
 template <class From>
 struct Narrow<Boolean, From> {
-  static Boolean of(From x) { return {(uint8_t)(x != 0)}; }
+  static constexpr Boolean of(From x) { return {(uint8_t)(x != 0)}; }
 };
 template <class From>
 struct Narrow<BFloat16, From> {
-  static BFloat16 of(From x) { return to_bfloat16((float)x); }
+  static constexpr BFloat16 of(From x) { return to_bfloat16((float)x); }
 };
 template <class From>
 struct Narrow<Float16, From> {
-  static Float16 of(From x) { return to_float16((float)x); }
+  static constexpr Float16 of(From x) { return to_float16((float)x); }
 };
 template <class From>
   requires kFloating<From>
 struct Narrow<int64_t, From> {
-  static int64_t of(From x) {
+  static constexpr int64_t of(From x) {
     return saturate<int64_t, From>(x, -0x1p63, 0x1p63, INT64_MIN, INT64_MAX);
   }
 };
 template <class From>
   requires kFloating<From>
 struct Narrow<int32_t, From> {
-  static int32_t of(From x) {
+  static constexpr int32_t of(From x) {
     return saturate<int32_t, From>(x, -0x1p31, 0x1p31, INT32_MIN, INT32_MAX);
   }
 };
 template <class From>
   requires kFloating<From>
 struct Narrow<uint8_t, From> {
-  static uint8_t of(From x) { return saturate<uint8_t, From>(x, 0, 255, 0, 255); }
+  static constexpr uint8_t of(From x) { return saturate<uint8_t, From>(x, 0, 255, 0, 255); }
 };
 
 template <class To, class From>
-static inline To convert(From x) {
+static constexpr To convert(From x) {
   const auto wide = widen(x);
   return Narrow<To, decltype(widen(x))>::of(wide);
 }
+
+template <class T>
+struct TypeTag {
+  using type = T;
+};
 
 // Calls f with the TypeTag of a dtype known only at run time.
 template <class F>

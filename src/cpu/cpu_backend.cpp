@@ -16,7 +16,7 @@ constexpr int64_t kHugePage = int64_t{2} << 20;
 // Large blocks are aligned to huge pages and ask for them: a page fault costs more than the 4 KiB
 // it brings. What was freed before goes back to the system first, so that it does not stand beside
 // them: weights have moved, and initial values are gone.
-void* allocate(int64_t bytes) {
+void* allocate(const Backend&, int64_t bytes) {
   const int64_t alignment = bytes >= kHugePage ? kHugePage : 64;
   const int64_t rounded = (bytes + alignment - 1) / alignment * alignment;
 #if defined(__GLIBC__)
@@ -28,14 +28,18 @@ void* allocate(int64_t bytes) {
   return memory;
 }
 
-void release(void* memory, int64_t) { std::free(memory); }
+void release(const Backend&, void* memory, int64_t) { std::free(memory); }
+
+KernelList kernels(const Backend&, OpKind kind) { return cpu::active_isa().kernels(kind); }
+
+void prepared(const Backend&, void (*body)(void*), void* context) { cpu::with_team(body, context); }
 
 }  // namespace
 
 const Backend& cpu_backend() {
   static const Backend backend{
-      kBackendVersion, "cpu",   cpu::active_isa().name, cpu::active_isa().kernels,
-      allocate,        release, cpu::with_team};
+      kBackendVersion, "cpu",  cpu::active_isa().name, 0, kernels, allocate, release,
+      prepared,        nullptr};
   return backend;
 }
 

@@ -43,11 +43,6 @@ static inline const char* needs_float(const KernelCall& call) {
   return is_bfloat16(call) ? nullptr : needs_float32(call);
 }
 
-template <class T>
-struct TypeTag {
-  using type = T;
-};
-
 // Calls f with the TypeTag of a call that needs_float() let through.
 template <class F>
 static inline void with_float(const KernelCall& call, const F& f) {

@@ -1,6 +1,5 @@
 // Cross-entropy by rows: logits or probabilities [rows, C]; labels int64 [rows] or float32
 // [rows, C]; loss [rows].
-#include "error_text.h"
 #include "kernels.h"
 #include "vector_math.h"
 
@@ -29,9 +28,7 @@ bool labels_fail(const KernelCall& call, const Labels& l) {
   int64_t row = 0;
   while (row < l.rows && l.index[row] >= 0 && l.index[row] < l.classes) ++row;
   if (row == l.rows) return false;
-  if (call.error)
-    ErrorText(*call.error) << "label " << l.index[row] << " at position " << row
-                           << " is out of range: expected 0 <= label < " << l.classes;
+  if (call.error) *call.error = {call.step + 1, Fault::label, row, {l.index[row], l.classes}};
   for (int i = 0; i < call.n_outputs; ++i)
     if (call.outputs[i].data)
       __builtin_memset(call.outputs[i].data, 0, static_cast<size_t>(bytes(call.outputs[i])));

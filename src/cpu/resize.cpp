@@ -1,6 +1,5 @@
 // Interpolation along one axis: rows of the source, weighted and summed. What the weights mean
 // (filter, borders) is decided where the graph is built; a gradient is the same with others.
-#include "error_text.h"
 #include "kernels.h"
 
 namespace fastconv::cpu::FASTCONV_ISA {
@@ -24,9 +23,7 @@ bool inside(const KernelCall& call, const Problem& p, const int32_t* ranges) {
   for (int64_t i = 0; i < p.to; ++i) {
     const int64_t first = ranges[2 * i], count = ranges[2 * i + 1];
     if (first >= 0 && count >= 0 && count <= p.taps && first + count <= p.from) continue;
-    if (call.error)
-      ErrorText(*call.error) << "range of " << count << " elements from " << first
-                             << " at position " << i << " of an axis of " << p.from;
+    if (call.error) *call.error = {call.step + 1, Fault::range, i, {first, count, p.from}};
     return false;
   }
   return true;

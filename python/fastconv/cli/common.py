@@ -9,7 +9,7 @@ from typing import Any
 from fastconv import machine, models
 from fastconv.cli.inputs import Inputs
 from fastconv.errors import FormatError
-from fastconv.execution.function import resolve_device
+from fastconv.execution.devices import resolve_device
 from fastconv.models.network import Network
 from fastconv.training.run_directory import RunDirectory
 

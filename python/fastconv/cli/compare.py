@@ -99,7 +99,8 @@ def _row(name: str, args: Namespace) -> dict[str, Any]:
 def _rate(model: Any, args: Namespace, training: bool) -> float | None:
     """Images a second; None if the plan does not fit into memory."""
     plan, arrays = prepared(model, args.batch_size, training)
-    there = available_bytes()
+    free = plan.arena.backend.available_bytes
+    there = available_bytes() if free is None else free
     if there is not None and plan.arena_bytes > there:
         return None
     seconds = measured(plan, arrays, args.seconds, warm_up=1)

@@ -38,7 +38,7 @@ def machine_facts() -> dict[str, str]:
         "threads": f"{_core.thread_count()} ({_core.thread_count_reason()})",
         "memory": _memory(),
         "GPU": _gpu(),
-        "CUDA": "no CUDA backend in this build",
+        "CUDA": _cuda(),
         "extras": _extras(),
         "OpenMP runtimes": ", ".join(_openmp_runtimes()) or "none",
     }
@@ -134,6 +134,16 @@ def _gpu() -> str:
         except (OSError, subprocess.TimeoutExpired):
             cards = "nvidia-smi does not answer"
     return "; ".join(filter(None, (cards, driver))) or "no NVIDIA GPU or driver found"
+
+
+def _cuda() -> str:
+    from fastconv.errors import DeviceError
+    from fastconv.execution.devices import backend_of
+
+    try:
+        return f"ready: {backend_of('cuda').detail}"
+    except DeviceError as error:
+        return f"not usable: {error}"
 
 
 def _extras() -> str:

@@ -52,7 +52,7 @@ def _option(
 
 
 def _machine(parser: argparse.ArgumentParser) -> None:
-    _option(parser, "--device", "auto", "auto or cpu")
+    _option(parser, "--device", "auto", "auto, cpu, cuda or cuda:N")
     parser.add_argument("--threads", type=int, help="number of threads that compute")
 
 

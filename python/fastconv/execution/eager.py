@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
-from fastconv import _core
-from fastconv.execution.function import Function, has_plans, resolve_device
+from fastconv.execution.devices import arena_of, resolve_device
+from fastconv.execution.function import Function
 from fastconv.graph.scope import current_trace
 from fastconv.graph.trace import is_symbolic
 
@@ -46,10 +46,8 @@ def op(python: F) -> F:
 
 def _op_arena(device: str, depth: int) -> Any:
     """The arena that all ops called on arrays share; None if plans do not run there."""
-    if not has_plans(device):
-        return None
     if (device, depth) not in _ARENAS:
-        _ARENAS[device, depth] = _core.Arena(_core.backend(device))
+        _ARENAS[device, depth] = arena_of(device)
     return _ARENAS[device, depth]
 
 

@@ -36,24 +36,25 @@ class Executable:
     def __init__(
         self,
         graph: Graph,
-        backend: _core.Backend,
         arena: _core.Arena,
         limit: int | None = None,
     ) -> None:
         self.arena = arena
+        backend = arena.backend
         self._turns = _TURNS.setdefault(arena, _Turns())
         self._lowered = lower(graph, backend, limit)
         self.graph, self.plan = self._lowered.graph, self._lowered.plan
         self._buffers = self._lowered.buffers
         if self._buffers.constants.size:
             self.plan.bind(self._buffers.constant_index, self._buffers.constants)
-        for index, block in self._buffers.blocks.values():
-            self.plan.bind(index, block.array)
-        self._moves = Block.moves
+        self._copied = backend.name != "cpu"  # a device may take copies when it binds
+        self._bind_variables()
 
     def __call__(self, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Runs the plan. Arrays must be C-contiguous and of the inputs' dtypes."""
         with self._turns:
+            if self._copied or self._moves != Block.moves:
+                self._bind_variables()
             return self.plan.run(self.arena, arrays, self._lowered.outputs)
 
     @property
@@ -78,22 +79,30 @@ class Executable:
     def profile(self, arrays: Sequence[np.ndarray]) -> list[int]:
         """Nanoseconds of each step of one run (which counts: variables are updated)."""
         with self._turns:
+            self._bind_variables()
             return self.plan.profile(self.arena, arrays)
 
     def save(self, path: str) -> None:
         """Writes the plan with its variables and constants to a file; see plan.h."""
+        self._bind_variables()
         stored = range(1 + len(self.graph.inputs), len(self._buffers.sizes))
         self.plan.save(path, list(stored))
 
     @property
     def outdated(self) -> bool:
         """Whether a variable has moved to another block since (see `together`)."""
-        if self._moves == Block.moves:
-            return False
-        if any(v.block is not block for v, block in self._buffers.homes):
-            return True
+        return self._moves != Block.moves and any(
+            v.block is not block for v, block in self._buffers.homes
+        )
+
+    def _bind_variables(self) -> None:
+        for index, block in self._buffers.blocks.values():
+            array = self.arena.backend.shared(block.array)
+            if array is not block.array:
+                block.array = array
+                Block.moves += 1
+            self.plan.bind(index, array)
         self._moves = Block.moves
-        return False
 
 
 class _Turns:

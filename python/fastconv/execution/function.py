@@ -5,13 +5,13 @@ from __future__ import annotations
 import functools
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
-from fastconv import _core
 from fastconv.errors import ArgumentError, DeviceError
+from fastconv.execution.devices import INTERPRETERS, arena_of, resolve_device
 from fastconv.execution.executable import Executable, StepReport
 from fastconv.execution.feed import check_feed
 from fastconv.graph.ir import Graph, Tensor
@@ -21,29 +21,6 @@ from fastconv.graph.trace import Trace, as_tensor, is_symbolic
 from fastconv.graph.variable import Variable
 
 PLANS_KEPT = 16  # plans a function keeps, least recently used first out
-
-Runner = Callable[[Graph, Sequence[np.ndarray]], list[np.ndarray]]
-_INTERPRETERS: dict[str, Runner] = {}
-
-
-def register_backend(name: str, run: Runner) -> None:
-    """Adds a device that interprets graphs."""
-    _INTERPRETERS[name] = run
-
-
-def has_plans(device: str) -> bool:
-    """Whether a device runs plans, or interprets graphs."""
-    return device not in _INTERPRETERS
-
-
-def resolve_device(device: str) -> str:
-    """The backend behind a device string: "auto" or "cpu", or "reference"."""
-    if device in ("auto", "cpu"):
-        return "cpu"
-    if device in _INTERPRETERS:
-        return device
-    known = ", ".join(["auto", "cpu", *_INTERPRETERS])
-    raise DeviceError(f"expected a device of {known}; received {device!r}")
 
 
 class Function:
@@ -155,12 +132,11 @@ class Function:
             return trace.graph(outputs), structure, trace.parties
 
     def _lower(self, graph: Graph) -> Any:
-        if self.device in _INTERPRETERS:
-            return functools.partial(_INTERPRETERS[self.device], verify(graph))
-        backend = _core.backend(self.device)
+        if self.device in INTERPRETERS:
+            return functools.partial(INTERPRETERS[self.device], verify(graph))
         if self._arena is None:
-            self._arena = _core.Arena(backend)
-        return Executable(graph, backend, self._arena, self.limit)
+            self._arena = arena_of(self.device)
+        return Executable(graph, self._arena, self.limit)
 
 
 def function(python: Callable[..., Any] | None = None, *, device: str = "auto") -> Any:
@@ -174,7 +150,8 @@ def function(python: Callable[..., Any] | None = None, *, device: str = "auto") 
     Parameters
     ----------
     python: the function; or None to use it as a decorator with arguments.
-    device: "auto", "cpu" or "reference" (NumPy, also in float64).
+    device: "auto" (a GPU if there is one, else the CPU), "cpu", "cuda", "cuda:1" or
+        "reference" (NumPy, also in float64).
 
     >>> import fastconv as fc
     >>> @fc.function

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from fastconv._core import OpKind
-from fastconv.execution.function import register_backend
+from fastconv.execution.devices import register_backend
 from fastconv.graph.ir import Graph, Leaf, Node, Tensor
 from fastconv.reference import (  # noqa: F401  (they fill the table)
     activation,

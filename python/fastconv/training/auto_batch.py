@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv.data import tree
 from fastconv.errors import ArgumentError
-from fastconv.execution.function import has_plans
+from fastconv.execution.devices import has_plans
 from fastconv.io.available import available_bytes
 from fastconv.training.feeding import narrow
 from fastconv.training.step_plans import with_batch
@@ -47,7 +47,8 @@ def choose(model: Any, x: Any, y: Any, sample_weight: Any) -> int:
     work = sum(line.flops for line in planned(_PROBED).report()) / _PROBED
     limits = (LARGEST, WORK / max(work, 1), samples / STEPS)
     size = _power_of_two(min(limits))
-    there = available_bytes()
+    free = plans.arena.backend.available_bytes
+    there = available_bytes() if free is None else free
     room = None if there is None else _SHARE * there + plans.arena.bytes
     while size > 1 and room is not None and _bytes(planned(size)) > room:
         size //= 2

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.errors import ArgumentError, DeviceError
+from fastconv.execution.devices import has_plans
 from fastconv.execution.executable import Executable
 from fastconv.layers.base import is_spec
 from fastconv.tree import map_structure
@@ -32,7 +33,7 @@ def plan(model: Any, batch_size: int, training: bool) -> Executable:
         model.input_specs, is_spec, lambda t: _zeros(t.shape, t.dtype, batch_size)
     )
     plans = model._prepare(x)
-    if plans.device != "cpu":
+    if not has_plans(plans.device):
         raise DeviceError(
             f"model {model.name!r}: device {plans.device!r} has no plans; compile with "
             "device='cpu' to see them"

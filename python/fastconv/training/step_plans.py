@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import _core
 from fastconv.errors import OutOfMemoryError
+from fastconv.execution.devices import arena_of, resolve_device
 from fastconv.execution.executable import Executable
-from fastconv.execution.function import Function, resolve_device
+from fastconv.execution.function import Function
 from fastconv.io.available import available_bytes
 from fastconv.layers import context
 from fastconv.training.steps import Record, packed
@@ -28,8 +28,7 @@ class Plans:
     def __init__(self, model: Any, device: str, limit: int | None = None) -> None:
         self.model = model
         self.device = resolve_device(device)
-        native = self.device == "cpu"
-        self.arena = _core.Arena(_core.backend(self.device)) if native else None
+        self.arena = arena_of(self.device)
         self._functions = {
             mode: Function(python, self.device, self.arena, limit=limit)
             for mode, python in (
@@ -143,7 +142,8 @@ class Plans:
         except OutOfMemoryError as error:
             return str(error)
         assert self.arena is not None
-        there = available_bytes()
+        free = self.arena.backend.available_bytes
+        there = available_bytes() if free is None else free
         if there is None or plan.arena_bytes <= there + self.arena.bytes:
             return ""
         self._functions[mode].clear()

@@ -97,7 +97,8 @@ class Trainer(Steps):
         metrics: names, `metrics.Metric` objects or functions of arrays; for several
             outputs a list of lists, or a dict. "accuracy" follows the shapes.
         weighted_metrics: the same, computed with the sample weights.
-        device: "auto", "cpu", or "reference" (NumPy, slow).
+        device: "auto" (a GPU if there is one, else the CPU), "cpu", "cuda", "cuda:1"
+            or "reference" (NumPy, slow).
         memory_limit: what a step may need in all (`memory`), in bytes or as "4GB". Then
             more is computed again in the backward part and not kept; the results stay
             the same, to the byte. Default: no limit, and only what is nearly free.

@@ -12,7 +12,8 @@ from fastconv import ops
 from fastconv._core import Activation, OpKind
 from fastconv.data import tree
 from fastconv.errors import FastconvError
-from fastconv.execution.function import Function, has_plans
+from fastconv.execution.devices import has_plans
+from fastconv.execution.function import Function
 from fastconv.graph.autodiff import grad
 from fastconv.graph.ir import RULES, Graph, Leaf, Node, Tensor, ancestors
 from fastconv.graph.variable import Variable
@@ -93,7 +94,8 @@ class Probe:
         self.skipped.append(f"{what} is left out: {why}")
 
     def _fits(self, needed: int) -> bool:
-        there = available_bytes()
+        free = self._plans.arena.backend.available_bytes
+        there = available_bytes() if free is None else free
         if there is None or needed <= there // 2:
             return True
         self._skip(

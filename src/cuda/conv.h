@@ -1,0 +1,37 @@
+// The kernels of convolution, by the file that holds them; conv.cu puts them in order.
+#pragma once
+#include "kernels.h"
+
+namespace fastconv::cuda {
+
+static inline const WindowGeometry& geometry(const KernelCall& call) {
+  return attrs<ConvAttrs>(call).geometry;
+}
+
+static inline int64_t window_taps(const WindowGeometry& g) {
+  return g.kernel[0] * g.kernel[1] * g.kernel[2];
+}
+static inline int64_t input_pixels(const WindowGeometry& g) {
+  return g.batch * g.input[0] * g.input[1] * g.input[2];
+}
+static inline int64_t output_pixels(const WindowGeometry& g) {
+  return g.batch * g.output[0] * g.output[1] * g.output[2];
+}
+
+// conv_implicit.cu: a product by tiles, whose left matrix is gathered from the windows.
+const char* conv_implicit_declines(const KernelCall& call);
+void conv_implicit(const KernelCall& call);
+void conv_backward_data_implicit(const KernelCall& call);
+void conv_backward_weights_implicit(const KernelCall& call);
+int64_t conv_implicit_workspace(const KernelCall& call);
+int64_t conv_backward_data_implicit_workspace(const KernelCall& call);
+int64_t conv_backward_weights_implicit_workspace(const KernelCall& call);
+
+// conv_direct.cu: a result a thread, for groups of few channels.
+const char* conv_direct_declines(const KernelCall& call);
+void conv_direct(const KernelCall& call);
+void conv_backward_data_direct(const KernelCall& call);
+void conv_backward_weights_direct(const KernelCall& call);
+int64_t conv_backward_weights_direct_workspace(const KernelCall& call);
+
+}  // namespace fastconv::cuda

@@ -1,0 +1,128 @@
+// Where a convolution reads: an output pixel and a tap of its window with a channel give an element
+// of src, or padding; an input pixel and a tap with a filter give an element of ddst, or nothing.
+#pragma once
+#include "conv.h"
+
+namespace fastconv::cuda {
+
+// Sizes fit 32 bits a piece (conv_implicit_declines); offsets of elements may not.
+struct Pixel {
+  int64_t sample;  // offset of its first element
+  int32_t at[3];
+};
+struct Tap {
+  int32_t at[3], channel;
+};
+
+// An index of N O P Q, or of taps and channels, taken apart.
+class Split {
+ public:
+  __host__ Split(const int64_t (&size)[3], int64_t inner)
+      : inner_(inner), size_{Divisor(size[0]), Divisor(size[1]), Divisor(size[2])} {}
+  struct Parts {
+    int64_t outer;
+    int32_t at[3], inner;
+  };
+  __device__ __forceinline__ Parts operator()(int64_t i) const {
+    const int64_t position = inner_(i), row = size_[2](position), plane = size_[1](row);
+    const int64_t outer = size_[0](plane);
+    return {outer,
+            {(int32_t)(plane - outer * size_[0].size()), (int32_t)(row - plane * size_[1].size()),
+             (int32_t)(position - row * size_[2].size())},
+            (int32_t)(i - position * inner_.size())};
+  }
+
+ private:
+  Divisor inner_, size_[3];
+};
+
+// src by output pixel and (tap, channel of the group).
+class Windows {
+ public:
+  __host__ Windows(const WindowGeometry& g, const float* src)
+      : src_(src),
+        pixels_(g.output, 1),
+        taps_(g.kernel, g.in_channels / g.groups),
+        channels_(g.in_channels),
+        group_(g.in_channels / g.groups) {
+    for (int i = 0; i < 3; ++i) {
+      size_[i] = (int32_t)g.input[i];
+      stride_[i] = (int32_t)g.stride[i];
+      pad_[i] = (int32_t)g.pad_before[i];
+      dilation_[i] = (int32_t)g.dilation[i];
+    }
+  }
+  __device__ __forceinline__ Pixel pixel(int64_t i, int64_t slice) const {
+    const Split::Parts p = pixels_(i);
+    const int64_t sample = p.outer * size_[0] * size_[1] * size_[2] * channels_ + slice * group_;
+    return {sample,
+            {p.at[0] * stride_[0] - pad_[0], p.at[1] * stride_[1] - pad_[1],
+             p.at[2] * stride_[2] - pad_[2]}};
+  }
+  __device__ __forceinline__ Tap tap(int64_t i) const {
+    const Split::Parts t = taps_(i);
+    return {{t.at[0] * dilation_[0], t.at[1] * dilation_[1], t.at[2] * dilation_[2]}, t.inner};
+  }
+  __device__ __forceinline__ float value(const Pixel& p, const Tap& t) const {
+    const int32_t d = p.at[0] + t.at[0], h = p.at[1] + t.at[1], w = p.at[2] + t.at[2];
+    if ((uint32_t)d >= (uint32_t)size_[0] || (uint32_t)h >= (uint32_t)size_[1] ||
+        (uint32_t)w >= (uint32_t)size_[2])
+      return 0.0f;
+    const int64_t position = ((int64_t)d * size_[1] + h) * size_[2] + w;
+    return src_[p.sample + position * channels_ + t.channel];
+  }
+
+ private:
+  const float* src_;
+  Split pixels_, taps_;
+  int64_t channels_, group_;
+  int32_t size_[3], stride_[3], pad_[3], dilation_[3];
+};
+
+// ddst by input pixel and (tap, filter of the group).
+class Covers {
+ public:
+  __host__ Covers(const WindowGeometry& g, const float* ddst)
+      : ddst_(ddst),
+        pixels_(g.input, 1),
+        taps_(g.kernel, g.out_channels / g.groups),
+        filters_(g.out_channels),
+        group_(g.out_channels / g.groups) {
+    for (int i = 0; i < 3; ++i) {
+      size_[i] = (int32_t)g.output[i];
+      stride_[i] = Divisor(g.stride[i]);
+      pad_[i] = (int32_t)g.pad_before[i];
+      dilation_[i] = (int32_t)g.dilation[i];
+    }
+  }
+  __device__ __forceinline__ Pixel pixel(int64_t i, int64_t slice) const {
+    const Split::Parts p = pixels_(i);
+    const int64_t sample = p.outer * size_[0] * size_[1] * size_[2] * filters_ + slice * group_;
+    return {sample, {p.at[0] + pad_[0], p.at[1] + pad_[1], p.at[2] + pad_[2]}};
+  }
+  __device__ __forceinline__ Tap tap(int64_t i) const {
+    const Split::Parts t = taps_(i);
+    return {{t.at[0] * dilation_[0], t.at[1] * dilation_[1], t.at[2] * dilation_[2]}, t.inner};
+  }
+  __device__ __forceinline__ float value(const Pixel& p, const Tap& t) const {
+    int64_t position = 0;
+#pragma unroll
+    for (int i = 0; i < 3; ++i) {
+      const int32_t distance = p.at[i] - t.at[i];
+      if (distance < 0) return 0.0f;
+      const int64_t out = stride_[i](distance);
+      if (out >= size_[i] || out * stride_[i].size() != distance) return 0.0f;
+      position = position * size_[i] + out;
+    }
+    return ddst_[p.sample + position * filters_ + t.channel];
+  }
+
+ private:
+  const float* ddst_;
+  Split pixels_, taps_;
+  int64_t filters_, group_;
+  Divisor stride_[3];
+  int32_t size_[3], pad_[3], dilation_[3];
+};
+
+}  // namespace fastconv::cuda

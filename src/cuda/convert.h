@@ -1,0 +1,13 @@
+// Element types and their conversion, from the one source that the CPU's kernels have too.
+#pragma once
+#define FASTCONV_ISA shared
+#include "../cpu/convert.h"
+#undef FASTCONV_ISA
+
+namespace fastconv::cuda {
+
+using cpu::shared::convert;
+using cpu::shared::with_size;
+using cpu::shared::with_type;
+
+}  // namespace fastconv::cuda

@@ -1,0 +1,57 @@
+// What a kernel file exports: one list of kernels an op kind, best first, plain one last, as in
+// src/cpu. The lists are gathered in kernel_table.cu.
+//
+// `run` is host code: it only starts kernels, and the memory of its operands is the device's.
+#pragma once
+#include "index.h"
+#include "launch.h"
+
+namespace fastconv::cuda {
+
+template <int N>
+static constexpr KernelList list(const Kernel (&kernels)[N]) {
+  return {kernels, N};
+}
+
+template <class T>
+static inline const T& attrs(const KernelCall& call) {
+  return *static_cast<const T*>(call.attrs);
+}
+template <class T>
+static inline const T* input(const KernelCall& call, int i) {
+  return static_cast<const T*>(call.inputs[i].data);
+}
+template <class T>
+static inline T* output(const KernelCall& call, int i) {
+  return i < call.n_outputs ? static_cast<T*>(call.outputs[i].data) : nullptr;
+}
+template <class T>
+static inline T* workspace(const KernelCall& call) {
+  return static_cast<T*>(call.workspace);
+}
+
+// The reason that most kernels give first.
+static inline const char* needs_float32(const KernelCall& call) {
+  if (call.inputs[0].dtype != Dtype::float32) return "only float32";
+  return nullptr;
+}
+
+KernelList activation_kernels(OpKind kind);
+KernelList adaptive_kernels(OpKind kind);
+KernelList conv_kernels(OpKind kind);
+KernelList dropout_kernels(OpKind kind);
+KernelList elementwise_kernels(OpKind kind);
+KernelList gemm_kernels(OpKind kind);
+KernelList loss_kernels(OpKind kind);
+KernelList norm_kernels(OpKind kind);
+KernelList pool_kernels(OpKind kind);
+KernelList random_kernels(OpKind kind);
+KernelList reduce_kernels(OpKind kind);
+KernelList resize_kernels(OpKind kind);
+KernelList sgd_kernels(OpKind kind);
+KernelList shape_kernels(OpKind kind);
+
+// All of them.
+KernelList kernels(const Backend& self, OpKind kind);
+
+}  // namespace fastconv::cuda

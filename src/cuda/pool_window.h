@@ -1,0 +1,75 @@
+// Which inputs a pooling window covers, and which windows cover an input.
+#pragma once
+#include "kernels.h"
+
+namespace fastconv::cuda {
+
+// An element of N D H W C.
+struct Place {
+  int64_t sample, at[3], channel;
+};
+
+class MapIndex {
+ public:
+  __host__ MapIndex(const int64_t (&size)[3], int64_t channels)
+      : channels_(channels), size_{Divisor(size[0]), Divisor(size[1]), Divisor(size[2])} {}
+  __device__ __forceinline__ Place place(int64_t i) const {
+    const int64_t position = channels_(i), row = size_[2](position), plane = size_[1](row);
+    const int64_t sample = size_[0](plane);
+    return {sample,
+            {plane - sample * size_[0].size(), row - plane * size_[1].size(),
+             position - row * size_[2].size()},
+            i - position * channels_.size()};
+  }
+
+ private:
+  Divisor channels_, size_[3];
+};
+
+// The taps of output `out` that fall inside the input, along one axis: `count` of them, from input
+// index `first`, `dilation` apart. Positions along an axis fit 32 bits (pool_declines).
+struct Span {
+  int64_t first, count;
+};
+
+__device__ __forceinline__ int32_t ceil_quotient(int32_t a, int32_t b) { return (a + b - 1) / b; }
+
+__device__ __forceinline__ Span span(const WindowGeometry& g, int axis, int64_t out) {
+  const int32_t stride = (int32_t)g.stride[axis], dilation = (int32_t)g.dilation[axis];
+  const int32_t origin = (int32_t)out * stride - (int32_t)g.pad_before[axis];
+  const int32_t input = (int32_t)g.input[axis];
+  int32_t begin = 0, end = (int32_t)g.kernel[axis];
+  if (origin < 0) begin = ceil_quotient(-origin, dilation);
+  if (origin + (end - 1) * dilation >= input)
+    end = origin < input ? ceil_quotient(input - origin, dilation) : 0;
+  return {origin + begin * dilation, end > begin ? end - begin : 0};
+}
+
+// The outputs [begin, end) whose windows span `input` along one axis. With dilation some of them
+// step over it: hits() tells.
+struct Cover {
+  int32_t begin, end;
+};
+
+__device__ __forceinline__ bool hits(const WindowGeometry& g, int axis, int64_t input,
+                                     int32_t out) {
+  const int32_t dilation = (int32_t)g.dilation[axis];
+  if (dilation == 1) return true;
+  const int32_t top = (int32_t)input + (int32_t)g.pad_before[axis];
+  return (top - out * (int32_t)g.stride[axis]) % dilation == 0;
+}
+
+__device__ __forceinline__ Cover cover(const WindowGeometry& g, int axis, int64_t input) {
+  const int32_t top = (int32_t)input + (int32_t)g.pad_before[axis];
+  const int32_t stride = (int32_t)g.stride[axis], output = (int32_t)g.output[axis];
+  if (top < 0) return {0, 0};
+  const int32_t low = top - (int32_t)((g.kernel[axis] - 1) * g.dilation[axis]);
+  const int32_t end = top / stride + 1, begin = low > 0 ? ceil_quotient(low, stride) : 0;
+  return {begin, end < output ? end : output};
+}
+
+void max_pool_backward(const KernelCall& call);
+void average_pool_backward(const KernelCall& call);
+void lp_pool_backward(const KernelCall& call);
+
+}  // namespace fastconv::cuda

@@ -1,0 +1,97 @@
+// Kernels with a fault each, which the emulator must find, and one without.
+#include <string.h>
+
+#include "kernels.h"
+
+namespace fastconv::cuda {
+namespace {
+
+constexpr int kWidth = 64;
+
+struct Base {
+  static constexpr int kThreads = kWidth;
+  struct Shared {
+    float values[kWidth];
+  };
+  float* out;
+};
+
+struct Sound : Base {
+  __device__ void operator()(Shared& shared) const {
+    shared.values[threadIdx.x] = (float)threadIdx.x;
+    __syncthreads();
+    out[threadIdx.x] = shared.values[(threadIdx.x + 1) % kWidth];
+  }
+};
+
+template <int Step>
+struct MissingBarrier : Base {
+  __device__ void operator()(Shared& shared) const {
+    shared.values[threadIdx.x] = (float)threadIdx.x;
+    out[threadIdx.x] = shared.values[(threadIdx.x + Step) % kWidth];
+  }
+};
+
+struct BarrierInBranch : Base {
+  __device__ void operator()(Shared&) const {
+    if (threadIdx.x < kWidth / 2) __syncthreads();
+    out[threadIdx.x] = 0;
+  }
+};
+
+struct UnwrittenShared : Base {
+  __device__ void operator()(Shared& shared) const {
+    if (threadIdx.x != 7) shared.values[threadIdx.x] = (float)threadIdx.x;
+    __syncthreads();
+    out[threadIdx.x] = shared.values[threadIdx.x];
+  }
+};
+
+struct PartOfAWarp {
+  static constexpr int kThreads = 40;
+  struct Shared {
+    float values[1];
+  };
+  float* out;
+  __device__ void operator()(Shared&) const {
+    out[threadIdx.x] = __shfl_xor_sync(kAllLanes, (float)threadIdx.x, 1);
+  }
+};
+
+struct NoShared {
+  static constexpr int kThreads = kWidth;
+  float* out;
+  __device__ void operator()() const { __syncthreads(); }
+};
+
+}  // namespace
+
+KernelList kernels(const Backend&, OpKind) { return {nullptr, 0}; }
+
+// The fault that was found, or null; `out` holds 64 numbers.
+extern "C" __attribute__((visibility("default"))) const char* planted(const Backend* backend,
+                                                                      const char* name,
+                                                                      float* out) {
+  const KernelError none{};
+  KernelCall call{};
+  call.error = const_cast<KernelError*>(&none);
+  const auto is = [name](const char* other) { return strcmp(name, other) == 0; };
+  if (is("sound")) launch(call, Sound{{out}}, 1);
+  if (is("missing barrier, read ahead")) launch(call, MissingBarrier<1>{{out}}, 1);
+  if (is("missing barrier, read behind")) launch(call, MissingBarrier<kWidth - 1>{{out}}, 1);
+  if (is("barrier in a branch")) launch(call, BarrierInBranch{{out}}, 1);
+  if (is("unwritten shared memory")) launch(call, UnwrittenShared{{out}}, 1);
+  if (is("part of a warp")) launch(call, PartOfAWarp{out}, 1);
+  if (is("no shared memory")) launch(call, NoShared{out}, 1);
+  if (is("host reads the device")) {
+    const float* memory = static_cast<float*>(backend->allocate(*backend, 4096));
+    out[0] = memory[0];
+  }
+  if (is("written behind the memory")) {
+    float* memory = static_cast<float*>(backend->allocate(*backend, 4096));
+    for_each(call, 1025, [=] __device__(int64_t i) { memory[i] = 0; });
+  }
+  return backend->device->wait(*backend);
+}
+
+}  // namespace fastconv::cuda
