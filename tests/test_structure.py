@@ -155,6 +155,7 @@ RANKS = (
         "callbacks",
         "explain",
         "adversarial",
+        "quantization",
         "transfer",
         "onnx",
         "weights",
@@ -247,6 +248,11 @@ WITHOUT_GRADIENT = {
     "batch_norm_inference": "is only made by fusion, after gradients were taken",
     "softmax_cross_entropy": "is only made by fusion, after gradients were taken",
     "callback": "is made by the function that is given with it",
+    **dict.fromkeys(
+        ("quantize", "dequantize", "requantize", "quantized_conv",
+         "quantized_average_pool"),
+        "is for inference",
+    ),
 }
 
 

@@ -6,7 +6,7 @@
 
 namespace fastconv {
 
-constexpr uint32_t kBackendVersion = 2;
+constexpr uint32_t kBackendVersion = 3;
 
 // Set by a kernel that meets bad data (a label out of range, say); the plan stops after the step.
 struct KernelError {
@@ -25,6 +25,8 @@ struct KernelCall {
   void* workspace;
   int64_t workspace_bytes;
   KernelError* error;
+  uint32_t constant_inputs;  // bit i: input i never changes
+  void* prepared;            // what the kernel's `prepare` made of them
 };
 
 // Kernels are stateless, never allocate, and give the same bytes for every number of threads.
@@ -35,6 +37,11 @@ struct Kernel {
   // (optional) Bytes of workspace that `run` needs, aligned to 64.
   int64_t (*workspace)(const KernelCall&);
   void (*run)(const KernelCall&);
+  // (optional) What is made once of inputs that never change, such as packed weights: its bytes,
+  // 0 if such an input may change, and the function that writes it to `prepared` before the first
+  // run. Then `workspace` need not hold it.
+  int64_t (*prepared)(const KernelCall&) = nullptr;
+  void (*prepare)(const KernelCall&) = nullptr;
 };
 
 struct KernelList {

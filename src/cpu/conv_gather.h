@@ -145,8 +145,9 @@ static inline void for_segments(const Gather& g, int64_t first, int64_t count, c
 }
 
 // The addresses of the output pixels of a block.
-static inline void fill_outputs(const Gather& g, float* out, int64_t pixel_floats, int64_t first,
-                                int64_t count, float** dst) {
+template <class T>
+static inline void fill_outputs(const Gather& g, T* out, int64_t pixel_floats, int64_t first,
+                                int64_t count, T** dst) {
   for_segments(g, first, count, [&](const Segment& s) {
     int64_t pixel = s.n;
     for (int a = 0; a < 3; ++a)
@@ -161,12 +162,14 @@ static inline void fill_outputs(const Gather& g, float* out, int64_t pixel_float
 constexpr int64_t kMostRows = 8192;
 constexpr int64_t kMostPatch = 24576;
 
-struct RowTable {
-  const float* rows[kMostRows];   // [runs][step]
+template <class T>
+struct RowTableOf {
+  const T* rows[kMostRows];       // [runs][step]
   int64_t run_at[kMostRows / 4];  // first tap of each run
   int64_t step, runs, count;
-  alignas(64) float patch[kMostPatch];
+  alignas(64) T patch[kMostPatch];
 };
+using RowTable = RowTableOf<float>;
 
 struct RunShape {
   bool merged;
@@ -191,19 +194,22 @@ static inline RunShape run_shape(const Gather& g, int64_t most_block) {
 constexpr int64_t kMostRuns = kMostRows / 8;
 
 // A row of the window, its zeros included, for a position near the border.
-static inline void copy_patch(const float* line, int64_t x, int64_t taps, int64_t size,
-                              int64_t pixel_floats, float* patch) {
+template <class T>
+static inline void copy_patch(const T* line, int64_t x, int64_t taps, int64_t size,
+                              int64_t pixel_floats, const T* zeros, T* patch) {
   for (int64_t k = 0; k < taps; ++k, ++x, patch += pixel_floats) {
     const bool inside = x >= 0 && x < size;
-    for (int64_t c = 0; c < pixel_floats; ++c) patch[c] = inside ? line[x * pixel_floats + c] : 0;
+    for (int64_t c = 0; c < pixel_floats; ++c)
+      patch[c] = inside ? line[x * pixel_floats + c] : zeros[c];
   }
 }
 
 // The rows of one run for the positions of a segment, the first of which reads `line` from x on.
 // `patch` has room for the run at each position, patch_step floats apart.
-static inline void fill_run(const GatherAxis& axis, const RunShape& s, const float* line, int64_t x,
-                            int64_t length, const float* zeros, float* patch, int64_t patch_step,
-                            const float** out) {
+template <class T>
+static inline void fill_run(const GatherAxis& axis, const RunShape& s, const T* line, int64_t x,
+                            int64_t length, const T* zeros, T* patch, int64_t patch_step,
+                            const T** out) {
   const int64_t step = axis.in_step, last = axis.in_size - s.taps_in_run;
   int64_t begin = x < 0 ? (-x + step - 1) / step : 0;
   int64_t end = x > last ? 0 : (last - x) / step + 1;
@@ -212,9 +218,9 @@ static inline void fill_run(const GatherAxis& axis, const RunShape& s, const flo
   if (begin > end) begin = end;
   const auto border = [&](int64_t i) {
     if (!line || !s.merged) return zeros;
-    float* copy = patch + i * patch_step;
-    copy_patch(line, x + i * step, s.taps_in_run, axis.in_size, s.pixel_floats, copy);
-    return static_cast<const float*>(copy);
+    T* copy = patch + i * patch_step;
+    copy_patch(line, x + i * step, s.taps_in_run, axis.in_size, s.pixel_floats, zeros, copy);
+    return static_cast<const T*>(copy);
   };
   for (int64_t i = 0; i < begin; ++i) out[i] = border(i);
   for (int64_t i = begin; i < end; ++i) out[i] = line + (x + i * step) * s.pixel_floats;
@@ -222,10 +228,11 @@ static inline void fill_run(const GatherAxis& axis, const RunShape& s, const flo
 }
 
 // Drops the runs in which every position reads padding.
-static inline void drop_empty_runs(RowTable& table, const float* zeros) {
+template <class T>
+static inline void drop_empty_runs(RowTableOf<T>& table, const T* zeros) {
   int64_t kept = 0;
   for (int64_t r = 0; r < table.runs; ++r) {
-    const float** row = table.rows + r * table.step;
+    const T** row = table.rows + r * table.step;
     bool empty = true;
     for (int64_t i = 0; i < table.count && empty; ++i) empty = row[i] == zeros;
     if (empty) continue;
@@ -238,9 +245,11 @@ static inline void drop_empty_runs(RowTable& table, const float* zeros) {
   table.runs = kept;
 }
 
-// `src` is the input at the group's first channel, `zeros` a run of zeros.
-static inline void fill_table(const Gather& g, const RunShape& s, const float* src,
-                              const float* zeros, int64_t first, int64_t count, RowTable& table) {
+// `src` is the input at the group's first channel, `zeros` a run of what stands for zero; if that
+// is not 0, it counts in the sums.
+template <class T>
+static inline void fill_table(const Gather& g, const RunShape& s, const T* src, const T* zeros,
+                              int64_t first, int64_t count, RowTableOf<T>& table) {
   const GatherAxis *ad = &g.axis[0], *ah = &g.axis[1], *aw = &g.axis[2];
   table.step = s.block;
   table.runs = s.runs;
@@ -258,7 +267,7 @@ static inline void fill_table(const Gather& g, const RunShape& s, const float* s
         const int64_t y = ah->in_first + at.at[1] * ah->in_step + r * ah->tap_shift;
         const bool inside = z >= 0 && z < ad->in_size && y >= 0 && y < ah->in_size;
         const int64_t row = (at.n * ad->in_size + z) * ah->in_size + y;
-        const float* line = inside ? src + row * line_floats : nullptr;
+        const T* line = inside ? src + row * line_floats : nullptr;
         for (int64_t k = 0; k < runs_in_line; ++k, ++run)
           fill_run(*aw, s, line, x + k * aw->tap_shift, at.length, zeros,
                    table.patch + at.offset * patch_step + run * run_floats, patch_step,
@@ -266,7 +275,7 @@ static inline void fill_table(const Gather& g, const RunShape& s, const float* s
       }
     }
   });
-  drop_empty_runs(table, zeros);
+  if (zeros[0] == T{}) drop_empty_runs(table, zeros);
 }
 
 }  // namespace fastconv::cpu::FASTCONV_ISA
