@@ -39,6 +39,7 @@ class Variable(Operators):
     ----------
     learning_rate_multiplier: what optimisers multiply the learning rate with, for this
         variable; default 1, and 0 leaves it as it is.
+    version: how often `assign` has changed it outside a function.
 
     >>> import fastconv as fc
     >>> total = fc.Variable(0.0, name="total")
@@ -49,6 +50,7 @@ class Variable(Operators):
     """
 
     learning_rate_multiplier = 1.0
+    version = 0
 
     def __init__(
         self,
@@ -106,6 +108,7 @@ class Variable(Operators):
                 f"received {array.shape}"
             )
         self.value[...] = array
+        self.version += 1
 
     def overlaps(self, other: Variable) -> bool:
         """Whether the two share memory."""
