@@ -45,12 +45,17 @@ class Engine:
     trains: bool = True
 
     @property
+    def ours(self) -> bool:
+        return self.module == "fastconv_models"
+
+    @property
     def obeys_limits(self) -> bool:
         return self.module in ("fastconv_models", "torch_models")
 
 
 ENGINES = (  # in the order in which they start: for the last, memory may lack
     Engine(OURS, "fastconv_models"),
+    Engine(f"{OURS} float32", "fastconv_models", "float32", trains=False),
     Engine("onnxruntime", "onnx_models", "onnxruntime", trains=False),
     Engine("openvino", "onnx_models", "openvino", trains=False),
     Engine("tensorflow", "tensorflow_models"),
@@ -79,7 +84,7 @@ class Setting:
         return found
 
     def python(self, engine: Engine) -> str:
-        return sys.executable if engine.name == OURS else self.peer_python
+        return sys.executable if engine.ours else self.peer_python
 
 
 class MissingError(Exception):

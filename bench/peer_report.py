@@ -10,6 +10,7 @@ from peer_processes import BUSY, OURS, Run
 
 SHORT = {
     OURS: "fastconv",
+    f"{OURS} float32": "ours float32",
     "pytorch contiguous": "torch",
     "pytorch channels_last": "torch cl",
     "pytorch contiguous, tuned malloc": "torch m",

@@ -57,7 +57,9 @@ def chosen_tasks(chosen: argparse.Namespace) -> list[tuple[Task, float | None]]:
     for mode, model, batch, goal in ROWS:
         task = Task(model, batch, mode, chosen.dtype)
         plain = not (chosen.dtype != "float32" or chosen.isa or chosen.threads)
-        if (not chosen.memory or mode == "train") and any(
+        trains = mode == "train"
+        fits = not trains if chosen.dtype == "int8" else trains or not chosen.memory
+        if fits and any(
             fnmatch(task.name, f"{pattern}*") for pattern in chosen.rows
         ):
             found.append((task, goal if plain else None))
@@ -66,6 +68,10 @@ def chosen_tasks(chosen: argparse.Namespace) -> list[tuple[Task, float | None]]:
 
 def chosen_engines(task: Task, chosen: argparse.Namespace) -> list:
     engines = [e for e in ENGINES if task.mode == "infer" or e.trains]
+    if task.dtype == "int8":  # those that run such a graph, and our own float32
+        engines = [e for e in engines if e.ours or e.module == "onnx_models"]
+    else:
+        engines = [e for e in engines if e.variant != "float32"]
     if chosen.memory:
         engines = [e for e in engines if e.obeys_limits and not e.keep_memory]
     return [e for e in engines if e.name == OURS
@@ -123,7 +129,7 @@ def arguments() -> argparse.Namespace:
     add("rows", nargs="*", default=["*"], help="patterns, such as train/vgg16/b4")
     add("--peer-python", required=True, help="interpreter with the peers")
     add("--peers", nargs="+", default=["*"], metavar="PATTERN", help="of engines")
-    add("--dtype", choices=("float32", "bfloat16"), default="float32")
+    add("--dtype", choices=("float32", "bfloat16", "int8"), default="float32")
     add("--threads", type=int, default=0, help="of each library; default all CPUs")
     add("--isa", choices=sorted(LIMITS), default="", help="for those that obey")
     text = "peak resident memory of a training step, instead of times"

@@ -52,6 +52,7 @@ std::string numpy_name(Dtype dtype) {
     case Dtype::int32: return "int32";
     case Dtype::uint8: return "uint8";
     case Dtype::boolean: return "bool";
+    case Dtype::int8: return "int8";
   }
   return "";
 }
@@ -63,7 +64,8 @@ py::array view(const Tensor& t, py::handle owner) {
   return py::array(py::dtype(numpy_name(t.dtype)), shape_of(t), t.data, owner);
 }
 
-Slot make_slot(Dtype dtype, const std::vector<int64_t>& dims, int buffer, int64_t offset) {
+Slot make_slot(Dtype dtype, const std::vector<int64_t>& dims, int buffer, int64_t offset,
+               bool constant) {
   if (dims.size() > kMaxRank)
     throw Error(ErrorKind::shape, "expected at most " + std::to_string(kMaxRank) +
                                       " axes, received " + std::to_string(dims.size()));
@@ -72,6 +74,7 @@ Slot make_slot(Dtype dtype, const std::vector<int64_t>& dims, int buffer, int64_
   slot.tensor.rank = static_cast<int32_t>(dims.size());
   std::copy(dims.begin(), dims.end(), slot.tensor.dims);
   slot.buffer = buffer;
+  slot.constant = constant;
   slot.offset = offset;
   return slot;
 }
@@ -225,7 +228,7 @@ py::list explain(const BoundPlan& bound) {
 void bind_plan(py::module_& m) {
   py::class_<Slot>(m, "Slot")
       .def(py::init(&make_slot), py::arg("dtype"), py::arg("dims"), py::arg("buffer"),
-           py::arg("offset"))
+           py::arg("offset"), py::arg("constant") = false)
       .def_readwrite("buffer", &Slot::buffer)
       .def_readwrite("offset", &Slot::offset);
   py::class_<Step>(m, "Step")
@@ -300,6 +303,8 @@ void bind_plan(py::module_& m) {
           },
           py::arg("arena"), py::arg("inputs"))
       .def("explain", &explain)
+      .def_property_readonly("prepared_bytes",
+                             [](const BoundPlan& b) { return b.plan.prepared_bytes(); })
       .def_property_readonly("buffer_bytes",
                              [](const BoundPlan& b) { return b.plan.data().buffer_bytes; })
       .def(

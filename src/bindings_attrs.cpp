@@ -33,6 +33,14 @@ class Struct {
     class_.def("to_bytes", [](const T& value) {
       return py::bytes(reinterpret_cast<const char*>(&value), sizeof value);
     });
+    class_.def("to_dict", [names = names_](const py::object& self) {
+      py::dict fields;
+      for (const auto& field : *names) {
+        const py::object value = self.attr(field.c_str());
+        fields[field.c_str()] = py::hasattr(value, "to_dict") ? value.attr("to_dict")() : value;
+      }
+      return fields;
+    });
     class_.def("__eq__", [](const T& a, const py::object& b) {
       return py::isinstance<T>(b) && !std::memcmp(&a, &b.cast<const T&>(), sizeof a);
     });
@@ -83,9 +91,9 @@ class Struct {
 
 void bind_enums(py::module_& m) {
   py::native_enum<Dtype> dtype(m, "Dtype", "enum.IntEnum");
-  const char* dtypes[] = {"float32", "float64", "bfloat16", "float16",
-                          "int64",   "int32",   "uint8",    "boolean"};
-  for (int i = 0; i < 8; ++i) dtype.value(dtypes[i], static_cast<Dtype>(i));
+  const char* dtypes[] = {"float32", "float64", "bfloat16", "float16", "int64",
+                          "int32",   "uint8",   "boolean",  "int8"};
+  for (int i = 0; i < 9; ++i) dtype.value(dtypes[i], static_cast<Dtype>(i));
   dtype.finalize();
 
   py::native_enum<OpKind> kinds(m, "OpKind", "enum.IntEnum");
@@ -207,6 +215,25 @@ void bind_structs(py::module_& m) {
   Struct<SgdAttrs>(m, "SgdAttrs").field("nesterov", &SgdAttrs::nesterov);
   Struct<RmspropAttrs>(m, "RmspropAttrs").field("centered", &RmspropAttrs::centered);
   Struct<CallbackAttrs>(m, "CallbackAttrs").field("index", &CallbackAttrs::index);
+  Struct<Quantization>(m, "Quantization")
+      .field("scale", &Quantization::scale)
+      .field("zero_point", &Quantization::zero_point);
+  using R = Requantization;
+  Struct<R>(m, "Requantization")
+      .field("src", &R::src)
+      .field("add", &R::add)
+      .field("dst", &R::dst)
+      .field("has_add", &R::has_add)
+      .field("real", &R::real)
+      .field("low", &R::low)
+      .field("high", &R::high);
+  Struct<QuantizedConvAttrs>(m, "QuantizedConvAttrs")
+      .field("geometry", &QuantizedConvAttrs::geometry)
+      .field("to", &QuantizedConvAttrs::to);
+  Struct<QuantizedPoolAttrs>(m, "QuantizedPoolAttrs")
+      .field("geometry", &QuantizedPoolAttrs::geometry)
+      .field("count_include_pad", &QuantizedPoolAttrs::count_include_pad)
+      .field("to", &QuantizedPoolAttrs::to);
 }
 
 }  // namespace

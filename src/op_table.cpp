@@ -118,6 +118,13 @@ constexpr Row kTable[] = {
     op<>(OpKind::lion, "lion", 4, 2, checks::lion).in_place(0, 0).in_place(1, 3),
     op<CallbackAttrs>(OpKind::callback, "callback", {0, kAnyNumber}, {1, kAnyNumber},
                       checks::no_check),
+    op<Quantization>(OpKind::quantize, "quantize", 1, 1, checks::quantize),
+    op<Quantization>(OpKind::dequantize, "dequantize", 1, 1, checks::dequantize),
+    op<Requantization>(OpKind::requantize, "requantize", {1, 2}, 1, checks::requantize),
+    op<QuantizedConvAttrs>(OpKind::quantized_conv, "quantized_conv", {4, 5}, 1,
+                           checks::quantized_conv),
+    op<QuantizedPoolAttrs>(OpKind::quantized_average_pool, "quantized_average_pool", 1, 1,
+                           checks::quantized_average_pool),
 };
 
 constexpr bool in_order() {

@@ -96,9 +96,8 @@ static int check_window(const Operands& o, const WindowGeometry& g, const Tensor
 }
 
 // src, weights and dst of a convolution, wherever the direction puts them.
-static void check_conv(const Operands& o, const Tensor& src, const Tensor& weights,
-                       const Tensor& dst) {
-  const auto g = o.attrs<ConvAttrs>().geometry;
+static void check_conv_dims(const Operands& o, const WindowGeometry& g, const Tensor& src,
+                            const Tensor& weights, const Tensor& dst) {
   const int axes = check_window(o, g, src);
   expect_dims(o, src, map_dims(g.batch, g.input, axes, g.in_channels), "src");
   expect_dims(o, dst, map_dims(g.batch, g.output, axes, g.out_channels), "dst");
@@ -106,6 +105,11 @@ static void check_conv(const Operands& o, const Tensor& src, const Tensor& weigh
   kernel.erase(kernel.begin());
   kernel.push_back(g.out_channels);
   expect_dims(o, weights, kernel, "weights");
+}
+
+static void check_conv(const Operands& o, const Tensor& src, const Tensor& weights,
+                       const Tensor& dst) {
+  check_conv_dims(o, o.attrs<ConvAttrs>().geometry, src, weights, dst);
   expect_dtype(o, weights, wide(src.dtype), "weights");
   expect_dtype(o, dst, src.dtype, "dst");
 }
@@ -121,12 +125,16 @@ void checks::conv_backward_data(const Operands& o) {
 void checks::conv_backward_weights(const Operands& o) { check_conv(o, o.in(0), o.out(0), o.in(1)); }
 
 // src and dst of a pooling, wherever the direction puts them.
-static void check_pool(const Operands& o, const Tensor& src, const Tensor& dst) {
-  const auto g = o.attrs<PoolAttrs>().geometry;
+static void check_pool_dims(const Operands& o, const WindowGeometry& g, const Tensor& src,
+                            const Tensor& dst) {
   const int axes = check_window(o, g, src);
   expect(o, g.in_channels == g.out_channels && g.groups == 1, "pooling keeps the channels");
   expect_dims(o, src, map_dims(g.batch, g.input, axes, g.in_channels), "src");
   expect_dims(o, dst, map_dims(g.batch, g.output, axes, g.in_channels), "dst");
+}
+
+static void check_pool(const Operands& o, const Tensor& src, const Tensor& dst) {
+  check_pool_dims(o, o.attrs<PoolAttrs>().geometry, src, dst);
   expect_dtype(o, dst, src.dtype, "dst");
 }
 
@@ -392,6 +400,44 @@ void checks::cross_entropy_backward(const Operands& o) {
   check_labels(o, o.in(2), o.in(1));
   expect_vector(o, o.in(0), o.in(1).dims[0], o.in(1).dtype, "dloss");
   expect_same(o, o.out(0), o.in(1), "dsrc");
+}
+
+void checks::quantize(const Operands& o) {
+  expect_dtype(o, o.in(0), Dtype::float32, "src");
+  expect_dtype(o, o.out(0), Dtype::uint8, "dst");
+  expect_dims(o, o.out(0), dims(o.in(0)), "dst");
+}
+void checks::dequantize(const Operands& o) {
+  expect_dtype(o, o.in(0), Dtype::uint8, "src");
+  expect_dtype(o, o.out(0), Dtype::float32, "dst");
+  expect_dims(o, o.out(0), dims(o.in(0)), "dst");
+}
+
+// dst, and the tensor that is added as input `at`, if there is one.
+static void check_requantization(const Operands& o, const Requantization& to, size_t at) {
+  expect_dtype(o, o.in(0), Dtype::uint8, "src");
+  expect_dtype(o, o.out(0), to.real ? Dtype::float32 : Dtype::uint8, "dst");
+  expect(o, o.n_inputs() == at + (to.has_add != 0), "the operands do not agree with has_add");
+  if (!to.has_add) return;
+  expect_dtype(o, o.in(at), Dtype::uint8, "add");
+  expect_dims(o, o.in(at), dims(o.out(0)), "add");
+}
+void checks::requantize(const Operands& o) {
+  expect_dims(o, o.out(0), dims(o.in(0)), "dst");
+  check_requantization(o, o.attrs<Requantization>(), 1);
+}
+void checks::quantized_conv(const Operands& o) {
+  const auto a = o.attrs<QuantizedConvAttrs>();
+  check_conv_dims(o, a.geometry, o.in(0), o.in(1), o.out(0));
+  expect_dtype(o, o.in(1), Dtype::int8, "weights");
+  expect_vector(o, o.in(2), a.geometry.out_channels, Dtype::int32, "bias");
+  expect_vector(o, o.in(3), a.geometry.out_channels, Dtype::float32, "scales");
+  check_requantization(o, a.to, 4);
+}
+void checks::quantized_average_pool(const Operands& o) {
+  const auto a = o.attrs<QuantizedPoolAttrs>();
+  check_pool_dims(o, a.geometry, o.in(0), o.out(0));
+  check_requantization(o, a.to, 1);
 }
 
 void checks::sgd(const Operands& o) {

@@ -42,6 +42,13 @@ std::vector<Tensor> tensors_of(const std::vector<int32_t>& indices,
   return tensors;
 }
 
+uint32_t constant_inputs(const Step& step, const std::vector<Slot>& slots) {
+  uint32_t bits = 0;
+  for (size_t i = 0; i < step.inputs.size() && i < 32; ++i)
+    if (slots[step.inputs[i]].constant) bits |= 1u << i;
+  return bits;
+}
+
 std::string all_declined(const Step& step, const Backend& backend,
                          const std::vector<std::string>& declined) {
   std::string message = step.label + " (" + op_info(step.kind).name + "): no kernel of the " +
@@ -88,7 +95,7 @@ const char* unwanted(const std::string& wanted, const std::string& name) {
 
 KernelChoice choose_kernel(const Backend& backend, const Step& step,
                            const std::vector<Slot>& slots) {
-  KernelChoice choice{nullptr, 0, {}};
+  KernelChoice choice{nullptr, 0, 0, {}};
   if (step.kind == OpKind::reshape || step.kind == OpKind::callback) return choice;
   const std::vector<Tensor> inputs = tensors_of(step.inputs, slots);
   const std::vector<Tensor> outputs = tensors_of(step.outputs, slots);
@@ -100,7 +107,9 @@ KernelChoice choose_kernel(const Backend& backend, const Step& step,
                         nullptr,
                         0,
                         nullptr,
-                        0};
+                        0,
+                        constant_inputs(step, slots),
+                        nullptr};
   const std::string forced =
       step.kernel.empty() ? forced_kernel(op_info(step.kind).name) : step.kernel;
   const KernelList list = backend.kernels(backend, step.kind);
@@ -116,6 +125,7 @@ KernelChoice choose_kernel(const Backend& backend, const Step& step,
   if (!choice.kernel)
     throw Error(ErrorKind::argument, all_declined(step, backend, choice.declined));
   if (choice.kernel->workspace) choice.workspace_bytes = choice.kernel->workspace(call);
+  if (choice.kernel->prepared) choice.prepared_bytes = choice.kernel->prepared(call);
   return choice;
 }
 
@@ -135,8 +145,12 @@ void* Arena::reserve(int64_t bytes) {
   return memory_;
 }
 
-Plan::Plan(const Backend& backend, PlanData data) : backend_(&backend), data_(std::move(data)) {
+Plan::Plan(const Backend& backend, PlanData data)
+    : backend_(&backend), data_(std::move(data)), prepared_(backend) {
   check();
+  has_constants_.assign(data_.buffer_bytes.size(), false);
+  for (const Slot& slot : data_.slots)
+    if (slot.constant) has_constants_[slot.buffer] = true;
   for (Step& step : data_.steps) {
     choices_.push_back(choose_kernel(backend, step, data_.slots));
     // A plan made on another machine may meet a kernel that wants more: it goes behind the rest.
@@ -149,6 +163,7 @@ Plan::Plan(const Backend& backend, PlanData data) : backend_(&backend), data_(st
   memory_.assign(data_.buffer_bytes.size(), nullptr);
   if (backend.device) device_ = std::make_unique<DeviceSide>(backend, written_buffers());
   for (const Slot& slot : data_.slots) tensors_.push_back(slot.tensor);
+  prepared_at_.assign(data_.steps.size(), nullptr);
   for (const Step& step : data_.steps) {
     has_host_steps_ |= step.kind == OpKind::callback;
     step_inputs_.emplace_back(step.inputs.size());
@@ -199,9 +214,17 @@ void Plan::check() const {
       malformed("a workspace lies outside the arena");
     check_operands(step, data_.slots);
   }
+  check_constants();
   for (const std::vector<Port>& ports : {data_.inputs, data_.outputs})
     for (const Port& port : ports)
       if (port.slot < 0 || port.slot >= n_slots) malformed("a port names an unknown slot");
+}
+
+void Plan::check_constants() const {
+  std::vector<bool> written = written_buffers();
+  written[kArena] = true;
+  for (const Slot& slot : data_.slots)
+    if (slot.constant && written[slot.buffer]) malformed("a step writes where constants are");
 }
 
 void Plan::bind(int index, void* memory, int64_t bytes) {
@@ -214,6 +237,7 @@ void Plan::bind(int index, void* memory, int64_t bytes) {
   const size_t i = static_cast<size_t>(index);
   if (device_) memory = device_->stage(i, memory, data_.buffer_bytes[i]);
   memory_[i] = static_cast<char*>(memory);
+  if (has_constants_[i]) is_prepared_ = false;
 }
 
 void Plan::unbind(int index) { memory_.at(static_cast<size_t>(index)) = nullptr; }
@@ -233,18 +257,44 @@ void Plan::prepare(Arena& arena) {
   }
 }
 
+KernelCall Plan::call_of(size_t index, KernelError* error) {
+  const Step& step = data_.steps[index];
+  return {step.attrs.bytes,
+          step_inputs_[index].data(),
+          static_cast<int32_t>(step_inputs_[index].size()),
+          step_outputs_[index].data(),
+          static_cast<int32_t>(step_outputs_[index].size()),
+          memory_[kArena] + step.workspace_offset,
+          step.workspace_bytes,
+          error,
+          static_cast<int32_t>(index),
+          constant_inputs(step, data_.slots),
+          choices_[index].prepared_bytes > 0 ? prepared_at_[index] : nullptr};
+}
+
+int64_t Plan::prepared_bytes() const {
+  int64_t bytes = 0;
+  for (const KernelChoice& choice : choices_) bytes += aligned(choice.prepared_bytes);
+  return bytes;
+}
+
+// Packs the weights that stay as they are, before the first run since they were bound.
+void Plan::prepare_constants() {
+  if (is_prepared_) return;
+  char* place = static_cast<char*>(prepared_.reserve(prepared_bytes()));
+  for (size_t i = 0; i < choices_.size(); ++i) {
+    if (choices_[i].prepared_bytes == 0) continue;
+    prepared_at_[i] = place;
+    place += aligned(choices_[i].prepared_bytes);
+    choices_[i].kernel->prepare(call_of(i, nullptr));
+  }
+  is_prepared_ = true;
+}
+
 void Plan::run_step(size_t index) {
   const Step& step = data_.steps[index];
   if (step.kind == OpKind::reshape) return;
-  const KernelCall call{step.attrs.bytes,
-                        step_inputs_[index].data(),
-                        static_cast<int32_t>(step_inputs_[index].size()),
-                        step_outputs_[index].data(),
-                        static_cast<int32_t>(step_outputs_[index].size()),
-                        memory_[kArena] + step.workspace_offset,
-                        step.workspace_bytes,
-                        device_ ? device_->error() : &error_,
-                        static_cast<int32_t>(index)};
+  const KernelCall call = call_of(index, device_ ? device_->error() : &error_);
   if (step.kind == OpKind::callback)
     call_host(step, call);
   else
@@ -314,6 +364,7 @@ void Plan::start(std::vector<int64_t>* times) {
 
 void Plan::run_steps(std::vector<int64_t>* times) {
   using Clock = std::chrono::steady_clock;
+  prepare_constants();
   for (size_t i = 0; i < data_.steps.size(); ++i) {
     if (!times) {
       run_step(i);

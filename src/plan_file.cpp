@@ -13,7 +13,7 @@ namespace fastconv {
 namespace {
 
 constexpr char kMagic[8] = {'F', 'C', 'P', 'L', 'A', 'N', '\r', '\n'};
-constexpr uint32_t kFileVersion = 1;
+constexpr uint32_t kFileVersion = 2;  // 1: no slot is constant
 
 // FNV-1a, 64 bit, over 8-byte words: finds damage, and is no protection against forgery.
 uint64_t digest(const char* data, size_t size) {
@@ -171,10 +171,13 @@ std::vector<Port> read_ports(Reader& in) {
   return ports;
 }
 
-PlanData read_plan(Reader& in) {
+PlanData read_plan(Reader& in, uint32_t version) {
   PlanData data;
   data.slots = in.list<Slot>();
-  for (Slot& slot : data.slots) slot.tensor.data = nullptr;
+  for (Slot& slot : data.slots) {
+    slot.tensor.data = nullptr;
+    if (version < 2) slot.constant = 0;
+  }
   data.steps.resize(in.count(sizeof(Attrs)));
   for (Step& step : data.steps) {
     step.kind = in.value<OpKind>();
@@ -246,7 +249,7 @@ SavedPlan load_plan(const std::string& path) {
   if (digest(bytes.data(), end) != expected) in.fail("the file is damaged (its digest differs)");
 
   SavedPlan saved;
-  PlanData data = read_plan(in);
+  PlanData data = read_plan(in, version);
   saved.storage.resize(data.buffer_bytes.size());
   for (size_t n = in.count(12); n > 0; --n) {
     const int32_t index = in.value<int32_t>();

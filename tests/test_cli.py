@@ -132,6 +132,19 @@ def test_evaluate_gives_what_training_found(trained, capsys):
     assert found["samples"] == 359
 
 
+def test_quantize_makes_a_run(trained, tmp_path, capsys):
+    out = str(tmp_path / "small")
+    argv = [str(trained), "--samples", "100", "--out", out]
+    found = call(capsys, "quantize", *argv)
+    assert abs(found["test_accuracy"] - found["test_accuracy_float32"]) <= 0.01
+    assert found["bytes"] < 0.3 * (trained / "model.safetensors").stat().st_size
+    again = call(capsys, "evaluate", out)
+    assert again["test_accuracy"] == pytest.approx(found["test_accuracy"])
+    assert again["sha256"] == found["sha256"]
+    assert main(["quantize", *argv]) == 2  # the folder is not empty
+    assert main(["quantize", str(trained), "--samples", "0"]) == 2
+
+
 def test_predict_reads_several_kinds_of_files(trained, tmp_path, capsys):
     from fastconv.data import digits
 

@@ -74,6 +74,21 @@ def test_reproduces_python(run_plan, tmp_path):
     assert done.stdout.split() == words(predict(x))
 
 
+def test_reproduces_a_quantised_model(run_plan, tmp_path):
+    model = fc.Sequential([
+        fc.Input((9, 9, 3)), fc.layers.Conv2D(8, 3, activation="relu"),
+        fc.layers.Flatten(), fc.layers.Dense(4),
+    ])  # fmt: skip
+    x = np.random.default_rng(1).standard_normal((3, 9, 9, 3), np.float32)
+    small = fc.quantize(model, x)
+    plan, source = tmp_path / "small.plan", tmp_path / "x.bin"
+    small.export(plan, batch_size=3)
+    x.tofile(source)
+    done = run(run_plan, plan, source)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == words(small.predict(x, verbose=0))
+
+
 def run(program, *arguments):
     return subprocess.run(
         [program, *arguments], capture_output=True, text=True, check=False

@@ -155,6 +155,7 @@ RANKS = (
         "callbacks",
         "explain",
         "adversarial",
+        "quantization",
         "transfer",
         "onnx",
         "weights",
@@ -236,6 +237,7 @@ def test_imports_run_one_way():
 
 # No kernels: a reshape renames memory, a callback runs Python.
 WITHOUT_KERNELS = {"reshape", "callback"}
+ONLY_ON_CPUS = {"quantized"}  # families whose kinds a plan on a GPU refuses
 WITHOUT_REFERENCE = {"callback"}  # the reference calls the same function
 # No rule of its own for the gradient, and why.
 WITHOUT_GRADIENT = {
@@ -247,6 +249,11 @@ WITHOUT_GRADIENT = {
     "batch_norm_inference": "is only made by fusion, after gradients were taken",
     "softmax_cross_entropy": "is only made by fusion, after gradients were taken",
     "callback": "is made by the function that is given with it",
+    **dict.fromkeys(
+        ("quantize", "dequantize", "requantize", "quantized_conv",
+         "quantized_average_pool"),
+        "is for inference",
+    ),
 }
 
 
@@ -326,8 +333,9 @@ def test_one_name_everywhere():
             places += [
                 f"python/fastconv/reference/{family}*.py",
                 f"src/cpu/{family}*.cpp",
-                f"src/cuda/{family}*.cu",
             ]
+        if family not in WITHOUT_KERNELS | ONLY_ON_CPUS:
+            places.append(f"src/cuda/{family}*.cu")
         faults += [f"{family}: no {place}" for place in places if not files(place)]
     others = {
         "python/fastconv/reference": {"__init__", "registry"},

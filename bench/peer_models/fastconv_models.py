@@ -43,6 +43,8 @@ def _compiled(task: Task) -> fastconv.Model:
         fastconv.mixed_precision.set_global_policy("mixed_bfloat16")
     name, options = _MODELS.get(task.model, (task.model, {"weights": None}))
     model = fastconv.models.get(name)(**options)
+    if task.dtype == "int8" and task.variant != "float32":
+        model = fastconv.quantize(model, task.images(), "minmax")
     model.compile(
         optimizer=fastconv.optimizers.SGD(RATE, momentum=MOMENTUM),
         loss="sparse_categorical_crossentropy",

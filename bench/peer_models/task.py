@@ -25,7 +25,7 @@ class Task:
     model: str
     batch: int
     mode: str  # "train" or "infer"
-    dtype: str = "float32"  # or "bfloat16"
+    dtype: str = "float32"  # or "bfloat16", "int8"
     variant: str = ""  # of the library: a memory layout, say
     threads: int = 0  # 0: the library's default
     graph: str = ""  # path of the ONNX graph

@@ -34,7 +34,9 @@ struct KernelCall {
   void* workspace;
   int64_t workspace_bytes;
   KernelError* error;
-  int32_t step;  // of the plan
+  int32_t step;              // of the plan
+  uint32_t constant_inputs;  // bit i: input i never changes
+  void* prepared;            // what the kernel's `prepare` made of them
 };
 
 // Kernels are stateless, never allocate, and give the same bytes for every number of threads.
@@ -45,6 +47,11 @@ struct Kernel {
   // (optional) Bytes of workspace that `run` needs, aligned to 64.
   int64_t (*workspace)(const KernelCall&);
   void (*run)(const KernelCall&);
+  // (optional) What is made once of inputs that never change, such as packed weights: its bytes,
+  // 0 if such an input may change, and the function that writes it to `prepared` before the first
+  // run. Then `workspace` need not hold it.
+  int64_t (*prepared)(const KernelCall&) = nullptr;
+  void (*prepare)(const KernelCall&) = nullptr;
 };
 
 struct KernelList {

@@ -77,6 +77,13 @@ enum class OpKind : int32_t {
   lion,      // slots: momentum
   // A host function, CallbackAttrs.
   callback,  // any -> any
+  // Quantised arrays (uint8) stand for scale * (q - zero_point); see Quantization.
+  quantize,    // src (float32) -> dst (uint8), Quantization
+  dequantize,  // src (uint8) -> dst (float32), Quantization
+  requantize,  // src [add] -> dst, Requantization
+  // weights int8; bias int32, in units of src.scale * scales, and scales float32, one a filter.
+  quantized_conv,          // src weights bias scales [add] -> dst, QuantizedConvAttrs
+  quantized_average_pool,  // src -> dst, QuantizedPoolAttrs
   count_
 };
 
@@ -250,6 +257,29 @@ struct RmspropAttrs {
 };
 struct CallbackAttrs {
   int32_t index;
+};
+// What bytes stand for: q = clip(round(x / scale) + zero_point, 0, 255), rounded half to even.
+struct Quantization {
+  float scale;
+  int32_t zero_point;
+};
+// How an integer r, made of src - src.zero_point, becomes an element of dst:
+// x = clip((r * src.scale + (add - add.zero_point) * add.scale) / dst.scale, low, high), where the
+// quotients of scales are taken first; dst is round(x) + dst.zero_point, or, with `real`, x.
+struct Requantization {
+  Quantization src, add, dst;
+  int32_t has_add;  // 1: a tensor (uint8) of dst's shape
+  int32_t real;     // 1: dst is float32, else uint8
+  float low, high;
+};
+struct QuantizedConvAttrs {  // r is the sum of products and bias, times its filter's scale
+  WindowGeometry geometry;
+  Requantization to;
+};
+struct QuantizedPoolAttrs {  // r is the mean of a window
+  WindowGeometry geometry;
+  int32_t count_include_pad;
+  Requantization to;
 };
 
 constexpr int kAttrBytes = 256;

@@ -18,6 +18,7 @@ constexpr int kArena = 0;
 struct Slot {
   Tensor tensor;  // data is null
   int32_t buffer;
+  int32_t constant;  // 1: nothing changes it while its buffer is bound
   int64_t offset;
 };
 
@@ -41,7 +42,7 @@ struct Port {
 // Which kernel runs a call, and why those before it did not.
 struct KernelChoice {
   const Kernel* kernel;
-  int64_t workspace_bytes;
+  int64_t workspace_bytes, prepared_bytes;
   std::vector<std::string> declined;  // "name: reason"
 };
 KernelChoice choose_kernel(const Backend& backend, const Step& step,
@@ -103,13 +104,18 @@ class Plan {
   const PlanData& data() const { return data_; }
   const std::vector<KernelChoice>& choices() const { return choices_; }
   const Backend& backend() const { return *backend_; }
+  // Memory of its own, for what kernels make of constants.
+  int64_t prepared_bytes() const;
   int find_input(const std::string& name) const;   // slot
   int find_output(const std::string& name) const;  // slot
 
  private:
   void check() const;
+  void check_constants() const;
   std::vector<bool> written_buffers() const;
   void prepare(Arena& arena);
+  void prepare_constants();
+  KernelCall call_of(size_t index, KernelError* error);
   void run_prepared(std::vector<int64_t>* times);
   void start(std::vector<int64_t>* times);
   void run_steps(std::vector<int64_t>* times);
@@ -124,6 +130,10 @@ class Plan {
   std::vector<char*> memory_;  // of each buffer
   std::vector<Tensor> tensors_;
   std::vector<std::vector<Tensor>> step_inputs_, step_outputs_;
+  std::vector<bool> has_constants_;  // of each buffer
+  std::vector<char*> prepared_at_;   // of each step
+  Arena prepared_;
+  bool is_prepared_ = false;
   Callback callback_;
   std::unique_ptr<DeviceSide> device_;  // null where the memory is the host's
   KernelError error_{};                 // of the host

@@ -8,7 +8,17 @@
 
 namespace fastconv {
 
-enum class Dtype : int32_t { float32, float64, bfloat16, float16, int64, int32, uint8, boolean };
+enum class Dtype : int32_t {
+  float32,
+  float64,
+  bfloat16,
+  float16,
+  int64,
+  int32,
+  uint8,
+  boolean,
+  int8
+};
 
 constexpr int kMaxRank = 8;
 
@@ -30,7 +40,8 @@ static inline int64_t size_of(Dtype dtype) {
     case Dtype::bfloat16:
     case Dtype::float16: return 2;
     case Dtype::uint8:
-    case Dtype::boolean: return 1;
+    case Dtype::boolean:
+    case Dtype::int8: return 1;
   }
   return 0;
 }

@@ -24,8 +24,8 @@ _MODULES = (
     "activations", "adversarial", "applications", "backend", "callbacks", "config",
     "constraints", "custom_objects", "data", "datasets", "errors", "explain",
     "initializers", "layers", "losses", "metrics", "mixed_precision", "models", "onnx",
-    "ops", "optimizers", "plot", "preprocessing", "random", "regularizers", "saving",
-    "training", "transfer", "utils",
+    "ops", "optimizers", "plot", "preprocessing", "quantization", "random",
+    "regularizers", "saving", "training", "transfer", "utils",
 )  # fmt: skip
 _NAMES = {
     "Function": "execution.function",
@@ -45,6 +45,7 @@ _NAMES = {
     "grad": "graph",
     "load": "opening",
     "load_model": "training",
+    "quantize": "quantization",
     "set_num_threads": "machine",
     "threads": "machine",
 }

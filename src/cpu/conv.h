@@ -37,6 +37,19 @@ static inline int64_t window_taps(const WindowGeometry& g) {
   return g.kernel[0] * g.kernel[1] * g.kernel[2];
 }
 
+// The input pixel that a tap of the window at an output reads, or -1 in the padding.
+static inline int64_t input_pixel(const WindowGeometry& g, int64_t output, int64_t tap) {
+  int64_t at[3];
+  for (int a = 2; a >= 0; --a) {
+    at[a] =
+        output % g.output[a] * g.stride[a] + tap % g.kernel[a] * g.dilation[a] - g.pad_before[a];
+    if (at[a] < 0 || at[a] >= g.input[a]) return -1;
+    output /= g.output[a];
+    tap /= g.kernel[a];
+  }
+  return ((output * g.input[0] + at[0]) * g.input[1] + at[1]) * g.input[2] + at[2];
+}
+
 // Stands for every input pixel, or line of the window, that lies in the padding. It is as large for
 // bfloat16.
 static inline int64_t zero_floats(const GatherProblem& p) {

@@ -26,19 +26,6 @@ void store_columns(float* p, vfloat v, int64_t count) {
     store_part(p, v, count);
 }
 
-// The input pixel that a tap of the window at an output reads, or -1 in the padding.
-int64_t input_pixel(const WindowGeometry& g, int64_t output, int64_t tap) {
-  int64_t at[3];
-  for (int a = 2; a >= 0; --a) {
-    at[a] =
-        output % g.output[a] * g.stride[a] + tap % g.kernel[a] * g.dilation[a] - g.pad_before[a];
-    if (at[a] < 0 || at[a] >= g.input[a]) return -1;
-    output /= g.output[a];
-    tap /= g.kernel[a];
-  }
-  return ((output * g.input[0] + at[0]) * g.input[1] + at[1]) * g.input[2] + at[2];
-}
-
 // The output whose window reads an input pixel through a tap, or -1.
 int64_t output_pixel(const WindowGeometry& g, int64_t pixel, int64_t tap) {
   int64_t at[3];

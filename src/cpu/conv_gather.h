@@ -6,6 +6,7 @@
 // inserted zero is ever formed. The forward has one phase.
 #pragma once
 #include "bfloat16.h"
+#include "convert.h"
 #include "fastconv/op.h"
 
 namespace fastconv::cpu::FASTCONV_ISA {
@@ -196,10 +197,11 @@ constexpr int64_t kMostRuns = kMostRows / 8;
 // A row of the window, its zeros included, for a position near the border.
 template <class T>
 static inline void copy_patch(const T* line, int64_t x, int64_t taps, int64_t size,
-                              int64_t pixel_floats, T* patch) {
+                              int64_t pixel_floats, const T* zeros, T* patch) {
   for (int64_t k = 0; k < taps; ++k, ++x, patch += pixel_floats) {
     const bool inside = x >= 0 && x < size;
-    for (int64_t c = 0; c < pixel_floats; ++c) patch[c] = inside ? line[x * pixel_floats + c] : T{};
+    for (int64_t c = 0; c < pixel_floats; ++c)
+      patch[c] = inside ? line[x * pixel_floats + c] : zeros[c];
   }
 }
 
@@ -218,7 +220,7 @@ static inline void fill_run(const GatherAxis& axis, const RunShape& s, const T* 
   const auto border = [&](int64_t i) {
     if (!line || !s.merged) return zeros;
     T* copy = patch + i * patch_step;
-    copy_patch(line, x + i * step, s.taps_in_run, axis.in_size, s.pixel_floats, copy);
+    copy_patch(line, x + i * step, s.taps_in_run, axis.in_size, s.pixel_floats, zeros, copy);
     return static_cast<const T*>(copy);
   };
   for (int64_t i = 0; i < begin; ++i) out[i] = border(i);
@@ -244,7 +246,8 @@ static inline void drop_empty_runs(RowTableOf<T>& table, const T* zeros) {
   table.runs = kept;
 }
 
-// `src` is the input at the group's first channel, `zeros` a run of zeros.
+// `src` is the input at the group's first channel, `zeros` a run of what stands for zero; if that
+// is not 0, it counts in the sums.
 template <class T>
 static inline void fill_table(const Gather& g, const RunShape& s, const T* src, const T* zeros,
                               int64_t first, int64_t count, RowTableOf<T>& table) {
@@ -273,7 +276,7 @@ static inline void fill_table(const Gather& g, const RunShape& s, const T* src, 
       }
     }
   });
-  drop_empty_runs(table, zeros);
+  if (widen(zeros[0]) == 0) drop_empty_runs(table, zeros);
 }
 
 }  // namespace fastconv::cpu::FASTCONV_ISA

@@ -103,6 +103,11 @@ template <class From>
 struct Narrow<uint8_t, From> {
   static constexpr uint8_t of(From x) { return saturate<uint8_t, From>(x, 0, 255, 0, 255); }
 };
+template <class From>
+  requires kFloating<From>
+struct Narrow<int8_t, From> {
+  static int8_t of(From x) { return saturate<int8_t, From>(x, -128, 127, -128, 127); }
+};
 
 template <class To, class From>
 static constexpr To convert(From x) {
@@ -127,6 +132,7 @@ static inline void with_type(Dtype dtype, const F& f) {
     case Dtype::int32: return f(TypeTag<int32_t>{});
     case Dtype::uint8: return f(TypeTag<uint8_t>{});
     case Dtype::boolean: return f(TypeTag<Boolean>{});
+    case Dtype::int8: return f(TypeTag<int8_t>{});
   }
 }
 

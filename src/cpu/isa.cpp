@@ -28,6 +28,12 @@ namespace avx512_bf16 {
 KernelList kernels(OpKind);
 extern const Probe probe;
 }  // namespace avx512_bf16
+namespace avx_vnni {
+KernelList quantized_kernels(OpKind);
+}
+namespace avx512_vnni {
+KernelList quantized_kernels(OpKind);
+}
 #else
 namespace generic {
 KernelList kernels(OpKind);
@@ -35,24 +41,43 @@ extern const Probe probe;
 }  // namespace generic
 #endif
 
+namespace {
+
+// Those of a set that adds a few kernels, else those of the set below it.
+template <KernelList (*added)(OpKind), KernelList (*below)(OpKind)>
+KernelList first_of(OpKind kind) {
+  const KernelList list = added(kind);
+  return list.count > 0 ? list : below(kind);
+}
+
 #if defined(__x86_64__)
-static bool has_avx512() {
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); }
+bool has_avx512() {
   return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
          __builtin_cpu_supports("fma");
 }
 #endif
 
+}  // namespace
+
 const std::vector<Isa>& built_isas() {
 #if defined(__x86_64__)
   static const std::vector<Isa> isas = {
-      {"avx512_bf16", "AVX-512 F, BW, DQ, VL, BF16",
-       [] { return has_avx512() && __builtin_cpu_supports("avx512bf16"); }, avx512_bf16::kernels,
-       &avx512_bf16::probe},
+      {"avx512_bf16", "AVX-512 F, BW, DQ, VL, VNNI, BF16",
+       [] {
+         return has_avx512() && __builtin_cpu_supports("avx512vnni") &&
+                __builtin_cpu_supports("avx512bf16");
+       },
+       avx512_bf16::kernels, &avx512_bf16::probe},
+      {"avx512_vnni", "AVX-512 F, BW, DQ, VL, VNNI",
+       [] { return has_avx512() && __builtin_cpu_supports("avx512vnni"); },
+       first_of<avx512_vnni::quantized_kernels, avx512::kernels>, &avx512::probe},
       {"avx512", "AVX-512 F, BW, DQ, VL", has_avx512, avx512::kernels, &avx512::probe},
-      {"avx2", "AVX2 and FMA",
-       [] { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"); },
-       avx2::kernels, &avx2::probe},
+      {"avx_vnni", "AVX2, FMA and AVX-VNNI",
+       [] { return has_avx2() && __builtin_cpu_supports("avxvnni"); },
+       first_of<avx_vnni::quantized_kernels, avx2::kernels>, &avx2::probe},
+      {"avx2", "AVX2 and FMA", has_avx2, avx2::kernels, &avx2::probe},
       {"v2", "x86-64-v2 (SSE4.2)",
        [] { return static_cast<bool>(__builtin_cpu_supports("sse4.2")); }, v2::kernels, &v2::probe},
   };

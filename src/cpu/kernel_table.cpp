@@ -53,6 +53,11 @@ KernelList kernels(OpKind kind) {
     case OpKind::adam:
     case OpKind::adamax:
     case OpKind::lion: return adaptive_kernels(kind);
+    case OpKind::quantize:
+    case OpKind::dequantize:
+    case OpKind::requantize:
+    case OpKind::quantized_conv:
+    case OpKind::quantized_average_pool: return quantized_kernels(kind);
     case OpKind::reshape:   // the plan only renames the memory
     case OpKind::callback:  // the plan calls the host
     case OpKind::count_: break;

@@ -59,6 +59,7 @@ KernelList gemm_kernels(OpKind kind);
 KernelList loss_kernels(OpKind kind);
 KernelList norm_kernels(OpKind kind);
 KernelList pool_kernels(OpKind kind);
+KernelList quantized_kernels(OpKind kind);
 KernelList random_kernels(OpKind kind);
 KernelList reduce_kernels(OpKind kind);
 KernelList resize_kernels(OpKind kind);

@@ -411,7 +411,8 @@ const char* max_declines(const KernelCall& call) {
   return needs_float(call);
 }
 
-constexpr Kernel kMax[] = {{"max_pool", max_declines, nullptr, max_pool}};
+constexpr Kernel kMax[] = {{"max_pool", max_declines, nullptr, max_pool},
+                           {"max_pool_bytes", max_bytes_declines, nullptr, max_pool_bytes}};
 constexpr Kernel kMaxBackward[] = {{"max_pool_backward", max_declines, nullptr, max_pool_backward}};
 constexpr Kernel kAverage[] = {{"average_pool", needs_float, nullptr, pool<Average>}};
 constexpr Kernel kAverageBackward[] = {

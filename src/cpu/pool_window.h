@@ -52,6 +52,8 @@ static inline Cover cover(const WindowGeometry& g, int axis, int64_t input) {
   return {begin, end < g.output[axis] ? end : g.output[axis]};
 }
 
+const char* max_bytes_declines(const KernelCall& call);
+void max_pool_bytes(const KernelCall& call);
 void max_pool_backward(const KernelCall& call);
 void average_pool_backward(const KernelCall& call);
 void lp_pool_backward(const KernelCall& call);

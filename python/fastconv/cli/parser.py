@@ -104,6 +104,19 @@ def _evaluate(parser: argparse.ArgumentParser) -> None:
     _machine(parser)
 
 
+def _quantize(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run_dir", metavar="RUN", help=_RUN)
+    parser.add_argument("--data", help=f"{_DATA} (default: that of the run)")
+    _option(parser, "--samples", 512, "training images that ranges are taken from")
+    text = "how ranges are taken (default: mse)"
+    methods = ["mse", "percentile", "minmax"]
+    parser.add_argument("--method", choices=methods, default="mse", help=text)
+    text = "folder of the new run (default: RUN-int8)"
+    parser.add_argument("--out", metavar="DIR", help=text)
+    parser.add_argument("--force", action="store_true", help="overwrite a run in DIR")
+    _machine(parser)
+
+
 def _summary(parser: argparse.ArgumentParser) -> None:
     text = f"{_MODEL}; or a file or run of a trained one"
     parser.add_argument("model", metavar="MODEL", help=text)
@@ -148,6 +161,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "train": ("Train a model and save the run", _train),
     "predict": ("Classify images with a trained model", _predict),
     "evaluate": ("Measure a trained model on held-out data", _evaluate),
+    "quantize": ("Make a trained model compute with integers (int8)", _quantize),
     "summary": ("Show the layers of a model", _summary),
     "bench": ("Measure the speed of a model", _bench),
     "compare": ("Measure networks beside their published accuracies", _compare),

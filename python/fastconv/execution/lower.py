@@ -127,7 +127,10 @@ class _Draft:
 
     def _add_slot(self, tensor: Tensor) -> None:
         self.index[tensor] = len(self.slots)
-        self.slots.append(_core.Slot(DTYPES[tensor.dtype], list(tensor.shape), 0, 0))
+        fixed = tensor.node.kind is Leaf.constant
+        self.slots.append(
+            _core.Slot(DTYPES[tensor.dtype], list(tensor.shape), 0, 0, fixed)
+        )
 
     def _step(self, node: Node) -> Any:
         attrs = node.attrs

@@ -41,6 +41,7 @@ class Variable(Operators):
     ----------
     learning_rate_multiplier: what optimisers multiply the learning rate with, for this
         variable; default 1, and 0 leaves it as it is.
+    version: how often `assign` has changed it outside a function.
 
     >>> import fastconv as fc
     >>> total = fc.Variable(0.0, name="total")
@@ -51,6 +52,7 @@ class Variable(Operators):
     """
 
     learning_rate_multiplier = 1.0
+    version = 0
 
     def __init__(
         self,
@@ -108,6 +110,7 @@ class Variable(Operators):
                 f"received {array.shape}"
             )
         self.value[...] = array
+        self.version += 1
 
     def overlaps(self, other: Variable) -> bool:
         """Whether the two share memory."""

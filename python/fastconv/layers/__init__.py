@@ -76,6 +76,9 @@ from fastconv.layers.core import (
 from fastconv.layers.dense import (
     Dense,
 )
+from fastconv.layers.frozen import (
+    FrozenGraph,
+)
 from fastconv.layers.lecun import (
     RBF,
     PartialConv2D,
@@ -218,6 +221,7 @@ __all__ = [
     "DepthwiseConv2D",
     "Dropout",
     "Flatten",
+    "FrozenGraph",
     "GaussianDropout",
     "GaussianNoise",
     "GlobalAveragePooling1D",

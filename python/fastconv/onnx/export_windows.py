@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -15,7 +16,7 @@ from fastconv.onnx.writer import Writer
 __all__ = ["RULES"]
 
 
-def _window(w: Writer, node: Node) -> dict[str, Any]:
+def window_attrs(node: Node) -> dict[str, Any]:
     """Kernel, strides, dilations and pads, one an axis."""
     g, axes = node.attrs.geometry, node.inputs[0].ndim - 2
     sizes = {
@@ -31,7 +32,7 @@ def _pads(g: WindowGeometry, axes: int) -> list[int]:
     return [*g.pad_before[3 - axes :], *g.pad_after[3 - axes :]]
 
 
-def _source(w: Writer, node: Node, window: dict[str, Any]) -> str:
+def source_of(w: Writer, node: Node, window: dict[str, Any]) -> str:
     """The input, channels first, without what negative pads crop."""
     src, pads = w.first(node.inputs[0]), window["pads"]
     if min(pads) >= 0:
@@ -43,17 +44,22 @@ def _source(w: Writer, node: Node, window: dict[str, Any]) -> str:
     return w.node("Pad", [src, w.integers(ends)])
 
 
+def kernel_order(weights: Tensor) -> tuple[int, ...]:
+    """The axes of a kernel R S C K in the order K C R S."""
+    return (weights.ndim - 1, weights.ndim - 2, *range(weights.ndim - 2))
+
+
 def _kernel(w: Writer, weights: Tensor) -> str:
     """A kernel R S C K as K C R S; one that is computed is transposed."""
-    order = (weights.ndim - 1, weights.ndim - 2, *range(weights.ndim - 2))
+    order = kernel_order(weights)
     if weights in w.arrays:
         return w.constant(w.arrays[weights].transpose(order), w.weight(weights))
     return w.node("Transpose", [w.last(weights)], perm=order)
 
 
 def _conv(w: Writer, node: Node) -> None:
-    window = _window(w, node)
-    operands = [_source(w, node, window), _kernel(w, node.inputs[1])]
+    window = window_attrs(node)
+    operands = [source_of(w, node, window), _kernel(w, node.inputs[1])]
     operands += [w.last(bias) for bias in node.inputs[2:]]
     name = w.node("Conv", operands, group=node.attrs.geometry.groups, **window)
     w.put(node.outputs[0], name, first=True)
@@ -61,7 +67,7 @@ def _conv(w: Writer, node: Node) -> None:
 
 def _conv_transpose(w: Writer, node: Node) -> None:
     """Negative padding after, which adds zeros, is output_padding in ONNX."""
-    window, g = _window(w, node), node.attrs.geometry
+    window, g = window_attrs(node), node.attrs.geometry
     window["pads"] = pads = [max(n, 0) for n in window["pads"]]
     axes = len(pads) // 2
     extra = [
@@ -84,20 +90,32 @@ def _conv_transpose(w: Writer, node: Node) -> None:
     w.put(node.outputs[0], name, first=True)
 
 
-def _pool(w: Writer, node: Node, kind: str, since: int, **attrs: Any) -> None:
-    """since: the version of the operators that knows dilations."""
-    g, window = node.attrs.geometry, _window(w, node)
+def pooled(
+    w: Writer,
+    node: Node,
+    kind: str,
+    since: int,
+    real: Callable[[str], str] = lambda name: name,
+    **attrs: Any,
+) -> str:
+    """The name of a pooling of what ``real`` makes of the input.
+
+    since: the version of the operators that knows dilations.
+    """
+    g, window = node.attrs.geometry, window_attrs(node)
     if list(g.kernel) == list(g.input) and not any(window["pads"]):
         exponent = {"p": attrs["p"]} if "p" in attrs else {}
-        name = w.node(f"Global{kind}", [w.first(node.inputs[0])], **exponent)
-        w.put(node.outputs[0], name, first=True)
-        return
+        return w.node(f"Global{kind}", [real(w.first(node.inputs[0]))], **exponent)
     if set(window["dilations"]) == {1}:
         del window["dilations"]
     elif w.opset < since:
         raise ArgumentError(f"dilation in {kind} needs opset {since}")
-    source = _source(w, node, window)
-    w.put(node.outputs[0], w.node(kind, [source], **window, **attrs), first=True)
+    source = real(source_of(w, node, window))
+    return w.node(kind, [source], **window, **attrs)
+
+
+def _pool(w: Writer, node: Node, kind: str, since: int, **attrs: Any) -> None:
+    w.put(node.outputs[0], pooled(w, node, kind, since, **attrs), first=True)
 
 
 def _max_pool(w: Writer, node: Node) -> None:

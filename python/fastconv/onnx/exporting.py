@@ -19,7 +19,7 @@ from fastconv.graph.variable import Variable
 from fastconv.io import atomic
 from fastconv.layers import context
 from fastconv.layers.base import KerasTensor, is_spec
-from fastconv.onnx import export_elements, export_windows
+from fastconv.onnx import export_elements, export_quantized, export_windows
 from fastconv.onnx.writer import Dims, Writer
 from fastconv.training.weight_names import weight_names
 from fastconv.tree import flatten, map_structure
@@ -31,7 +31,7 @@ __all__ = ["NEWEST", "OLDEST", "export"]
 
 OLDEST, NEWEST = 13, 25  # versions of the operators
 _BATCHES = (2, 3)  # the sizes of the batch of two traces, to see what follows it
-_RULES = export_elements.RULES | export_windows.RULES
+_RULES = export_elements.RULES | export_quantized.RULES | export_windows.RULES
 _BY_CHANCE = (OpKind.random, OpKind.dropout, OpKind.callback)
 _LARGEST = (1 << 31) - (1 << 20)  # bytes; Protocol Buffers' limit
 _IR = ((13, 7), (15, 8), (19, 9), (21, 10), (23, 11), (24, 12), (25, 13))

@@ -118,6 +118,13 @@ from fastconv.ops.pool import (
     lp_pool,
     max_pool,
 )
+from fastconv.ops.quantized import (
+    dequantize,
+    quantize,
+    quantized_average_pool,
+    quantized_conv,
+    requantize,
+)
 from fastconv.ops.random import (
     random_bernoulli,
     random_normal,
@@ -207,6 +214,7 @@ __all__ = [
     "cross_entropy",
     "dense",
     "depthwise_conv",
+    "dequantize",
     "divide",
     "dropout",
     "elu",
@@ -262,6 +270,9 @@ __all__ = [
     "pad",
     "permute",
     "power",
+    "quantize",
+    "quantized_average_pool",
+    "quantized_conv",
     "random_bernoulli",
     "random_normal",
     "random_truncated_normal",
@@ -271,6 +282,7 @@ __all__ = [
     "relu",
     "relu6",
     "repeat",
+    "requantize",
     "reshape",
     "resize",
     "rmsprop",

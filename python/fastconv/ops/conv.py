@@ -75,8 +75,8 @@ def conv(
     (1, 2, 2, 8)
     """
     src, weights = as_tensor(inputs), as_tensor(kernel)
-    _check_operands("conv", src, weights)
-    _check_groups(src, weights, groups)
+    _check_dtypes("conv", src, weights)
+    check_conv("conv", src, weights, groups)
     geometry = window(
         "conv",
         src.shape,
@@ -305,7 +305,18 @@ def _keras_padding(
     return before, total - before
 
 
+def check_conv(name: str, src: Tensor, weights: Tensor, groups: Any) -> None:
+    """That the shapes of a convolution's operands agree."""
+    _check_shapes(name, src, weights)
+    _check_groups(name, src, weights, groups)
+
+
 def _check_operands(name: str, src: Tensor, weights: Tensor) -> None:
+    _check_shapes(name, src, weights)
+    _check_dtypes(name, src, weights)
+
+
+def _check_shapes(name: str, src: Tensor, weights: Tensor) -> None:
     if src.ndim not in (3, 4, 5) or weights.ndim != src.ndim:
         raise ShapeError(
             f"{who(name)}: expected inputs of shape (N, 1 to 3 spatial axes, C) and a "
@@ -317,6 +328,9 @@ def _check_operands(name: str, src: Tensor, weights: Tensor) -> None:
             f"{who(name)}: expected at least one channel, one filter and windows of "
             f"size >= 1, received inputs {src.shape} and kernel {weights.shape}"
         )
+
+
+def _check_dtypes(name: str, src: Tensor, weights: Tensor) -> None:
     floating(name, src)
     if weights.dtype not in (src.dtype, wide(src.dtype)):
         raise DtypeError(
@@ -337,21 +351,22 @@ def _check_channels(name: str, src: Tensor, weights: Tensor, expected: int) -> N
     )
 
 
-def _check_groups(src: Tensor, weights: Tensor, groups: Any) -> None:
+def _check_groups(name: str, src: Tensor, weights: Tensor, groups: Any) -> None:
     if not isinstance(groups, int) or isinstance(groups, bool) or groups < 1:
         raise ArgumentError(
-            f"{who('conv')}: expected groups, an integer >= 1, received {groups!r}"
+            f"{who(name)}: expected groups, an integer >= 1, received {groups!r}"
         )
     channels, filters = src.shape[-1], weights.shape[-1]
     if channels % groups or filters % groups:
         raise ArgumentError(
-            f"{who('conv')}: expected groups that divide the channels and the filters, "
+            f"{who(name)}: expected groups that divide the channels and the filters, "
             f"received groups={groups}, {channels} channels and {filters} filters"
         )
-    _check_channels("conv", src, weights, weights.shape[-2] * groups)
+    _check_channels(name, src, weights, weights.shape[-2] * groups)
 
 
-def _weights_shape(g: WindowGeometry, axes: int) -> Shape:
+def weights_shape(g: WindowGeometry, axes: int) -> Shape:
+    """Shape [T] [R] S C/groups K of a kernel with so many spatial axes."""
     return (*g.kernel[3 - axes :], g.in_channels // g.groups, g.out_channels)
 
 
@@ -373,7 +388,7 @@ def _shape(attrs: ConvAttrs, src: Tensor, weights: Tensor, *rest: Tensor) -> lis
     axes = src.ndim - 2
     dst = output_shape(attrs.geometry, axes)
     _expect(attrs, src, input_shape(attrs.geometry, axes))
-    _expect(attrs, weights, _weights_shape(attrs.geometry, axes))
+    _expect(attrs, weights, weights_shape(attrs.geometry, axes))
     _epilogue(attrs, dst, rest)
     return [(dst, src.dtype)]
 
@@ -384,7 +399,7 @@ def _data_shape(
     axes = ddst.ndim - 2
     dsrc = input_shape(attrs.geometry, axes)
     _expect(attrs, ddst, output_shape(attrs.geometry, axes))
-    _expect(attrs, weights, _weights_shape(attrs.geometry, axes))
+    _expect(attrs, weights, weights_shape(attrs.geometry, axes))
     _epilogue(attrs, dsrc, rest)
     return [(dsrc, ddst.dtype)]
 
@@ -393,7 +408,7 @@ def _weights_gradient_shape(attrs: ConvAttrs, src: Tensor, ddst: Tensor) -> list
     axes = src.ndim - 2
     _expect(attrs, src, input_shape(attrs.geometry, axes))
     _expect(attrs, ddst, output_shape(attrs.geometry, axes))
-    return [(_weights_shape(attrs.geometry, axes), wide(src.dtype))]
+    return [(weights_shape(attrs.geometry, axes), wide(src.dtype))]
 
 
 def _gradient(node: Node, ddst: Tensor) -> list[Tensor]:

@@ -33,7 +33,7 @@ def max_pool(
 
     Parameters
     ----------
-    x: shape (N, [D], [H], W, C), floating.
+    x: shape (N, [D], [H], W, C), floating, or uint8 without indices.
     pool_size: window size, a number or one an axis.
     strides: default ``pool_size``.
     padding: "valid", "same", "causal", numbers or (before, after) pairs.
@@ -48,8 +48,8 @@ def max_pool(
     Raises
     ------
     ShapeError if the window does not fit, or lies wholly in padding; ArgumentError for
-    sizes, strides or dilations that are not integers >= 1; DtypeError if ``x`` is not
-    floating.
+    sizes, strides or dilations that are not integers >= 1; DtypeError if ``x`` is
+    neither floating nor uint8.
 
     Ranzato, Huang, Boureau, LeCun, "Unsupervised learning of invariant feature
     hierarchies", CVPR 2007, section 2.
@@ -59,7 +59,7 @@ def max_pool(
     array([[[3.],
             [2.]]], dtype=float32)
     """
-    x = _source("max_pool", x)
+    x = _source("max_pool", x, () if return_indices else ("uint8",))
     geometry = _geometry("max_pool", x, pool_size, strides, padding, dilation)
     _check_covered(x, geometry)
     y, indices = emit(OpKind.max_pool, PoolAttrs(geometry=geometry), x)
@@ -208,7 +208,7 @@ def global_lp_pool(x: Any, keepdims: bool = False, p: float = 2) -> Tensor:
     return _without_map(lp_pool(x, x.shape[1:-1], p=p), keepdims)
 
 
-def _source(name: str, x: Any) -> Tensor:
+def _source(name: str, x: Any, also: tuple[str, ...] = ()) -> Tensor:
     x = as_tensor(x)
     if x.ndim not in (3, 4, 5) or 0 in x.shape[1:]:
         raise ShapeError(
@@ -216,7 +216,7 @@ def _source(name: str, x: Any) -> Tensor:
             "axes, C), "
             f"all but N of at least 1, received shape {x.shape}"
         )
-    if "float" not in x.dtype:
+    if "float" not in x.dtype and x.dtype not in also:
         raise DtypeError(f"{who(name)}: expected a floating input, received {x.dtype}")
     return x
 

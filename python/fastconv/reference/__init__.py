@@ -22,6 +22,7 @@ from fastconv.reference import (  # noqa: F401  (they fill the table)
     loss,
     norm,
     pool,
+    quantized,
     random,
     reduce,
     resize,
