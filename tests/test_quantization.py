@@ -124,6 +124,18 @@ def test_only_bytes_in_memory():
     assert small.count_params() >= sum(w.size for w in model.trainable_weights) * 0.8
 
 
+def test_a_sum_and_its_clip_are_one_step():
+    x = fc.Input((8, 8, 4))
+    a, b = (layers.Conv2D(6, 3, padding="same")(x) for _ in range(2))
+    y = layers.ReLU()(layers.Add()([layers.MaxPooling2D(2)(t) for t in (a, b)]))
+    model = fc.Model(x, layers.Conv2D(2, 1)(y))
+    images_ = images(16, 8, 8, 4)
+    small = fc.quantize(model, images_)
+    assert [s.op for s in steps(small)].count("requantize") == 1
+    exact, found = (m.predict(images_, verbose=0) for m in (model, small))
+    np.testing.assert_allclose(found, exact, atol=0.05 * np.ptp(exact))
+
+
 def test_labels_are_those_of_the_layers():
     model = warmed(residual())
     names = {layer.name for layer in model.layers}

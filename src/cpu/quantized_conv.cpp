@@ -215,6 +215,9 @@ void multiply_panel(const Product& p, const Table& table, const int64_t* pixel, 
   const uint8_t* packed = p.packed + place_of(p.s, group, panel);
   alignas(64) int32_t sums[dot_rows(1) * kPanel];
   for_tiles(table.count, dot_rows(vectors), [&](int64_t row, int rows) {
+    if (p.out.add)  // it is needed when the sums are there
+      for (int m = 0; m < rows; ++m)
+        __builtin_prefetch(p.out.add + pixel[row + m] + group * p.s.g.out_channels + first);
     run_tile(rows, vectors,
              {table.rows + row, table.run_at, table.step, table.runs, p.s.steps, packed, sums});
     put_tile(p, sums, rows, width, columns, group * p.s.g.out_channels + first, pixel + row);

@@ -12,7 +12,7 @@ from fastconv import _core
 from fastconv._core import OpKind
 from fastconv.errors import ArgumentError
 from fastconv.graph.ir import RULES, Graph, Leaf, Node, Tensor
-from fastconv.graph.scope import current_trace
+from fastconv.graph.scope import current_trace, label
 from fastconv.graph.trace import constant
 from fastconv.graph.variable import Variable
 from fastconv.layers import context
@@ -93,7 +93,8 @@ class FrozenGraph(Layer):
         attrs = _attrs(node["attrs"], batch)
         reads = [made[i][j] for i, j in node["reads"]]
         specs = RULES[kind].shape(attrs, *reads)
-        return Node(kind, attrs, reads, specs, label=node["label"]).outputs
+        name = "/".join(filter(None, (label(), node["label"])))
+        return Node(kind, attrs, reads, specs, label=name).outputs
 
     # What a trace asks of those that take part in a plan.
 

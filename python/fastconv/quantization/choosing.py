@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from math import prod
 
 from fastconv._core import Activation, BinaryOp, OpKind
-from fastconv.graph.ir import Graph, Leaf, Node, Tensor
+from fastconv.graph.ir import Graph, Leaf, Node, Tensor, private
 from fastconv.ops.quantized import MOST_PRODUCTS
 
 __all__ = ["Choice", "choose"]
@@ -27,11 +27,13 @@ class Choice:
     """What `choose` found.
 
     nodes: that run on bytes.
+    sums: a sum that only a clip on bytes reads -> that clip, which does both.
     real: outputs of such nodes that are wanted as float32 only.
     together: for each tensor that shares its scale with others, one of them.
     """
 
     nodes: set[Node] = field(default_factory=set)
+    sums: dict[Node, Node] = field(default_factory=dict)
     real: set[Tensor] = field(default_factory=set)
     together: dict[Tensor, Tensor] = field(default_factory=dict)
 
@@ -41,9 +43,16 @@ class Choice:
             tensor = self.together[tensor]
         return tensor
 
+    def operands(self, node: Node) -> list[Tensor]:
+        """The inputs of a node on bytes that are bytes too."""
+        if node.kind in PRODUCTS:
+            return [node.inputs[0], *added(node)]
+        source = node.inputs[0].node
+        return list(source.inputs if self.sums.get(source) is node else node.inputs)
+
     def observed(self) -> list[Tensor]:
         """The tensors whose ranges must be known, in their order."""
-        read = (operands(node) for node in self.nodes)
+        read = (self.operands(node) for node in self.nodes)
         found = {t for tensors in read for t in tensors}
         found |= {n.outputs[0] for n in self.nodes if n.outputs[0] not in self.real}
         return sorted(found, key=lambda t: (t.node.order, t.index))
@@ -67,17 +76,22 @@ def choose(graph: Graph) -> Choice:
             choice.nodes.remove(node)
         elif not read or not clips(node):
             choice.real.add(node.outputs[0])
+    _clip_sums(graph, choice)
     for node in nodes:
         if node in choice.nodes and node.kind in CARRIES:
             _unite(choice, (*node.inputs, node.outputs[0]))
     return choice
 
 
-def operands(node: Node) -> list[Tensor]:
-    """The inputs of a node on bytes that are bytes too."""
-    if node.kind in PRODUCTS:
-        return [node.inputs[0], *added(node)]
-    return list(node.inputs)
+def _clip_sums(graph: Graph, choice: Choice) -> None:
+    alone = private(graph)
+    for node in list(choice.nodes):
+        if node.kind == OpKind.activation:
+            (src,) = node.inputs
+            summed = src.node
+            if summed.kind == OpKind.binary and src in alone and summed in choice.nodes:
+                choice.nodes.remove(summed)
+                choice.sums[summed] = node
 
 
 def added(node: Node) -> list[Tensor]:

@@ -40,6 +40,8 @@ class _Rewriting:
     def run(self, graph: Graph) -> Graph:
         """The new graph."""
         for node in graph.nodes():
+            if node in self.choice.sums:
+                continue  # its clip adds
             with scope(node.label):
                 if node in self.choice.nodes:
                     self._integers(node)
@@ -105,12 +107,13 @@ class _Rewriting:
         self._keep(dst, emit(OpKind.quantized_average_pool, attrs, source)[0])
 
     def _sum(self, node: Node) -> None:
-        """An addition, or an activation that clips."""
-        dst, (src, *others) = node.outputs[0], node.inputs
-        clip = None if others else CLIPS[node.attrs.activation]
+        """An addition, an activation that clips, or both."""
+        dst, (src, *others) = node.outputs[0], self.choice.operands(node)
+        plain = node.kind == OpKind.binary
+        clip = None if plain else CLIPS[node.attrs.activation]
         scale = self.scales[others[0]] if others else None
         attrs = requantization(self.scales[src], self._target(dst), clip, scale)
-        operands = [self.quantized(t) for t in node.inputs]
+        operands = [self.quantized(t) for t in (src, *others)]
         self._keep(dst, emit(OpKind.requantize, attrs, *operands)[0])
 
     def _product(self, node: Node) -> None:

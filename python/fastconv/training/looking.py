@@ -50,6 +50,7 @@ class Looking:
         Returns
         -------
         dict of arena (activations, gradients, workspace), inputs, variables (weights,
-        optimiser slots), constants, and total.
+        optimiser slots), constants, prepared (constants as kernels keep them), and
+        total.
         """
         return plan_report.memory(self, batch_size, training)

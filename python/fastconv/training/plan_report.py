@@ -51,7 +51,7 @@ def plan(model: Any, batch_size: int, training: bool) -> Executable:
 
 
 def memory(model: Any, batch_size: int, training: bool) -> dict[str, int]:
-    """Bytes of the buffers of a plan."""
+    """Bytes of the buffers of a plan, and of what its kernels prepare of constants."""
     made = plan(model, batch_size, training)
     arena, *rest = (int(n) for n in made.plan.buffer_bytes)
     inputs = len(made.graph.inputs)
@@ -60,6 +60,7 @@ def memory(model: Any, batch_size: int, training: bool) -> dict[str, int]:
         "inputs": sum(rest[:inputs]),
         "variables": sum(rest[inputs:-1]),
         "constants": rest[-1],
+        "prepared": int(made.plan.prepared_bytes),
     }
     return {**found, "total": sum(found.values())}
 
