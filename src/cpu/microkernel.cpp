@@ -71,6 +71,16 @@ __attribute__((noinline)) void finish_rows(const FinishOf<T>& finish, int rows, 
   }
 }
 
+// Asks for what a row's end will read, while its sums are made.
+template <int NV, class T>
+inline void fetch_operands(const FinishOf<T>& finish, const T* dst) {
+  constexpr int kLine = 64 / sizeof(T);
+  const T* const operands[] = {finish.add, finish.saved};
+  for (const T* operand : operands)
+    for (int i = 0; operand && i < NV * kLanes; i += kLine)
+      __builtin_prefetch(operand + (dst - finish.dst) + i);
+}
+
 // Calls row(m) for the address of each row of the destination.
 template <int MR, int NV, class T, class Row>
 inline void store_tile(Sums<MR, NV>& sums, const FinishOf<T>& finish, int64_t columns,
@@ -118,6 +128,8 @@ void row_tile(const RowTileOf<T>& t) {
       for (int v = 0; v < NV; ++v) sums[m][v] = vfloat{};
     }
   }
+  if (t.finish.add || t.finish.saved)
+    for (int m = 0; m < MR; ++m) fetch_operands<NV>(t.finish, t.dst[m] + t.column);
   for (int64_t r = 0; r < t.runs; ++r) {
     const T* const* rows = t.rows + r * t.row_step;
     const T* a[MR];
