@@ -33,7 +33,8 @@ def library(*sources: Path) -> Path:
     command = [*([launcher] if launcher else []), compiler, *FLAGS]
     kernels = [p for p in SOURCES.glob("*.cu") if p.stem != "cuda_backend"]
     units = sorted([*(sources or kernels), SOURCES / "emulator.cpp"])
-    made = BUILD / _digest(units) / "libfastconv_emulated.so"
+    name = sources[0].stem if sources else "fastconv_emulated"
+    made = BUILD / _digest(units) / f"lib{name}.so"
     if made.exists():
         return made
     made.parent.mkdir(parents=True, exist_ok=True)

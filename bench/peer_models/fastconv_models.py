@@ -38,11 +38,16 @@ def facts(task: Task) -> dict[str, object]:
     }
 
 
+def model_of(task: Task) -> fastconv.Model:
+    """The network, not compiled yet."""
+    name, options = _MODELS.get(task.model, (task.model, {"weights": None}))
+    return fastconv.models.get(name)(**options)
+
+
 def _compiled(task: Task) -> fastconv.Model:
     if task.dtype == "bfloat16":
         fastconv.mixed_precision.set_global_policy("mixed_bfloat16")
-    name, options = _MODELS.get(task.model, (task.model, {"weights": None}))
-    model = fastconv.models.get(name)(**options)
+    model = model_of(task)
     if task.dtype == "int8" and task.variant != "float32":
         model = fastconv.quantize(model, task.images(), "minmax")
     model.compile(

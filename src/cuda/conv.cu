@@ -1,19 +1,89 @@
 // Which kernel computes a convolution.
 #include "conv.h"
+#include "product.h"
 
 namespace fastconv::cuda {
 namespace {
 
+// A convolution is a matrix product where every output reads pixels of its own: windows of one
+// pixel that step by one, or a single window that covers the whole input.
+bool pointwise(const WindowGeometry& g) {
+  for (int a = 0; a < 3; ++a)
+    if (g.kernel[a] != 1 || g.stride[a] != 1 || g.pad_before[a] != 0 || g.input[a] != g.output[a])
+      return false;
+  return true;
+}
+
+bool covers_input(const WindowGeometry& g) {
+  for (int a = 0; a < 3; ++a)
+    if (g.output[a] != 1 || g.pad_before[a] != 0 || g.kernel[a] != g.input[a] ||
+        (g.dilation[a] != 1 && g.kernel[a] != 1))
+      return false;
+  return true;
+}
+
+const char* product_declines(const KernelCall& call) {
+  const WindowGeometry& g = geometry(call);
+  if (const char* reason = needs_float32(call)) return reason;
+  if (g.groups != 1) return "groups > 1";
+  if (!pointwise(g) && !covers_input(g)) return "windows overlap, leave gaps or reach padding";
+  return nullptr;
+}
+
+// The sizes of each direction, with src as [rows, depth] and weights as [depth, K].
+ProductSize forward_size(const WindowGeometry& g) {
+  return {output_pixels(g), g.out_channels, g.in_channels * window_taps(g), 1};
+}
+ProductSize data_size(const WindowGeometry& g) {
+  const ProductSize f = forward_size(g);
+  return {f.m, f.k, f.n, 1};
+}
+ProductSize weights_size(const WindowGeometry& g) {
+  const ProductSize f = forward_size(g);
+  return {f.k, f.n, f.m, 1};
+}
+
+void forward_product(const KernelCall& call) {
+  const ProductSize p = forward_size(geometry(call));
+  run_product(call, MatrixOperand<true>{input<float>(call, 0), p.k, 1, 0},
+              MatrixOperand<false>{input<float>(call, 1), 1, p.n, 0}, p, {0, p.n, 0},
+              attrs<ConvAttrs>(call).epilogue);
+}
+void backward_data_product(const KernelCall& call) {
+  const ProductSize p = data_size(geometry(call));
+  run_product(call, MatrixOperand<true>{input<float>(call, 0), p.k, 1, 0},
+              MatrixOperand<true>{input<float>(call, 1), p.k, 1, 0}, p, {0, p.n, 0},
+              attrs<ConvAttrs>(call).epilogue);
+}
+void backward_weights_product(const KernelCall& call) {
+  const ProductSize p = weights_size(geometry(call));
+  run_product(call, MatrixOperand<false>{input<float>(call, 0), 1, p.m, 0},
+              MatrixOperand<false>{input<float>(call, 1), 1, p.n, 0}, p, {0, p.n, 0}, Epilogue{});
+}
+
+int64_t forward_product_workspace(const KernelCall& call) {
+  return product_workspace(forward_size(geometry(call)));
+}
+int64_t backward_data_product_workspace(const KernelCall& call) {
+  return product_workspace(data_size(geometry(call)));
+}
+int64_t backward_weights_product_workspace(const KernelCall& call) {
+  return product_workspace(weights_size(geometry(call)));
+}
+
 constexpr Kernel kForward[] = {
+    {"gemm", product_declines, forward_product_workspace, forward_product},
     {"direct", conv_direct_declines, nullptr, conv_direct},
     {"implicit_gemm", conv_implicit_declines, conv_implicit_workspace, conv_implicit},
 };
 constexpr Kernel kBackwardData[] = {
+    {"gemm", product_declines, backward_data_product_workspace, backward_data_product},
     {"direct", conv_direct_declines, nullptr, conv_backward_data_direct},
     {"implicit_gemm", conv_implicit_declines, conv_backward_data_implicit_workspace,
      conv_backward_data_implicit},
 };
 constexpr Kernel kBackwardWeights[] = {
+    {"gemm", product_declines, backward_weights_product_workspace, backward_weights_product},
     {"direct", conv_direct_declines, conv_backward_weights_direct_workspace,
      conv_backward_weights_direct},
     {"implicit_gemm", conv_implicit_declines, conv_backward_weights_implicit_workspace,
