@@ -60,8 +60,8 @@ def test_channels_first_is_the_same_transposed(case: Case):
 
 def test_every_layer_has_a_case():
     tested = {case.layer for case in CASES} | {
-        "CutMix", "InputLayer", "Lambda", "Layer", "OpLayer", "Add", "Average",
-        "Concatenate", "Maximum", "Minimum", "MixUp", "Multiply", "Subtract",
+        "CutMix", "FrozenGraph", "InputLayer", "Lambda", "Layer", "OpLayer", "Add",
+        "Average", "Concatenate", "Maximum", "Minimum", "MixUp", "Multiply", "Subtract",
         "Convolution1D", "Convolution2D", "Convolution3D",
     }  # fmt: skip
     made = {

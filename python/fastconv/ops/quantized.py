@@ -185,8 +185,8 @@ def quantized_conv(
     >>> import fastconv as fc
     >>> x, kernel = np.full((1, 5, 5, 3), 12, np.uint8), np.ones((3, 3, 3, 8), np.int8)
     >>> bias, scale = np.zeros(8, np.int32), np.full(8, 0.5, np.float32)
-    >>> fc.ops.quantized_conv(x, kernel, bias, scale, (0.1, 10)).max().item()
-    2.7
+    >>> fc.ops.quantized_conv(x, kernel, bias, scale, (0.125, 10)).max().item()
+    3.375
     """
     name = "quantized_conv"
     src, weights = _bytes(name, inputs), as_tensor(kernel)

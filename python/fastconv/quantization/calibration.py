@@ -22,10 +22,10 @@ def scale_of(range_: Range) -> tuple[float, int]:
 
     Jacob et al., arXiv:1712.05877, section 3.1.
 
-    >>> scale_of((0.0, 51.0))
-    (0.2..., 0)
-    >>> scale_of((-1.0, 1.55))
-    (0.01..., 100)
+    >>> scale_of((1.0, 127.5))
+    (0.5, 0)
+    >>> scale_of((-64.0, 63.5))
+    (0.5, 128)
     """
     low, high = min(range_[0], 0.0), max(range_[1], 0.0)
     scale = float(np.float32((high - low) / 255))
