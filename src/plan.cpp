@@ -340,8 +340,8 @@ void Plan::run_prepared(std::vector<int64_t>* times) {
     std::vector<int64_t>* times;
     std::exception_ptr error;
   } run{this, times, nullptr};
-  backend_->prepared(
-      *backend_,
+  const bool useful = backend_->prepared(
+      *backend_, wants_team_,
       [](void* context) {
         Run& self = *static_cast<Run*>(context);
         try {
@@ -352,6 +352,7 @@ void Plan::run_prepared(std::vector<int64_t>* times) {
       },
       &run);
   if (run.error) std::rethrow_exception(run.error);
+  wants_team_ = useful;
   if (device_) raise_if(device_->finish());
 }
 

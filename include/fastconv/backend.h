@@ -89,8 +89,9 @@ struct Backend {
   KernelList (*kernels)(const Backend& self, OpKind kind);
   void* (*allocate)(const Backend& self, int64_t bytes);  // aligned to 64; null if there is none
   void (*release)(const Backend& self, void* memory, int64_t bytes);
-  // Calls body(context) with the means of the backend (its threads) kept ready meanwhile.
-  void (*prepared)(const Backend& self, void (*body)(void*), void* context);
+  // Calls body(context), if wanted with the means of the backend (its threads) kept ready
+  // meanwhile. Returns whether they are of use: if not, the next time need not want them.
+  bool (*prepared)(const Backend& self, bool wanted, void (*body)(void*), void* context);
   const DeviceMemory* device;  // null: the memory is the host's
 };
 

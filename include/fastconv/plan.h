@@ -138,6 +138,7 @@ class Plan {
   std::unique_ptr<DeviceSide> device_;  // null where the memory is the host's
   KernelError error_{};                 // of the host
   bool has_host_steps_ = false;
+  bool wants_team_ = true;   // the means of the backend, as the last run had use for them
   uint32_t float_mode_ = 0;  // of the caller, for its host functions
 };
 

@@ -32,7 +32,9 @@ void release(const Backend&, void* memory, int64_t) { std::free(memory); }
 
 KernelList kernels(const Backend&, OpKind kind) { return cpu::active_isa().kernels(kind); }
 
-void prepared(const Backend&, void (*body)(void*), void* context) { cpu::with_team(body, context); }
+bool prepared(const Backend&, bool wanted, void (*body)(void*), void* context) {
+  return cpu::with_team(wanted, body, context);
+}
 
 }  // namespace
 

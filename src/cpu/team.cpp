@@ -54,6 +54,7 @@ class Team {
  public:
   // Only the thread that leads the team publishes jobs, one after the other.
   void share(const Job& job) {
+    used_ = true;
     job_ = job;
     next_.store(0, std::memory_order_relaxed);
     turn_.fetch_add(1);  // odd: open
@@ -62,6 +63,8 @@ class Team {
     // In one order with what serve() does: sequentially consistent, as a load after a store needs.
     for (Waiter waiter; inside_.load() != 0;) waiter.wait();
   }
+
+  bool used() const { return used_; }
 
   void close() { closed_.store(true, std::memory_order_release); }
 
@@ -91,6 +94,7 @@ class Team {
   }
 
   Job job_{};
+  bool used_ = false;
   alignas(64) std::atomic<int64_t> next_{0};
   alignas(64) std::atomic<int64_t> turn_{0};
   alignas(64) std::atomic<int> inside_{0};
@@ -114,12 +118,12 @@ void share_in_team(void* context) {
 
 }  // namespace
 
-void with_team(void (*body)(void*), void* context) {
-  const int threads = led_team || in_task ? 1 : usable_threads();
+bool with_team(bool wanted, void (*body)(void*), void* context) {
+  const int threads = !wanted || led_team || in_task ? 1 : usable_threads();
   if (threads <= 1) {
     DenormalGuard guard;
     body(context);
-    return;
+    return wanted;
   }
   Team team;
 #pragma omp parallel num_threads(threads)
@@ -136,6 +140,7 @@ void with_team(void (*body)(void*), void* context) {
       in_task = false;
     }
   }
+  return team.used();
 }
 
 void share_tasks(int64_t tasks, int threads, Task task, const void* context) {
@@ -145,7 +150,7 @@ void share_tasks(int64_t tasks, int threads, Task task, const void* context) {
   } else if (led_team) {
     share_in_team(&job);
   } else {
-    with_team(share_in_team, &job);
+    with_team(true, share_in_team, &job);
   }
 }
 

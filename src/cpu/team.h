@@ -7,9 +7,10 @@
 
 namespace fastconv::cpu {
 
-// Calls body(context) on this thread with a team behind it. Denormals are flushed to zero on all
-// threads of the team meanwhile.
-void with_team(void (*body)(void*), void* context);
+// Calls body(context) on this thread, if wanted with a team behind it. Denormals are flushed to
+// zero on all threads of the team meanwhile. Returns whether a team is of use: whether it was
+// handed tasks, or there is no second thread now.
+bool with_team(bool wanted, void (*body)(void*), void* context);
 
 // Called with the number of the task and of the thread that runs it, below `threads`.
 using Task = void (*)(const void* context, int64_t task, int thread);

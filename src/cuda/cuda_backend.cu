@@ -132,9 +132,10 @@ int64_t available(const Backend& self) {
   return (int64_t)free;
 }
 
-void prepared(const Backend& self, void (*body)(void*), void* context) {
+bool prepared(const Backend& self, bool, void (*body)(void*), void* context) {
   const Use use(self);
   body(context);
+  return true;
 }
 
 constexpr DeviceMemory kMemory = {share, kCopiedBytes, reaches, upload, download,

@@ -324,9 +324,10 @@ void forget(const Backend&, void* recording) { delete static_cast<Recording*>(re
 
 int64_t available(const Backend&) { return Memory::kSize; }
 
-void prepared(const Backend&, void (*body)(void*), void* context) {
+bool prepared(const Backend&, bool, void (*body)(void*), void* context) {
   const Lock lock(mutex);
   body(context);
+  return true;
 }
 
 }  // namespace

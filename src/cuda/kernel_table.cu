@@ -53,6 +53,11 @@ KernelList kernels(const Backend&, OpKind kind) {
     case OpKind::adam:
     case OpKind::adamax:
     case OpKind::lion: return adaptive_kernels(kind);
+    case OpKind::quantize:  // a CPU computes with bytes
+    case OpKind::dequantize:
+    case OpKind::requantize:
+    case OpKind::quantized_conv:
+    case OpKind::quantized_average_pool:
     case OpKind::reshape:   // the plan only renames the memory
     case OpKind::callback:  // the plan calls the host
     case OpKind::count_: break;
