@@ -6,8 +6,10 @@
 
 namespace fastconv::cuda {
 
-constexpr int kColumnLanes = 8;  // threads that share a column
-constexpr int kColumnThreads = kWarp * kColumnLanes;
+// Threads that share a column: when chunks are added up, and when their sums are, of which there
+// may be a thousand in a few columns.
+constexpr int kColumnLanes = 8, kJoinLanes = 32;
+constexpr int kColumnThreads = kWarp * kColumnLanes, kJoinThreads = kWarp * kJoinLanes;
 
 struct Chunks {
   int64_t count, rows;  // rows of one
@@ -16,27 +18,28 @@ struct Chunks {
 
 static inline Chunks chunks_of(int64_t rows, int64_t columns) {
   const int64_t across = ceil_div(columns, kWarp);
-  constexpr int64_t kLeast = 4 * kColumnLanes, kMostBlocks = 4096;
+  // Enough blocks to fill a GPU, and few terms for each accumulator.
+  constexpr int64_t kLeast = 4 * kColumnLanes, kMost = 256 * kColumnLanes, kMostBlocks = 1024;
   int64_t size = ceil_div(rows, ceil_div(kMostBlocks, across > 0 ? across : 1));
-  if (size < kLeast) size = kLeast;
+  size = size < kLeast ? kLeast : size > kMost ? kMost : size;
   const int64_t count = ceil_div(rows, size);
   return {count > 0 ? count : 1, size, Divisor(across > 0 ? across : 1)};
 }
 
 // The sum of what the threads of a column have; those of the first warp get it.
-template <class T>
+template <class T, int Lanes>
 struct ColumnShared {
-  T lanes[kColumnLanes][kWarp];
+  T lanes[Lanes][kWarp];
 };
-template <class T, class Op>
-__device__ __forceinline__ T join_column(T value, const Op& op, ColumnShared<T>& shared) {
+template <class T, int Lanes, class Op>
+__device__ __forceinline__ T join_column(T value, const Op& op, ColumnShared<T, Lanes>& shared) {
   const int column = threadIdx.x % kWarp, lane = threadIdx.x / kWarp;
   __syncthreads();
   shared.lanes[lane][column] = value;
   __syncthreads();
   value = shared.lanes[0][column];
 #pragma unroll
-  for (int i = 1; i < kColumnLanes; ++i) value = op(value, shared.lanes[i][column]);
+  for (int i = 1; i < Lanes; ++i) value = op(value, shared.lanes[i][column]);
   return value;
 }
 
@@ -44,7 +47,7 @@ __device__ __forceinline__ T join_column(T value, const Op& op, ColumnShared<T>&
 template <int Q, class Op, class Term>
 struct JoinChunks {
   static constexpr int kThreads = kColumnThreads;
-  using Shared = ColumnShared<float>;
+  using Shared = ColumnShared<float, kColumnLanes>;
   int64_t rows, columns;
   Chunks chunks;
   float start;
@@ -61,6 +64,7 @@ struct JoinChunks {
 #pragma unroll
     for (int q = 0; q < Q; ++q) values[q] = start;
     if (column < columns)
+#pragma unroll 4
       for (int64_t row = begin + threadIdx.x / kWarp; row < end; row += kColumnLanes)
         term(row, column, values);
 #pragma unroll
@@ -75,8 +79,8 @@ struct JoinChunks {
 // finish(column, totals) gets the Q totals of each column.
 template <int Q, class Op, class Finish>
 struct JoinPartials {
-  static constexpr int kThreads = kColumnThreads;
-  using Shared = ColumnShared<double>;
+  static constexpr int kThreads = kJoinThreads;
+  using Shared = ColumnShared<double, kJoinLanes>;
   int64_t chunks, columns;
   double start;
   const float* partial;
@@ -89,7 +93,8 @@ struct JoinPartials {
     for (int q = 0; q < Q; ++q) {
       double total = start;
       if (column < columns)
-        for (int64_t i = threadIdx.x / kWarp; i < chunks; i += kColumnLanes)
+#pragma unroll 4
+        for (int64_t i = threadIdx.x / kWarp; i < chunks; i += kJoinLanes)
           total = Op{}(total, (double)partial[(i * Q + q) * columns + column]);
       totals[q] = join_column(total, Op{}, shared);
     }

@@ -8,7 +8,7 @@ namespace {
 // Mean of each chunk of rows, and the sum of squares about it: partial[chunk, 2, channel].
 struct Moments {
   static constexpr int kThreads = kColumnThreads;
-  using Shared = ColumnShared<float>;
+  using Shared = ColumnShared<float, kColumnLanes>;
   int64_t rows, channels;
   Chunks chunks;
   const float* src;
@@ -23,10 +23,12 @@ struct Moments {
     const bool inside = channel < channels;
     const float pivot = inside && rows > 0 ? src[channel] : 0.0f;
     float sum = 0, squares = 0;
+#pragma unroll 4
     for (int64_t row = begin; inside && row < end; row += kColumnLanes)
       sum += src[row * channels + channel] - pivot;
     sum = join_column(sum, Add{}, shared);
     const float mean = rows_of(chunk) > 0 ? sum / (float)rows_of(chunk) : 0.0f;
+#pragma unroll 4
     for (int64_t row = begin; inside && row < end; row += kColumnLanes) {
       const float apart = src[row * channels + channel] - pivot - mean;
       squares += apart * apart;
@@ -50,8 +52,8 @@ struct Statistics {
 
 // Chan, Golub and LeVeque 1983: the chunks' moments joined in float64, in their order.
 struct JoinMoments {
-  static constexpr int kThreads = kColumnThreads;
-  using Shared = ColumnShared<double>;
+  static constexpr int kThreads = kJoinThreads;
+  using Shared = ColumnShared<double, kJoinLanes>;
   Moments moments;
   const float* gamma;
   float epsilon;
@@ -63,10 +65,12 @@ struct JoinMoments {
     const bool inside = channel < channels;
     const double count = rows > 0 ? (double)rows : 1.0;
     double mean = 0, squares = 0;
-    for (int64_t i = threadIdx.x / kWarp; inside && i < moments.chunks.count; i += kColumnLanes)
+#pragma unroll 4
+    for (int64_t i = threadIdx.x / kWarp; inside && i < moments.chunks.count; i += kJoinLanes)
       mean += (double)moments.rows_of(i) * moments.partial[i * 2 * channels + channel];
     mean = join_column(mean, Add{}, shared) / count;
-    for (int64_t i = threadIdx.x / kWarp; inside && i < moments.chunks.count; i += kColumnLanes) {
+#pragma unroll 4
+    for (int64_t i = threadIdx.x / kWarp; inside && i < moments.chunks.count; i += kJoinLanes) {
       const double apart = moments.partial[i * 2 * channels + channel] - mean;
       squares += moments.partial[(i * 2 + 1) * channels + channel];
       squares += (double)moments.rows_of(i) * apart * apart;

@@ -226,6 +226,7 @@ void run_tiles(const KernelCall& call, const A& a, const B& b, const ProductSize
   for_each(call, count, [=] __device__(int64_t i) {
     const int64_t line = columns(i), slice = rows(line);
     float sum = 0;
+#pragma unroll 8
     for (int64_t s = 0; s < splits; ++s) sum += partial[s * count + i];
     P::put(finish, layout, slice, line - slice * rows.size(), i - line * columns.size(), sum);
   });
