@@ -11,7 +11,7 @@ import pytest
 from machine import Load
 from peer_models.task import Task
 from peer_processes import OURS, MissingError, Process, Setting
-from peers import ROWS, chosen_tasks
+from peers import ROWS, chosen_engines, chosen_tasks
 from problems import parse, read
 
 from fastconv.ops.geometry import output_shape, window
@@ -103,6 +103,19 @@ def test_rows_by_pattern():
     everything = SimpleNamespace(**{**vars(plain), "rows": ["*"], "isa": "avx2"})
     assert len(chosen_tasks(everything)) == len(ROWS)
     assert not any(goal for _, goal in chosen_tasks(everything))
+
+
+def test_integers_are_for_inference():
+    chosen = SimpleNamespace(
+        rows=["*"], dtype="int8", isa="", threads=0, memory=False, peers=["*"]
+    )
+    tasks = chosen_tasks(chosen)
+    assert {task.mode for task, _ in tasks} == {"infer"}
+    names = [engine.name for engine in chosen_engines(tasks[0][0], chosen)]
+    assert names == [OURS, f"{OURS} float32", "onnxruntime", "openvino"]
+    plain = SimpleNamespace(**{**vars(chosen), "dtype": "float32"})
+    task = Task("lenet", 64, "infer")
+    assert f"{OURS} float32" not in [e.name for e in chosen_engines(task, plain)]
 
 
 def test_a_library_that_dies_says_why():
