@@ -71,9 +71,9 @@ def test_results_are_near_those_of_float32(reference):
     assert_near(actual, reference(network(False, smooth=True), *ARRAYS), 2e-2)
 
 
-def test_half_the_memory():
+def test_less_memory():
     sizes = [Function(network(m)).compile(*ARRAYS).arena_bytes for m in (True, False)]
-    assert sizes[0] < 0.75 * sizes[1]
+    assert sizes[0] < 0.8 * sizes[1]  # gradients of weights are float32
 
 
 def test_a_result_that_is_also_read_is_float32():

@@ -17,8 +17,8 @@ def fresh(monkeypatch):
     mixed_precision.set_global_policy("float32")
 
 
-def test_without_instructions_for_it_float32_is_computed_and_said_so_once(monkeypatch):
-    monkeypatch.setattr(mixed_precision, "NATIVE", "another CPU")
+def test_where_it_is_slower_float32_is_computed_and_said_so_once(monkeypatch):
+    monkeypatch.setattr(mixed_precision, "SUITED", ())
     with pytest.warns(FastconvWarning, match="computing in float32"):
         mixed_precision.set_global_policy("mixed_bfloat16")
     with warnings.catch_warnings():
@@ -33,8 +33,8 @@ def test_without_instructions_for_it_float32_is_computed_and_said_so_once(monkey
     assert layer(np.ones((1, 3), "f4")).dtype == np.float32
 
 
-def test_with_them_results_are_bfloat16_and_weights_float32(monkeypatch):
-    monkeypatch.setattr(mixed_precision, "NATIVE", _core.active_isa())
+def test_results_are_bfloat16_and_weights_float32(monkeypatch):
+    monkeypatch.setattr(mixed_precision, "SUITED", (_core.active_isa(),))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         layer = fc.layers.Conv2D(2, 1, use_bias=False, dtype="mixed_bfloat16")

@@ -34,6 +34,7 @@ void for_samples(int64_t count, int64_t work, const std::function<void(int64_t)>
   context.failed = false;
   static constexpr auto task = +one;
   cpu::with_team(
+      true,
       [](void* pointer) {
         Context& c = *static_cast<Context*>(pointer);
         cpu::share_tasks(c.count, cpu::threads_for(c.count, c.work), task, pointer);
