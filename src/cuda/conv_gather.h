@@ -44,24 +44,52 @@ class Windows {
         pixels_(g.output, 1),
         taps_(g.kernel, g.in_channels / g.groups),
         channels_(g.in_channels),
-        group_(g.in_channels / g.groups) {
+        group_(g.in_channels / g.groups),
+        sample_(g.input[0] * g.input[1] * g.input[2] * g.in_channels) {
     for (int i = 0; i < 3; ++i) {
       size_[i] = (int32_t)g.input[i];
+      output_[i] = (int32_t)g.output[i];
       stride_[i] = (int32_t)g.stride[i];
       pad_[i] = (int32_t)g.pad_before[i];
       dilation_[i] = (int32_t)g.dilation[i];
     }
   }
-  __device__ __forceinline__ Pixel pixel(int64_t i, int64_t slice) const {
+
+  // An output pixel that moves on without divisions.
+  struct Counter {
+    int64_t sample;
+    int32_t at[3];
+  };
+  __device__ __forceinline__ Counter counter(int64_t i) const {
     const Split::Parts p = pixels_(i);
-    const int64_t sample = p.outer * size_[0] * size_[1] * size_[2] * channels_ + slice * group_;
-    return {sample,
-            {p.at[0] * stride_[0] - pad_[0], p.at[1] * stride_[1] - pad_[1],
-             p.at[2] * stride_[2] - pad_[2]}};
+    return {p.outer * sample_, {p.at[0], p.at[1], p.at[2]}};
   }
-  __device__ __forceinline__ Tap tap(int64_t i) const {
+  __device__ __forceinline__ void advance(Counter& c, int step) const {
+    c.at[2] += step;
+    while (c.at[2] >= output_[2]) {
+      c.at[2] -= output_[2];
+      if (++c.at[1] < output_[1]) continue;
+      c.at[1] = 0;
+      if (++c.at[0] < output_[0]) continue;
+      c.at[0] = 0;
+      c.sample += sample_;
+    }
+  }
+
+  __device__ __forceinline__ Pixel pixel(const Counter& c) const {
+    return {c.sample,
+            {c.at[0] * stride_[0] - pad_[0], c.at[1] * stride_[1] - pad_[1],
+             c.at[2] * stride_[2] - pad_[2]}};
+  }
+  __device__ __forceinline__ Pixel pixel(int64_t i, int64_t slice) const {
+    Pixel p = pixel(counter(i));
+    p.sample += slice * group_;
+    return p;
+  }
+  __device__ __forceinline__ Tap tap(int64_t i, int64_t slice = 0) const {
     const Split::Parts t = taps_(i);
-    return {{t.at[0] * dilation_[0], t.at[1] * dilation_[1], t.at[2] * dilation_[2]}, t.inner};
+    return {{t.at[0] * dilation_[0], t.at[1] * dilation_[1], t.at[2] * dilation_[2]},
+            t.inner + (int32_t)(slice * group_)};
   }
   __device__ __forceinline__ float value(const Pixel& p, const Tap& t) const {
     const int32_t d = p.at[0] + t.at[0], h = p.at[1] + t.at[1], w = p.at[2] + t.at[2];
@@ -75,8 +103,8 @@ class Windows {
  private:
   const float* src_;
   Split pixels_, taps_;
-  int64_t channels_, group_;
-  int32_t size_[3], stride_[3], pad_[3], dilation_[3];
+  int64_t channels_, group_, sample_;  // elements of a pixel, a group, a sample
+  int32_t size_[3], output_[3], stride_[3], pad_[3], dilation_[3];
 };
 
 // ddst by input pixel and (tap, filter of the group).
@@ -90,7 +118,7 @@ class Covers {
         group_(g.out_channels / g.groups) {
     for (int i = 0; i < 3; ++i) {
       size_[i] = (int32_t)g.output[i];
-      stride_[i] = Divisor(g.stride[i]);
+      stride_[i] = (int32_t)g.stride[i];
       pad_[i] = (int32_t)g.pad_before[i];
       dilation_[i] = (int32_t)g.dilation[i];
     }
@@ -110,8 +138,8 @@ class Covers {
     for (int i = 0; i < 3; ++i) {
       const int32_t distance = p.at[i] - t.at[i];
       if (distance < 0) return 0.0f;
-      const int64_t out = stride_[i](distance);
-      if (out >= size_[i] || out * stride_[i].size() != distance) return 0.0f;
+      const int32_t out = stride_[i] == 1 ? distance : distance / stride_[i];
+      if (out >= size_[i] || out * stride_[i] != distance) return 0.0f;
       position = position * size_[i] + out;
     }
     return ddst_[p.sample + position * filters_ + t.channel];
@@ -121,8 +149,7 @@ class Covers {
   const float* ddst_;
   Split pixels_, taps_;
   int64_t filters_, group_;
-  Divisor stride_[3];
-  int32_t size_[3], pad_[3], dilation_[3];
+  int32_t size_[3], stride_[3], pad_[3], dilation_[3];
 };
 
 }  // namespace fastconv::cuda

@@ -30,18 +30,18 @@ struct PixelsByTaps {
 // Rows are taps and channels, k counts pixels.
 struct TapsByPixels {
   static constexpr bool kAlongInner = false;
-  struct Outer {
-    Tap tap;
-    int64_t slice;
-  };
-  using Inner = int64_t;
+  using Outer = Tap;
+  using Inner = Windows::Counter;
   Windows windows;
   __device__ __forceinline__ Outer outer(int64_t i, int64_t slice) const {
-    return {windows.tap(i), slice};
+    return windows.tap(i, slice);
   }
-  __device__ __forceinline__ Inner inner(int64_t k) const { return k; }
-  __device__ __forceinline__ float value(const Outer& outer, Inner pixel) const {
-    return windows.value(windows.pixel(pixel, outer.slice), outer.tap);
+  __device__ __forceinline__ Inner inner(int64_t k) const { return windows.counter(k); }
+  __device__ __forceinline__ void advance(Inner& pixel, int step) const {
+    windows.advance(pixel, step);
+  }
+  __device__ __forceinline__ float value(const Outer& tap, const Inner& pixel) const {
+    return windows.value(windows.pixel(pixel), tap);
   }
 };
 
@@ -83,6 +83,7 @@ ProductSize weights_size(const WindowGeometry& g) {
 const char* conv_implicit_declines(const KernelCall& call) {
   const WindowGeometry& g = geometry(call);
   if (const char* reason = needs_float32(call)) return reason;
+  if (g.in_channels > INT32_MAX || g.out_channels > INT32_MAX) return "channels do not fit 32 bits";
   for (int i = 0; i < 3; ++i)
     if (g.input[i] + g.pad_before[i] + g.pad_after[i] > INT32_MAX / 2)
       return "positions do not fit 32 bits";

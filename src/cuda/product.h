@@ -4,7 +4,8 @@
 // An operand is seen from its outer index (m of A, n of B) and its inner one, k:
 //   outer(i, slice), inner(k)   what both mean, worked out once for many elements
 //   value(outer, inner)         the element
-//   kAlongInner                 whether neighbours along k are neighbours in memory
+//   kAlongInner                 whether neighbours along k are neighbours in memory; if not,
+//   advance(inner, step)        moves on from k to k + step
 // A slice is one of several products side by side: a matrix of a batch, or a group.
 #pragma once
 #include "finish.h"
@@ -57,6 +58,9 @@ struct MatrixOperand {
     return i * outer_step + slice * slice_step;
   }
   __device__ __forceinline__ Inner inner(int64_t k) const { return k * inner_step; }
+  __device__ __forceinline__ void advance(Inner& inner, int step) const {
+    inner += step * inner_step;
+  }
   __device__ __forceinline__ float value(Outer outer, Inner inner) const {
     return data[outer + inner];
   }
@@ -71,7 +75,9 @@ class TileLoader {
   static constexpr int kWidth = kAlong ? Depth : Tile, kStep = 256 / kWidth;
 
  public:
-  __device__ TileLoader(const Operand& operand, int64_t first, int64_t end, int64_t slice)
+  // Outer indices from `first` to `end`, k from `begin` on.
+  __device__ TileLoader(const Operand& operand, int64_t first, int64_t end, int64_t begin,
+                        int64_t slice)
       : operand_(operand), fixed_(threadIdx.x % kWidth), moving_(threadIdx.x / kWidth) {
 #pragma unroll
     for (int i = 0; i < kOuters; ++i) {
@@ -79,8 +85,12 @@ class TileLoader {
       inside_[i] = index < end;
       outer_[i] = operand.outer(inside_[i] ? index : first, slice);
     }
+    if constexpr (!kAlong)
+#pragma unroll
+      for (int i = 0; i < kEach; ++i) inner_[i] = operand.inner(begin + moving_ + i * kStep);
   }
 
+  // The tile at k; tiles are loaded one after the other.
   __device__ __forceinline__ void load(int64_t k, int64_t end) {
     if constexpr (kAlong) {
       const bool deep = k + fixed_ < end;
@@ -91,8 +101,9 @@ class TileLoader {
     } else {
 #pragma unroll
       for (int i = 0; i < kEach; ++i) {
-        const int64_t at = k + moving_ + i * kStep;
-        values_[i] = at < end && inside_[0] ? operand_.value(outer_[0], operand_.inner(at)) : 0.0f;
+        const bool deep = k + moving_ + i * kStep < end;
+        values_[i] = deep && inside_[0] ? operand_.value(outer_[0], inner_[i]) : 0.0f;
+        operand_.advance(inner_[i], Depth);
       }
     }
   }
@@ -111,6 +122,7 @@ class TileLoader {
   const Operand& operand_;
   int fixed_, moving_;
   typename Operand::Outer outer_[kOuters];
+  typename Operand::Inner inner_[kAlong ? 1 : kEach];
   bool inside_[kOuters];
   float values_[kEach];
 };
@@ -146,8 +158,8 @@ struct Product {
                                              int64_t split, float (&sums)[Side][Side]) const {
     const int64_t begin = split * cut.depth;
     const int64_t end = begin + cut.depth < size.k ? begin + cut.depth : size.k;
-    TileLoader<A, kTile, kDepth> from_a(a, m0, size.m, slice);
-    TileLoader<B, kTile, kDepth> from_b(b, n0, size.n, slice);
+    TileLoader<A, kTile, kDepth> from_a(a, m0, size.m, begin, slice);
+    TileLoader<B, kTile, kDepth> from_b(b, n0, size.n, begin, slice);
     int stage = 0;
     from_a.load(begin, end);
     from_b.load(begin, end);
