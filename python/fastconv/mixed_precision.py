@@ -2,7 +2,7 @@
 
 Under "mixed_bfloat16" weights, their gradients, statistics and losses are float32. What
 layers hand on is stored in bfloat16, which halves the memory that moves, and products
-of bfloat16 are summed up in float32: by `fastconv.graph.passes.narrow`, wherever
+of bfloat16 are summed up in float32: by `fastconv.execution.narrow`, wherever
 kernels take it. A CPU with AVX512-BF16 multiplies it at twice the rate of float32; one
 with AVX-512 alone gains less, and any other would lose: it computes in float32, and the
 policy says so once. "mixed_float16" is refused: float16 needs scaled losses, and its

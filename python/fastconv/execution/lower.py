@@ -12,6 +12,7 @@ import numpy as np
 from fastconv import _core
 from fastconv._core import CallbackAttrs, OpKind
 from fastconv.errors import OutOfMemoryError
+from fastconv.execution.narrow import narrow
 from fastconv.graph.ir import DTYPES, Graph, Leaf, Node, Tensor
 from fastconv.graph.passes.fuse import fuse
 from fastconv.graph.passes.memory import (
@@ -22,7 +23,6 @@ from fastconv.graph.passes.memory import (
     schedule,
     unread_outputs,
 )
-from fastconv.graph.passes.narrow import narrow
 from fastconv.graph.passes.recompute import LEVELS, recompute
 from fastconv.graph.passes.verify import verify
 from fastconv.graph.variable import Block
