@@ -20,7 +20,7 @@ OPTIONS = (
 MODULES = ["fastconv"] + [
     info.name
     for info in pkgutil.walk_packages(fastconv.__path__, "fastconv.")
-    if info.name not in ("fastconv._core", "fastconv.libfastconv")  # native
+    if not info.name.startswith(("fastconv._core", "fastconv.lib"))  # native
 ]
 
 
