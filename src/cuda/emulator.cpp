@@ -48,7 +48,7 @@ struct Block {
 Block block;
 jmp_buf home;         // of the scheduler
 std::string failure;  // since the last wait
-int64_t launches;
+int64_t launches, blocks_begun;
 
 char* stacks() {
   static char* const memory =
@@ -198,6 +198,8 @@ void fault(const char* what) {
   _longjmp(home, 1);
 }
 
+int64_t block_number() { return blocks_begun; }
+
 void meet(int size, void* mine, const std::function<void(void* const*)>& all) {
   if (!block.cooperates) fault("threads meet in a kernel without Shared");
   const int thread = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
@@ -232,6 +234,7 @@ void run(int64_t blocks, int threads, int64_t shared_bytes,
   ++launches;
   for (int64_t i = 0; i < blocks && failure.empty(); ++i) {
     blockIdx.x = static_cast<unsigned>(i);
+    ++blocks_begun;
     const bool backwards = (launches + i) % 2;
     memset(shared, 0xFF, static_cast<size_t>(shared_bytes));
     block.cooperates ? run_fibers(threads, backwards) : run_loop(threads, backwards);
