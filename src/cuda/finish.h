@@ -27,39 +27,61 @@ struct Finish {
     dst[at] = convert<T>(saved ? slope(x, widen(saved[at])) : value(x));
   }
 
-  // Scale and bias of `count` columns from `first` on.
+  // Scale and bias of eight columns from `first` on.
   struct Columns {
     float scale[8], bias[8];
   };
-  __device__ __forceinline__ Columns columns(int64_t first, int count) const {
+  __device__ __forceinline__ Columns columns(int64_t first) const {
     Columns c;
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
-      c.scale[i] = scale && i < count ? scale[first + i] : 1.0f;
-      c.bias[i] = bias && i < count ? bias[first + i] : 0.0f;
+      c.scale[i] = scale ? scale[first + i] : 1.0f;
+      c.bias[i] = bias ? bias[first + i] : 0.0f;
     }
     return c;
   }
-  // put() for these columns of a row, from dst[at] on. `aligned`: at is a multiple of 8, and all
-  // operands lie so.
-  __device__ __forceinline__ void put_eight(int64_t at, const Columns& c, float (&x)[8], int count,
-                                            bool aligned) const {
-    float other[8];
+  // put() for these columns of several rows, from dst[at[row]] on, where that is not negative. All
+  // operands are aligned() there.
+  template <int Rows>
+  __device__ __forceinline__ void put_rows(const int64_t (&at)[Rows], const Columns& c,
+                                           float (&x)[Rows][8]) const {
 #pragma unroll
-    for (int i = 0; i < 8; ++i) x[i] = x[i] * c.scale[i] + c.bias[i];
+    for (int row = 0; row < Rows; ++row)
+#pragma unroll
+      for (int i = 0; i < 8; ++i) x[row][i] = x[row][i] * c.scale[i] + c.bias[i];
+    float other[Rows][8];
     if (add) {
-      load_some(add + at, other, count, aligned);
+      load_rows(add, at, other);
 #pragma unroll
-      for (int i = 0; i < 8; ++i) x[i] += other[i];
+      for (int row = 0; row < Rows; ++row)
+#pragma unroll
+        for (int i = 0; i < 8; ++i) x[row][i] += other[row][i];
     }
-    if (saved) load_some(saved + at, other, count, aligned);
+    if (saved) {
+      load_rows(saved, at, other);
 #pragma unroll
-    for (int i = 0; i < 8; ++i) x[i] = saved ? slope(x[i], other[i]) : value(x[i]);
-    store_some(dst + at, x, count, aligned);
+      for (int row = 0; row < Rows; ++row)
+#pragma unroll
+        for (int i = 0; i < 8; ++i) x[row][i] = slope(x[row][i], other[row][i]);
+    } else if (activation != Activation::identity) {
+#pragma unroll
+      for (int row = 0; row < Rows; ++row)
+#pragma unroll
+        for (int i = 0; i < 8; ++i) x[row][i] = value(x[row][i]);
+    }
+#pragma unroll
+    for (int row = 0; row < Rows; ++row)
+      if (at[row] >= 0) store_eight(dst + at[row], x[row]);
   }
   __host__ bool aligned() const { return is_aligned(dst) && is_aligned(add) && is_aligned(saved); }
 
  private:
+  template <int Rows>
+  __device__ static __forceinline__ void load_rows(const T* from, const int64_t (&at)[Rows],
+                                                   float (&x)[Rows][8]) {
+#pragma unroll
+    for (int row = 0; row < Rows; ++row) load_eight(from + (at[row] >= 0 ? at[row] : 0), x[row]);
+  }
   __device__ __forceinline__ float value(float x) const {
     const float below = activation == Activation::leaky_relu ? x * alpha : 0.0f;
     if (activation == Activation::relu6) return clip(x, 0, 6);
