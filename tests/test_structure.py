@@ -155,6 +155,7 @@ RANKS = (
         "callbacks",
         "explain",
         "adversarial",
+        "freezing",
         "quantization",
         "transfer",
         "onnx",

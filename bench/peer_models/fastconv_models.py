@@ -50,6 +50,8 @@ def _compiled(task: Task) -> fastconv.Model:
     model = model_of(task)
     if task.dtype == "int8" and task.variant != "float32":
         model = fastconv.quantize(model, task.images(), "minmax")
+    elif task.mode != "train":  # constant weights, as peers for inference have them
+        model = fastconv.freeze(model)
     model.compile(
         optimizer=fastconv.optimizers.SGD(RATE, momentum=MOMENTUM),
         loss="sparse_categorical_crossentropy",

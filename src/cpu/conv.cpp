@@ -61,7 +61,8 @@ GemmAttrs backward_weights_attrs(const WindowGeometry& g) {
 
 void run_product(const KernelCall& call, const GemmAttrs& a) {
   gemm({a, input<float>(call, 0), input<float>(call, 1), finish_of(call, a.epilogue),
-        output<float>(call, 0), static_cast<float*>(call.workspace)});
+        output<float>(call, 0), static_cast<float*>(call.workspace),
+        static_cast<float*>(call.prepared)});
 }
 
 GemmAttrs forward_attrs(const KernelCall& call) {
@@ -77,8 +78,15 @@ void backward_weights_product(const KernelCall& call) {
   run_product(call, backward_weights_attrs(geometry(call)));
 }
 
+int64_t forward_product_prepared(const KernelCall& call) {
+  return constant_weights(call) ? gemm_prepared(forward_attrs(call)) : 0;
+}
+void forward_product_prepare(const KernelCall& call) {
+  gemm_prepare({forward_attrs(call), nullptr, input<float>(call, 1), Finish{}, nullptr, nullptr,
+                static_cast<float*>(call.prepared)});
+}
 int64_t forward_product_workspace(const KernelCall& call) {
-  return gemm_workspace(forward_attrs(call));
+  return gemm_workspace(forward_attrs(call), forward_product_prepared(call) > 0);
 }
 int64_t backward_data_product_workspace(const KernelCall& call) {
   return gemm_workspace(backward_data_attrs(call));
@@ -88,15 +96,17 @@ int64_t backward_weights_product_workspace(const KernelCall& call) {
 }
 
 constexpr Kernel kForward[] = {
-    {"gemm", product_declines, forward_product_workspace, forward_product},
+    {"gemm", product_declines, forward_product_workspace, forward_product, forward_product_prepared,
+     forward_product_prepare},
     {"depthwise", conv_depthwise_declines, conv_depthwise_workspace, conv_depthwise},
     {"grouped_lanes", conv_grouped_declines, conv_grouped_workspace, conv_grouped},
-    {"winograd", conv_winograd_declines, conv_winograd_workspace, conv_winograd},
+    {"winograd", conv_winograd_declines, conv_winograd_workspace, conv_winograd,
+     conv_winograd_prepared, conv_winograd_prepare},
     {"winograd_lanes", conv_winograd_lanes_declines, conv_winograd_lanes_workspace,
      conv_winograd_lanes},
     {"batch_lanes", conv_batch_lanes_declines, nullptr, conv_batch_lanes},
     {"implicit_gemm", implicit_declines<conv_batch_lanes_declines>, conv_implicit_workspace,
-     conv_implicit},
+     conv_implicit, conv_implicit_prepared, conv_implicit_prepare},
     {"direct_loop", needs_float32, nullptr, conv_direct},
 };
 constexpr Kernel kBackwardData[] = {

@@ -33,6 +33,10 @@ static inline const WindowGeometry& geometry(const KernelCall& call) {
   return attrs<ConvAttrs>(call).geometry;
 }
 
+static inline bool constant_weights(const KernelCall& call) {
+  return call.constant_inputs >> 1 & 1;
+}
+
 static inline int64_t window_taps(const WindowGeometry& g) {
   return g.kernel[0] * g.kernel[1] * g.kernel[2];
 }
@@ -61,6 +65,8 @@ static inline int64_t zero_floats(const GatherProblem& p) {
 // conv_implicit.cpp: a dense product, rows of input read where they lie.
 void conv_implicit(const KernelCall& call);
 void conv_backward_data_implicit(const KernelCall& call);
+int64_t conv_implicit_prepared(const KernelCall& call);
+void conv_implicit_prepare(const KernelCall& call);
 int64_t conv_implicit_workspace(const KernelCall& call);
 int64_t conv_backward_data_implicit_workspace(const KernelCall& call);
 
@@ -74,6 +80,8 @@ const char* conv_backward_data_winograd_declines(const KernelCall& call);
 void conv_winograd(const KernelCall& call);
 void conv_backward_data_winograd(const KernelCall& call);
 void conv_backward_weights_winograd(const KernelCall& call);
+int64_t conv_winograd_prepared(const KernelCall& call);
+void conv_winograd_prepare(const KernelCall& call);
 int64_t conv_winograd_workspace(const KernelCall& call);
 int64_t conv_backward_data_winograd_workspace(const KernelCall& call);
 int64_t conv_backward_weights_winograd_workspace(const KernelCall& call);

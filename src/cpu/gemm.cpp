@@ -11,8 +11,9 @@ namespace fastconv::cpu::FASTCONV_ISA {
 namespace {
 
 constexpr int64_t kFewRows = 4 * kLanes;  // few enough to leave B where it lies
-constexpr int64_t kDepth = 1024;          // of a panel that stays in L2
-constexpr int64_t kColumnDepth = 256;     // of a block of B that a task packs for itself
+constexpr int64_t kStreamRows = 16;    // even if it could be packed once for all: B is all traffic
+constexpr int64_t kDepth = 1024;       // of a panel that stays in L2
+constexpr int64_t kColumnDepth = 256;  // of a block of B that a task packs for itself
 constexpr int64_t kColumnRows = 4 * kMostBlockRows;
 
 enum class Path {
@@ -33,11 +34,16 @@ struct Plan {
   int64_t partial;              // floats of the chunks' sums
 };
 
-Path path_of(const GemmAttrs& a) {
+bool already_packed(const GemmAttrs& a) {
+  return !a.transpose_b && a.n <= kPanel && a.n % kLanes == 0;
+}
+
+Path path_of(const GemmAttrs& a, bool prepared) {
+  if (prepared) return Path::packed;
   if (a.transpose_a) return Path::columns;
   if (a.transpose_b) return a.m <= kFewRows ? Path::swapped : Path::packed;
-  const bool already_packed = a.n <= kPanel && a.n % kLanes == 0;
-  return (a.m <= kFewRows && a.n >= kLanes) || already_packed ? Path::in_place : Path::packed;
+  const bool few_rows = a.m <= kFewRows && a.n >= kLanes;
+  return few_rows || already_packed(a) ? Path::in_place : Path::packed;
 }
 
 // The columns of the last panel, if its vectors reach over the end of a row of B: into the next
@@ -84,9 +90,9 @@ int64_t stream_depth(const GemmAttrs& a) {
   return wanted > kLeast ? wanted : kLeast;
 }
 
-Plan plan_of(const GemmAttrs& a) {
+Plan plan_of(const GemmAttrs& a, bool prepared) {
   Plan p = {};
-  p.path = path_of(a);
+  p.path = path_of(a, prepared);
   const bool swapped = p.path == Path::swapped, columns = p.path == Path::columns;
   p.rows = columns ? kColumnRows : block_rows(vectors_for(swapped ? a.m : a.n));
   p.row_blocks = ceil_div(swapped ? a.n : a.m, p.rows);
@@ -285,7 +291,15 @@ void add_chunks(const GemmCall& c, const Plan& p, const float* sums) {
 
 const char* declines(const KernelCall& call) { return needs_float32(call); }
 
-int64_t workspace(const KernelCall& call) { return gemm_workspace(attrs<GemmAttrs>(call)); }
+bool constant_b(const KernelCall& call) { return call.constant_inputs >> 1 & 1; }
+
+int64_t prepared(const KernelCall& call) {
+  return constant_b(call) ? gemm_prepared(attrs<GemmAttrs>(call)) : 0;
+}
+
+int64_t workspace(const KernelCall& call) {
+  return gemm_workspace(attrs<GemmAttrs>(call), prepared(call) > 0);
+}
 
 GemmCall gemm_call(const KernelCall& call) {
   const GemmAttrs& a = attrs<GemmAttrs>(call);
@@ -294,8 +308,11 @@ GemmCall gemm_call(const KernelCall& call) {
           input<float>(call, 1),
           finish_of(call, a.epilogue),
           output<float>(call, 0),
-          static_cast<float*>(call.workspace)};
+          static_cast<float*>(call.workspace),
+          static_cast<float*>(call.prepared)};
 }
+
+void prepare(const KernelCall& call) { gemm_prepare(gemm_call(call)); }
 
 void run(const KernelCall& call) { gemm(gemm_call(call)); }
 
@@ -318,7 +335,7 @@ void run_direct(const KernelCall& call) {
 }
 
 constexpr Kernel kGemm[] = {
-    {"packed_tiles", declines, workspace, run},
+    {"packed_tiles", declines, workspace, run, prepared, prepare},
     {"bfloat16", gemm_bfloat16_declines, gemm_bfloat16_workspace, gemm_bfloat16},
     {"direct_loop", declines, nullptr, run_direct},
 };
@@ -328,10 +345,10 @@ constexpr Kernel kGemm[] = {
 void gemm(const GemmCall& call) {
   const GemmAttrs& a = call.attrs;
   if (a.batch * a.m * a.n == 0) return;
-  const Plan p = plan_of(a);
-  float* packed = call.workspace;
-  float* sums = packed + p.packed;
-  pack(call, p, packed);
+  const Plan p = plan_of(a, call.prepared);
+  float* packed = call.prepared ? call.prepared : call.workspace;
+  float* sums = call.workspace + (call.prepared ? 0 : p.packed);
+  if (!call.prepared) pack(call, p, packed);
 
   const int64_t tasks = a.batch * p.row_blocks * p.panel_tasks * p.chunks;
   const int64_t packed_step = p.packed > p.packed_step ? p.packed_step : 0;
@@ -359,11 +376,19 @@ void gemm(const GemmCall& call) {
   if (p.chunks > 1) add_chunks(call, p, sums);
 }
 
-int64_t gemm_workspace(const GemmAttrs& attrs) {
+int64_t gemm_workspace(const GemmAttrs& attrs, bool prepared) {
   if (attrs.batch * attrs.m * attrs.n == 0) return 0;
-  const Plan p = plan_of(attrs);
-  return (p.packed + p.partial) * static_cast<int64_t>(sizeof(float));
+  const Plan p = plan_of(attrs, prepared);
+  return ((prepared ? 0 : p.packed) + p.partial) * static_cast<int64_t>(sizeof(float));
 }
+
+int64_t gemm_prepared(const GemmAttrs& a) {
+  const bool useful = a.m > kStreamRows && !a.transpose_a && !already_packed(a);
+  if (!useful || a.batch * a.m * a.n * a.k == 0) return 0;
+  return plan_of(a, true).packed * static_cast<int64_t>(sizeof(float));
+}
+
+void gemm_prepare(const GemmCall& call) { pack(call, plan_of(call.attrs, true), call.prepared); }
 
 KernelList gemm_kernels(OpKind kind) {
   return kind == OpKind::gemm ? list(kGemm) : KernelList{nullptr, 0};
