@@ -71,18 +71,24 @@ int64_t backward_weights_product_workspace(const KernelCall& call) {
   return product_workspace(weights_size(geometry(call)));
 }
 
+// The first of each list needs the instructions of hopper.h.
 constexpr Kernel kForward[] = {
+    {"hopper", conv_hopper_declines, conv_hopper_workspace, conv_hopper},
     {"gemm", product_declines, forward_product_workspace, forward_product},
     {"direct", conv_direct_declines, nullptr, conv_direct},
     {"implicit_gemm", conv_implicit_declines, conv_implicit_workspace, conv_implicit},
 };
 constexpr Kernel kBackwardData[] = {
+    {"hopper", conv_backward_data_hopper_declines, conv_backward_data_hopper_workspace,
+     conv_backward_data_hopper},
     {"gemm", product_declines, backward_data_product_workspace, backward_data_product},
     {"direct", conv_direct_declines, nullptr, conv_backward_data_direct},
     {"implicit_gemm", conv_implicit_declines, conv_backward_data_implicit_workspace,
      conv_backward_data_implicit},
 };
 constexpr Kernel kBackwardWeights[] = {
+    {"hopper", conv_backward_weights_hopper_declines, conv_backward_weights_hopper_workspace,
+     conv_backward_weights_hopper},
     {"gemm", product_declines, backward_weights_product_workspace, backward_weights_product},
     {"direct", conv_direct_declines, conv_backward_weights_direct_workspace,
      conv_backward_weights_direct},
@@ -92,11 +98,12 @@ constexpr Kernel kBackwardWeights[] = {
 
 }  // namespace
 
-KernelList conv_kernels(OpKind kind) {
+KernelList conv_kernels(OpKind kind, bool hopper) {
+  const int first = hopper ? 0 : 1;
   switch (kind) {
-    case OpKind::conv: return list(kForward);
-    case OpKind::conv_backward_data: return list(kBackwardData);
-    case OpKind::conv_backward_weights: return list(kBackwardWeights);
+    case OpKind::conv: return list(kForward, first);
+    case OpKind::conv_backward_data: return list(kBackwardData, first);
+    case OpKind::conv_backward_weights: return list(kBackwardWeights, first);
     default: return {nullptr, 0};
   }
 }

@@ -29,12 +29,22 @@ constexpr int kMostShared = 227 * 1024;  // bytes of a block, on sm_80 and later
 void launch(int64_t blocks, int threads, int64_t shared_bytes,
             const std::function<void(void* shared)>& thread);
 
+int64_t block_number();  // of all blocks that ran, and the one that runs
+
 // Ends the launch: `wait` of the backend reports it.
 [[noreturn]] void fault(const char* what);
 
 // Neighbouring threads, `size` of them, meet: the last to come calls all(operands), with what each
 // thread brought, before any goes on.
 void meet(int size, void* mine, const std::function<void(void* const* operands)>& all);
+
+// For models of instructions that take their time (emulator_hopper.h): the thread goes on when
+// ready() is true; work() is done some rounds of the threads later; something happened that others
+// may wait for.
+void wait_until(const std::function<bool()>& ready);
+void later(std::function<void()> work);
+void progressed();
+unsigned char* shared_memory();  // of the block
 
 }  // namespace fastconv::emulator
 

@@ -1,5 +1,6 @@
 // C[batch,m,n] = A[batch,m,k] B[batch,k,n].
 #include "product.h"
+#include "product_hopper.h"
 
 namespace fastconv::cuda {
 namespace {
@@ -31,12 +32,47 @@ int64_t gemm_workspace(const KernelCall& call) {
   return product_workspace(size_of(attrs<GemmAttrs>(call)));
 }
 
-constexpr Kernel kGemm[] = {{"tiles", needs_float32, gemm_workspace, gemm}};
+// With the rows of A as pixels, A^T B is a gradient of weights.
+HopperProduct hopper_product_of(const KernelCall& call) {
+  const GemmAttrs& g = attrs<GemmAttrs>(call);
+  HopperProduct p = {};
+  p.kind = g.transpose_a   ? ProductKind::taps
+           : g.transpose_b ? ProductKind::turned
+                           : ProductKind::rows;
+  p.left = call.inputs[0].data;
+  p.right = call.inputs[1].data;
+  p.rows = g.transpose_a ? g.k : g.m;
+  p.depth = g.transpose_a ? g.m : g.k;
+  p.columns = g.n;
+  p.taps[0] = p.taps[1] = 1;
+  return p;
+}
+
+const char* gemm_hopper_declines(const KernelCall& call) {
+  const GemmAttrs& g = attrs<GemmAttrs>(call);
+  if (g.batch != 1) return "a batch";
+  if (g.transpose_a && g.transpose_b) return "both operands transposed";
+  return hopper_product_declines(call, hopper_product_of(call), g.epilogue);
+}
+
+int64_t gemm_hopper_workspace(const KernelCall& call) {
+  return hopper_product_workspace(hopper_product_of(call));
+}
+
+void gemm_hopper(const KernelCall& call) {
+  run_hopper_product(call, hopper_product_of(call), attrs<GemmAttrs>(call).epilogue);
+}
+
+// The first needs the instructions of hopper.h.
+constexpr Kernel kGemm[] = {
+    {"hopper", gemm_hopper_declines, gemm_hopper_workspace, gemm_hopper},
+    {"tiles", needs_float32, gemm_workspace, gemm},
+};
 
 }  // namespace
 
-KernelList gemm_kernels(OpKind kind) {
-  if (kind == OpKind::gemm) return list(kGemm);
+KernelList gemm_kernels(OpKind kind, bool hopper) {
+  if (kind == OpKind::gemm) return list(kGemm, hopper ? 0 : 1);
   return {nullptr, 0};
 }
 
