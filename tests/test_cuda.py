@@ -108,6 +108,62 @@ def test_training_is_that_of_the_cpu(gpu):
     assert done.returncode == 0, done.stderr
 
 
+MIXED = """
+import io
+import re
+from contextlib import redirect_stdout
+
+import numpy as np
+import fastconv as fc
+from fastconv import mixed_precision
+
+def train(policy):
+    fc.utils.set_random_seed(1)
+    rng = np.random.default_rng(0)
+    x = rng.random((48, 10, 10, 3), np.float32)
+    y = (x.mean((1, 2, 3)) > 0.5).astype(int) + (x[:, 0, 0, 0] > 0.5)
+    fc.mixed_precision.set_global_policy(policy)
+    layers = fc.layers
+    model = fc.Sequential([
+        layers.Input((10, 10, 3)),
+        layers.Conv2D(12, 5, strides=2, padding="same"),
+        layers.BatchNormalization(),
+        layers.Activation("relu"),
+        layers.Conv2D(16, 3, padding="same", activation="relu"),
+        layers.DepthwiseConv2D(3, activation="relu"),
+        layers.Flatten(),
+        layers.Dense(20, activation="swish"),
+        layers.Dense(3, activation="softmax"),
+    ])
+    model.compile(fc.optimizers.Adam(0.01), "sparse_categorical_crossentropy",
+                  device="cuda")
+    history = model.fit(x, y, batch_size=16, epochs=4, verbose=0, shuffle=True)
+    said = io.StringIO()
+    with redirect_stdout(said):
+        model.explain(16)
+    return history.history["loss"], said.getvalue(), model.predict(x, verbose=0)
+
+mixed_precision.SUITED += (fc._core.active_isa(),)
+losses, said, predictions = train("mixed_bfloat16")
+again = train("mixed_bfloat16")
+assert losses == again[0] and predictions.tobytes() == again[2].tobytes()
+# Forward, and the gradients of data and weights, of two convolutions and two products,
+# but for that of the images.
+on_tensor_cores = re.compile(" (tensor_cores|hopper) ").findall
+assert len(on_tensor_cores(said)) == 4 * 3 - 1, said
+expected, said, _ = train("float32")
+assert not on_tensor_cores(said), said
+np.testing.assert_allclose(losses, expected, rtol=0.05)
+assert losses[-1] < losses[0]
+"""
+
+
+def test_training_in_bfloat16_is_near_that_in_float32(gpu):
+    """And the same bytes again."""
+    done = run(MIXED, gpu)
+    assert done.returncode == 0, done.stderr
+
+
 RUNS = """
 import numpy as np
 import fastconv as fc

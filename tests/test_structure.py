@@ -250,8 +250,13 @@ WITHOUT_GRADIENT = {
     "softmax_cross_entropy": "is only made by fusion, after gradients were taken",
     "callback": "is made by the function that is given with it",
     **dict.fromkeys(
-        ("quantize", "dequantize", "requantize", "quantized_conv",
-         "quantized_average_pool"),
+        (
+            "quantize",
+            "dequantize",
+            "requantize",
+            "quantized_conv",
+            "quantized_average_pool",
+        ),
         "is for inference",
     ),
 }
@@ -411,7 +416,9 @@ def test_kernel_files_include_only_integers_and_intrinsics():
 
 # C's, which g++ offers as well: kernels are compiled for the emulator too.
 CUDA_INCLUDES = {"cuda.h", "math.h", "stdint.h"}
-CUDA_HOST_FILES = {"cuda_backend.cu", "emulator.cpp", "emulator.h"}
+CUDA_HOST_FILES = {"cuda_backend.cu", "emulator.cpp", "emulator.h"} | {
+    "emulator_tensor_core.h"
+}
 
 
 def test_cuda_kernels_include_no_library():

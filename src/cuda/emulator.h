@@ -54,6 +54,10 @@ inline void __syncthreads() {
   fastconv::emulator::meet(static_cast<int>(blockDim.x), nullptr, [](void* const*) {});
 }
 
+inline void __syncwarp() {
+  fastconv::emulator::meet(32, nullptr, [](void* const*) {});
+}
+
 template <class T>
 inline T __shfl_xor_sync(unsigned, T value, int mask) {
   T result = value;

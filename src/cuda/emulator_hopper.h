@@ -52,6 +52,4 @@ void multiply(float (&sums)[Count], uint64_t a, uint64_t b, bool add) {
   multiply(sums, Count, TurnA, TurnB, a, b, add);
 }
 
-uint32_t bfloat16_pair(float first, float second);
-
 }  // namespace fastconv::cuda

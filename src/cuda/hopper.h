@@ -6,7 +6,7 @@
 // A box is 64 elements of bfloat16 wide, a row of 128 bytes, in which the hardware swaps pieces of
 // 16 bytes so that neither rows nor columns meet in a bank. Boxes begin at multiples of 1024 bytes.
 #pragma once
-#include "device.h"
+#include "tensor_core.h"
 
 #if defined(FASTCONV_EMULATED)
 #include "emulator_hopper.h"
@@ -38,10 +38,6 @@ using TensorMap = CUtensorMap;
 struct Barrier {
   uint64_t state;
 };
-
-__device__ __forceinline__ uint32_t shared_address(const void* p) {
-  return (uint32_t)__cvta_generic_to_shared(p);
-}
 
 __device__ __forceinline__ void make_barrier(Barrier& barrier, int threads) {
   asm volatile("mbarrier.init.shared::cta.b64 [%0], %1;" ::"r"(shared_address(&barrier)),
@@ -171,13 +167,6 @@ __device__ __forceinline__ void multiply(float (&sums)[64], uint64_t a, uint64_t
 
 #undef FASTCONV_SUMS_32
 #undef FASTCONV_SUMS_8
-
-// Two bfloat16, the first one in the lower half.
-__device__ __forceinline__ uint32_t bfloat16_pair(float first, float second) {
-  uint32_t pair;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
-  return pair;
-}
 
 #endif
 

@@ -46,7 +46,7 @@ __device__ __forceinline__ void store_each(float* p, const float (&x)[kEach]) {
 __device__ __forceinline__ void store_each(BFloat16* p, const float (&x)[kEach]) {
   Sixteen bytes;
 #pragma unroll
-  for (int i = 0; i < kEach / 2; ++i) bytes.words[i] = bfloat16_pair(x[2 * i], x[2 * i + 1]);
+  for (int i = 0; i < kEach / 2; ++i) bytes.words[i] = pack_bfloat16(x[2 * i], x[2 * i + 1]);
   *reinterpret_cast<Sixteen*>(p) = bytes;
 }
 
