@@ -95,6 +95,12 @@ static int check_window(const Operands& o, const WindowGeometry& g, const Tensor
   return axes;
 }
 
+// Weights are float32 beside bfloat16, or bfloat16 too.
+static void expect_weights(const Operands& o, const Tensor& weights, Dtype dtype,
+                           const char* name) {
+  if (weights.dtype != wide(dtype)) expect_dtype(o, weights, dtype, name);
+}
+
 // src, weights and dst of a convolution, wherever the direction puts them.
 static void check_conv_dims(const Operands& o, const WindowGeometry& g, const Tensor& src,
                             const Tensor& weights, const Tensor& dst) {
@@ -110,19 +116,23 @@ static void check_conv_dims(const Operands& o, const WindowGeometry& g, const Te
 static void check_conv(const Operands& o, const Tensor& src, const Tensor& weights,
                        const Tensor& dst) {
   check_conv_dims(o, o.attrs<ConvAttrs>().geometry, src, weights, dst);
-  expect_dtype(o, weights, wide(src.dtype), "weights");
   expect_dtype(o, dst, src.dtype, "dst");
 }
 
 void checks::conv(const Operands& o) {
   check_conv(o, o.in(0), o.in(1), o.out(0));
+  expect_weights(o, o.in(1), o.in(0).dtype, "weights");
   check_epilogue(o, o.attrs<ConvAttrs>().epilogue, 2);
 }
 void checks::conv_backward_data(const Operands& o) {
   check_conv(o, o.out(0), o.in(1), o.in(0));
+  expect_weights(o, o.in(1), o.in(0).dtype, "weights");
   check_epilogue(o, o.attrs<ConvAttrs>().epilogue, 2);
 }
-void checks::conv_backward_weights(const Operands& o) { check_conv(o, o.in(0), o.out(0), o.in(1)); }
+void checks::conv_backward_weights(const Operands& o) {
+  check_conv(o, o.in(0), o.out(0), o.in(1));
+  expect_dtype(o, o.out(0), wide(o.in(0).dtype), "dweights");
+}
 
 // src and dst of a pooling, wherever the direction puts them.
 static void check_pool_dims(const Operands& o, const WindowGeometry& g, const Tensor& src,
@@ -173,9 +183,10 @@ void checks::gemm(const Operands& o) {
                             : matrix(a.k, a.n, a.batch, batched && !a.broadcast_b),
               "b");
   expect_dims(o, o.out(0), matrix(a.m, a.n, a.batch, batched), "c");
-  const Dtype first = o.in(0).dtype, second = o.in(1).dtype;
-  if (second != wide(first)) expect_dtype(o, o.in(1), first, "b");
-  expect_dtype(o, o.out(0), second == Dtype::bfloat16 ? Dtype::float32 : first, "c");
+  const Dtype first = o.in(0).dtype;
+  expect_weights(o, o.in(1), first, "b");
+  const bool sums = a.transpose_a && o.in(1).dtype == first;  // such as a gradient of weights
+  expect_dtype(o, o.out(0), sums ? wide(first) : first, "c");
   check_epilogue(o, a.epilogue, 2);
 }
 

@@ -9,6 +9,7 @@ import numpy as np
 
 from fastconv import ops
 from fastconv.graph.autodiff import grad
+from fastconv.graph.scope import scope
 
 LARGEST_ERROR = 1e-2  # of a result that is stored in bfloat16: relative, of the norm
 
@@ -28,6 +29,16 @@ def narrow(t: Any) -> Any:
 def wide(t: Any) -> Any:
     """The tensor in float32."""
     return ops.cast(t, "float32")
+
+
+def mixed(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function as a layer under "mixed_bfloat16" computes it."""
+
+    def run(*arrays: Any) -> Any:
+        with scope("layer", True):
+            return function(*arrays)
+
+    return run
 
 
 def random(seed: int, *shapes: tuple[int, ...]) -> list[np.ndarray]:

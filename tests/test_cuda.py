@@ -108,6 +108,62 @@ def test_training_is_that_of_the_cpu(gpu):
     assert done.returncode == 0, done.stderr
 
 
+MIXED = """
+import io
+import re
+from contextlib import redirect_stdout
+
+import numpy as np
+import fastconv as fc
+from fastconv import mixed_precision
+
+def train(policy):
+    fc.utils.set_random_seed(1)
+    rng = np.random.default_rng(0)
+    x = rng.random((48, 10, 10, 3), np.float32)
+    y = (x.mean((1, 2, 3)) > 0.5).astype(int) + (x[:, 0, 0, 0] > 0.5)
+    fc.mixed_precision.set_global_policy(policy)
+    layers = fc.layers
+    model = fc.Sequential([
+        layers.Input((10, 10, 3)),
+        layers.Conv2D(12, 5, strides=2, padding="same"),
+        layers.BatchNormalization(),
+        layers.Activation("relu"),
+        layers.Conv2D(16, 3, padding="same", activation="relu"),
+        layers.DepthwiseConv2D(3, activation="relu"),
+        layers.Flatten(),
+        layers.Dense(20, activation="swish"),
+        layers.Dense(3, activation="softmax"),
+    ])
+    model.compile(fc.optimizers.Adam(0.01), "sparse_categorical_crossentropy",
+                  device="cuda")
+    history = model.fit(x, y, batch_size=16, epochs=4, verbose=0, shuffle=True)
+    said = io.StringIO()
+    with redirect_stdout(said):
+        model.explain(16)
+    return history.history["loss"], said.getvalue(), model.predict(x, verbose=0)
+
+mixed_precision.SUITED += (fc._core.active_isa(),)
+losses, said, predictions = train("mixed_bfloat16")
+again = train("mixed_bfloat16")
+assert losses == again[0] and predictions.tobytes() == again[2].tobytes()
+# Forward, and the gradients of data and weights, of two convolutions and two products,
+# but for that of the images.
+on_tensor_cores = re.compile(" (tensor_cores|hopper) ").findall
+assert len(on_tensor_cores(said)) == 4 * 3 - 1, said
+expected, said, _ = train("float32")
+assert not on_tensor_cores(said), said
+np.testing.assert_allclose(losses, expected, rtol=0.05)
+assert losses[-1] < losses[0]
+"""
+
+
+def test_training_in_bfloat16_is_near_that_in_float32(gpu):
+    """And the same bytes again."""
+    done = run(MIXED, gpu)
+    assert done.returncode == 0, done.stderr
+
+
 RUNS = """
 import numpy as np
 import fastconv as fc
@@ -169,7 +225,11 @@ def test_runs_host_functions_and_errors(gpu):
 @pytest.fixture(scope="session")
 def planted():
     """planted(name): the fault found, and the 64 numbers written."""
-    path = cuda_emulator.library(HERE / "emulator_faults.cu")
+    return planting("emulator_faults.cu")
+
+
+def planting(source):
+    path = cuda_emulator.library(HERE / source)
     library = ctypes.CDLL(str(path))
     library.planted.restype = ctypes.c_char_p
     library.fastconv_backend.restype = ctypes.c_void_p
@@ -227,6 +287,40 @@ backend = ctypes.c_void_p(library.fastconv_backend(3, 0, None))
 library.planted(backend, {name!r}.encode(), (ctypes.c_float * 64)())
 """
     assert run(code).returncode == -11, "a segmentation fault"
+
+
+@pytest.fixture(scope="session")
+def planted_hopper():
+    """As `planted`, of a product by the instructions of sm_90a; 0 where it is right."""
+    return planting("emulator_faults_hopper.cu")
+
+
+def test_a_sound_product(planted_hopper):
+    for _ in range(4):  # orders of the threads, products at once and late
+        found, out = planted_hopper("none")
+        assert not found
+        np.testing.assert_array_equal(out, 0)
+
+
+@pytest.mark.parametrize(
+    "name", ["early release", "no wait", "wrong parity", "too few bytes", "no bytes"]
+)
+def test_what_is_too_early_is_seen(planted_hopper, name):
+    runs = [planted_hopper(name) for _ in range(4)]
+    assert any(found or (out != 0).any() for found, out in runs)
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("not made", "a barrier that was not made"),
+        ("misplaced box", "a box that does not begin at a multiple of 1024"),
+        ("too many arrive", "more threads arrive at a barrier than it was made for"),
+    ],
+)
+def test_wrong_use_of_a_barrier_is_seen(planted_hopper, name, fault):
+    assert any(fault in planted_hopper(name)[0] for _ in range(2))
+    assert planted_hopper("none")[0] == "", "and the next launch works"
 
 
 # What asks for the backend

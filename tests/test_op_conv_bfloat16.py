@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastconv import ops
-from narrowed import assert_near, directions, narrow, random, rounded, wide
+from narrowed import assert_near, directions, mixed, narrow, random, rounded, wide
 
 # batch, sizes, channels, filters, window, strides, padding, dilation, groups
 CASES = {
@@ -51,10 +51,35 @@ def operands(case, seed=0):
     return x, weights, *random(seed + 1, y.shape)
 
 
+def both(run, wanted):
+    """The directions in bfloat16, and in the dtype of the arrays."""
+    return (directions(f, wanted, lambda t: t) for f in (mixed(run), run))
+
+
 @pytest.mark.parametrize("name", CASES)
-def test_conv_in_every_direction(cpu, reference, name):
-    run, arrays = function(CASES[name]), operands(CASES[name])
-    actual = cpu.run(directions(run, 2, narrow), *arrays)
+def test_conv_in_every_direction(native, reference, name):
+    arrays = operands(CASES[name])
+    run, exact = both(function(CASES[name]), 2)
+    assert_near(native.run(run, *arrays), reference(exact, *arrays))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_integers_are_only_rounded(native, reference, monkeypatch, name):
+    kinds = ("conv", "conv_backward_data", "conv_backward_weights")
+    without = ",".join(f"{kind}=-winograd" for kind in kinds)  # its transforms round
+    monkeypatch.setenv("FASTCONV_KERNEL", without)
+    arrays = [np.clip(np.round(2 * a), -3, 3) for a in operands(CASES[name])]
+    run, exact = both(function(CASES[name]), 2)
+    y, dx, dw = reference(exact, *arrays)
+    for actual, expected in zip(
+        native.run(run, *arrays), (rounded(y), rounded(dx), dw), strict=True
+    ):
+        np.testing.assert_array_equal(actual, expected)
+
+
+def test_a_bfloat16_input_alone_in_every_direction(native, reference):
+    run, arrays = function(CASES["3x3"]), operands(CASES["3x3"])
+    actual = native.run(directions(run, 2, narrow), *arrays)
     assert_near(actual, reference(directions(run, 2, lambda t: t), *arrays))
 
 
@@ -77,7 +102,7 @@ def test_gradient_of_weights_is_not_rounded(cpu):
 
 @settings(max_examples=25)
 @given(st.data())
-def test_sizes_that_fill_no_vector(cpu, reference, data):
+def test_sizes_that_fill_no_vector(native, reference, data):
     def draw(most, least=1):
         return data.draw(st.integers(least, most))
 
@@ -88,9 +113,8 @@ def test_sizes_that_fill_no_vector(cpu, reference, data):
         "same", 1, groups,
     )  # fmt: skip
     arrays = operands(case, draw(1000))
-    actual = cpu.run(directions(function(case), 2, narrow), *arrays)
-    expected = reference(directions(function(case), 2, lambda t: t), *arrays)
-    assert_near(actual, expected)
+    run, exact = both(function(case), 2)
+    assert_near(native.run(run, *arrays), reference(exact, *arrays))
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
@@ -115,11 +139,7 @@ def test_same_bytes_for_any_number_of_threads(cpu, threads, name):
 
 @pytest.mark.parametrize(("m", "k", "n"), [(64, 32, 48), (100, 257, 65), (129, 30, 7)])
 @pytest.mark.parametrize("transposed", [False, True])
-def test_matrix_products(cpu, reference, m, k, n, transposed):
+def test_matrix_products(native, reference, m, k, n, transposed):
     a, b, dc = random(7, (m, k), (n, k) if transposed else (k, n), (m, n))
-
-    def run(a, b):
-        return ops.matmul(a, b, transpose_b=transposed)
-
-    actual = cpu.run(directions(run, 2, narrow), a, b, dc)
-    assert_near(actual, reference(directions(run, 2, lambda t: t), a, b, dc))
+    run, exact = both(lambda a, b: ops.matmul(a, b, transpose_b=transposed), 2)
+    assert_near(native.run(run, a, b, dc), reference(exact, a, b, dc))

@@ -251,8 +251,13 @@ WITHOUT_GRADIENT = {
     "softmax_cross_entropy": "is only made by fusion, after gradients were taken",
     "callback": "is made by the function that is given with it",
     **dict.fromkeys(
-        ("quantize", "dequantize", "requantize", "quantized_conv",
-         "quantized_average_pool"),
+        (
+            "quantize",
+            "dequantize",
+            "requantize",
+            "quantized_conv",
+            "quantized_average_pool",
+        ),
         "is for inference",
     ),
 }
@@ -341,7 +346,8 @@ def test_one_name_everywhere():
     others = {
         "python/fastconv/reference": {"__init__", "registry"},
         "src/cpu": KERNEL_HOST_FILES | {"kernel_table", "microkernel", "probe"},
-        "src/cuda": {"cuda_backend", "emulator", "kernel_table"},
+        "src/cuda": {"cuda_backend", "emulator", "emulator_hopper", "hopper_map"}
+        | {"kernel_table", "product_hopper"},
     }
     for folder, known in others.items():
         for path in files(*(f"{folder}/*{end}" for end in (".py", ".cpp", ".cu"))):
@@ -410,8 +416,10 @@ def test_kernel_files_include_only_integers_and_intrinsics():
 
 
 # C's, which g++ offers as well: kernels are compiled for the emulator too.
-CUDA_INCLUDES = {"math.h", "stdint.h"}
-CUDA_HOST_FILES = {"cuda_backend.cu", "emulator.cpp", "emulator.h"}
+CUDA_INCLUDES = {"cuda.h", "math.h", "stdint.h"}
+CUDA_HOST_FILES = {"cuda_backend.cu", "emulator.cpp", "emulator.h"} | {
+    "emulator_tensor_core.h"
+}
 
 
 def test_cuda_kernels_include_no_library():

@@ -35,7 +35,7 @@ const char* product_declines(const KernelCall& call) {
 // of few channels.
 template <const char* (*lanes_decline)(const KernelCall&)>
 const char* implicit_declines(const KernelCall& call) {
-  if (const char* reason = needs_float(call)) return reason;
+  if (const char* reason = conv_needs_float(call)) return reason;
   if (window_taps(geometry(call)) > kMostRuns) return "too large a window";
   if (!is_bfloat16(call)) return nullptr;
   Tensor floats = call.inputs[0];

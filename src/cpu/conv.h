@@ -41,6 +41,15 @@ static inline int64_t window_taps(const WindowGeometry& g) {
   return g.kernel[0] * g.kernel[1] * g.kernel[2];
 }
 
+// Beside bfloat16, weights are float32: kernels round them while they pack them. Where the result
+// is not float32 the second operand is weights.
+static inline const char* conv_needs_float(const KernelCall& call) {
+  if (is_bfloat16(call) && call.inputs[1].dtype == Dtype::bfloat16 &&
+      call.outputs[0].dtype == Dtype::bfloat16)
+    return "weights in bfloat16";
+  return needs_float(call);
+}
+
 // The input pixel that a tap of the window at an output reads, or -1 in the padding.
 static inline int64_t input_pixel(const WindowGeometry& g, int64_t output, int64_t tap) {
   int64_t at[3];

@@ -12,7 +12,7 @@ constexpr int64_t kMostTaps = 1024;  // of a window
 constexpr int64_t kMostWidth = 64;   // taps of its row that go with a whole block or more
 
 static inline const char* line_declines(const KernelCall& call) {
-  if (const char* reason = needs_float(call)) return reason;
+  if (const char* reason = conv_needs_float(call)) return reason;
   if (window_taps(geometry(call)) > kMostTaps) return "too large a window";
   return nullptr;
 }

@@ -341,7 +341,7 @@ bool pays(const Plan& p, int64_t direct_rate, bool kept_weights) {
 }
 
 const char* declines(const KernelCall& call, bool backward) {
-  if (const char* reason = needs_float(call)) return reason;
+  if (const char* reason = conv_needs_float(call)) return reason;
   if (const char* reason = not_winograd(geometry(call))) return reason;
   const Plan p = plan_of({&geometry(call), backward});
   if (p.t.C < 16 || p.t.K < 16) return "fewer than 16 channels";

@@ -1,5 +1,6 @@
 // Which kernel computes a convolution.
 #include "conv.h"
+#include "conv_tensor.h"
 #include "product.h"
 
 namespace fastconv::cuda {
@@ -71,32 +72,63 @@ int64_t backward_weights_product_workspace(const KernelCall& call) {
   return product_workspace(weights_size(geometry(call)));
 }
 
+void forward_tensor(const KernelCall& call) {
+  tensor_forward(call, geometry(call), attrs<ConvAttrs>(call).epilogue);
+}
+void backward_data_tensor(const KernelCall& call) {
+  tensor_backward_data(call, geometry(call), attrs<ConvAttrs>(call).epilogue);
+}
+void backward_weights_tensor(const KernelCall& call) {
+  tensor_backward_weights(call, geometry(call));
+}
+int64_t forward_tensor_workspace(const KernelCall& call) {
+  return tensor_forward_workspace(geometry(call));
+}
+int64_t backward_data_tensor_workspace(const KernelCall& call) {
+  return tensor_backward_data_workspace(geometry(call));
+}
+int64_t backward_weights_tensor_workspace(const KernelCall& call) {
+  return tensor_backward_weights_workspace(geometry(call));
+}
+
+// The first of each list needs the instructions of hopper.h.
 constexpr Kernel kForward[] = {
+    {"hopper", conv_hopper_declines, conv_hopper_workspace, conv_hopper},
     {"gemm", product_declines, forward_product_workspace, forward_product},
     {"direct", conv_direct_declines, nullptr, conv_direct},
+    {"tensor_cores", conv_tensor_declines, forward_tensor_workspace, forward_tensor},
     {"implicit_gemm", conv_implicit_declines, conv_implicit_workspace, conv_implicit},
 };
 constexpr Kernel kBackwardData[] = {
+    {"hopper", conv_backward_data_hopper_declines, conv_backward_data_hopper_workspace,
+     conv_backward_data_hopper},
     {"gemm", product_declines, backward_data_product_workspace, backward_data_product},
     {"direct", conv_direct_declines, nullptr, conv_backward_data_direct},
+    {"tensor_cores", conv_backward_data_tensor_declines, backward_data_tensor_workspace,
+     backward_data_tensor},
     {"implicit_gemm", conv_implicit_declines, conv_backward_data_implicit_workspace,
      conv_backward_data_implicit},
 };
 constexpr Kernel kBackwardWeights[] = {
+    {"hopper", conv_backward_weights_hopper_declines, conv_backward_weights_hopper_workspace,
+     conv_backward_weights_hopper},
     {"gemm", product_declines, backward_weights_product_workspace, backward_weights_product},
     {"direct", conv_direct_declines, conv_backward_weights_direct_workspace,
      conv_backward_weights_direct},
+    {"tensor_cores", conv_tensor_declines, backward_weights_tensor_workspace,
+     backward_weights_tensor},
     {"implicit_gemm", conv_implicit_declines, conv_backward_weights_implicit_workspace,
      conv_backward_weights_implicit},
 };
 
 }  // namespace
 
-KernelList conv_kernels(OpKind kind) {
+KernelList conv_kernels(OpKind kind, bool hopper) {
+  const int first = hopper ? 0 : 1;
   switch (kind) {
-    case OpKind::conv: return list(kForward);
-    case OpKind::conv_backward_data: return list(kBackwardData);
-    case OpKind::conv_backward_weights: return list(kBackwardWeights);
+    case OpKind::conv: return list(kForward, first);
+    case OpKind::conv_backward_data: return list(kBackwardData, first);
+    case OpKind::conv_backward_weights: return list(kBackwardWeights, first);
     default: return {nullptr, 0};
   }
 }

@@ -15,20 +15,12 @@ Group group_of(const WindowGeometry& g) {
   return {g.in_channels / g.groups, g.out_channels / g.groups};
 }
 
-}  // namespace
-
-const char* conv_direct_declines(const KernelCall& call) {
-  const Group group = group_of(geometry(call));
-  if (group.channels * group.filters > 64 || geometry(call).groups == 1)
-    return "more than 64 weights a tap in a group";
-  return conv_implicit_declines(call);
-}
-
-void conv_direct(const KernelCall& call) {
+template <class T>
+void forward(const KernelCall& call) {
   const WindowGeometry& g = geometry(call);
-  const Windows windows(g, input<float>(call, 0));
-  const float* weights = input<float>(call, 1);
-  const Finish finish = finish_of(call, attrs<ConvAttrs>(call).epilogue);
+  const Windows<T> windows(g, input<T>(call, 0));
+  const T* weights = input<T>(call, 1);
+  const Finish<T> finish = finish_of<T>(call, attrs<ConvAttrs>(call).epilogue);
   const Group group = group_of(g);
   const int64_t K = g.out_channels, depth = window_taps(g) * group.channels;
   const Divisor all(K), filters(group.filters);
@@ -37,40 +29,42 @@ void conv_direct(const KernelCall& call) {
     const Pixel pixel = windows.pixel(row, filters(filter));
     float sum = 0;
     for (int64_t k = 0; k < depth; ++k)
-      sum += windows.value(pixel, windows.tap(k)) * weights[k * K + filter];
+      sum += windows.value(pixel, windows.tap(k)) * cpu::shared::widen(weights[k * K + filter]);
     finish.put(i, filter, sum);
   });
-  finish_activation(call, attrs<ConvAttrs>(call).epilogue);
+  finish_activation<T>(call, attrs<ConvAttrs>(call).epilogue);
 }
 
-void conv_backward_data_direct(const KernelCall& call) {
+template <class T>
+void backward_data(const KernelCall& call) {
   const WindowGeometry& g = geometry(call);
-  const Covers covers(g, input<float>(call, 0));
-  const float* weights = input<float>(call, 1);
-  const Finish finish = finish_of(call, attrs<ConvAttrs>(call).epilogue);
+  const Covers<T> covers(g, input<T>(call, 0));
+  const T* weights = input<T>(call, 1);
+  const Finish<T> finish = finish_of<T>(call, attrs<ConvAttrs>(call).epilogue);
   const Group group = group_of(g);
   const int64_t C = g.in_channels, K = g.out_channels, depth = window_taps(g) * group.filters;
   const Divisor all(C), channels(group.channels), filters(group.filters);
   for_each(call, input_pixels(g) * C, [=] __device__(int64_t i) {
     const int64_t row = all(i), channel = i - row * C, slice = channels(channel);
     const Pixel pixel = covers.pixel(row, slice);
-    const float* first = weights + (channel - slice * group.channels) * K + slice * group.filters;
+    const T* first = weights + (channel - slice * group.channels) * K + slice * group.filters;
     float sum = 0;
     for (int64_t k = 0; k < depth; ++k) {
       const int64_t tap = filters(k);
-      const float weight = first[tap * group.channels * K + k - tap * group.filters];
-      sum += covers.value(pixel, covers.tap(k)) * weight;
+      const T weight = first[tap * group.channels * K + k - tap * group.filters];
+      sum += covers.value(pixel, covers.tap(k)) * cpu::shared::widen(weight);
     }
     finish.put(i, channel, sum);
   });
-  finish_activation(call, attrs<ConvAttrs>(call).epilogue);
+  finish_activation<T>(call, attrs<ConvAttrs>(call).epilogue);
 }
 
 // Each weight is the sum of a column, whose rows are the output pixels.
-void conv_backward_weights_direct(const KernelCall& call) {
+template <class T>
+void backward_weights(const KernelCall& call) {
   const WindowGeometry& g = geometry(call);
-  const Windows windows(g, input<float>(call, 0));
-  const float* ddst = input<float>(call, 1);
+  const Windows<T> windows(g, input<T>(call, 0));
+  const T* ddst = input<T>(call, 1);
   float* dweights = output<float>(call, 0);
   const int64_t K = g.out_channels;
   const Divisor all(K), filters(group_of(g).filters);
@@ -79,10 +73,32 @@ void conv_backward_weights_direct(const KernelCall& call) {
       [=] __device__(int64_t row, int64_t column, float* values) {
         const int64_t k = all(column), filter = column - k * K;
         const Pixel pixel = windows.pixel(row, filters(filter));
-        values[0] += windows.value(pixel, windows.tap(k)) * ddst[row * K + filter];
+        values[0] +=
+            windows.value(pixel, windows.tap(k)) * cpu::shared::widen(ddst[row * K + filter]);
       },
       [=] __device__(int64_t column, const double* totals) { dweights[column] = (float)totals[0]; },
       workspace<float>(call));
+}
+
+}  // namespace
+
+const char* conv_direct_declines(const KernelCall& call) {
+  const WindowGeometry& g = geometry(call);
+  const Group group = group_of(g);
+  if (group.channels * group.filters > 64 || g.groups == 1)
+    return "more than 64 weights a tap in a group";
+  if (!all_bfloat16(call) && needs_float32(call)) return "only float32, or bfloat16 alone";
+  return conv_sizes_decline(g);
+}
+
+void conv_direct(const KernelCall& call) {
+  all_bfloat16(call) ? forward<BFloat16>(call) : forward<float>(call);
+}
+void conv_backward_data_direct(const KernelCall& call) {
+  all_bfloat16(call) ? backward_data<BFloat16>(call) : backward_data<float>(call);
+}
+void conv_backward_weights_direct(const KernelCall& call) {
+  all_bfloat16(call) ? backward_weights<BFloat16>(call) : backward_weights<float>(call);
 }
 
 int64_t conv_backward_weights_direct_workspace(const KernelCall& call) {

@@ -2,6 +2,7 @@
 // of src, or padding; an input pixel and a tap with a filter give an element of ddst, or nothing.
 #pragma once
 #include "conv.h"
+#include "convert.h"
 
 namespace fastconv::cuda {
 
@@ -19,6 +20,7 @@ class Split {
  public:
   __host__ Split(const int64_t (&size)[3], int64_t inner)
       : inner_(inner), size_{Divisor(size[0]), Divisor(size[1]), Divisor(size[2])} {}
+  __device__ __forceinline__ int64_t size(int axis) const { return size_[axis].size(); }
   struct Parts {
     int64_t outer;
     int32_t at[3], inner;
@@ -37,9 +39,10 @@ class Split {
 };
 
 // src by output pixel and (tap, channel of the group).
+template <class T>
 class Windows {
  public:
-  __host__ Windows(const WindowGeometry& g, const float* src)
+  __host__ Windows(const WindowGeometry& g, const T* src)
       : src_(src),
         pixels_(g.output, 1),
         taps_(g.kernel, g.in_channels / g.groups),
@@ -97,20 +100,21 @@ class Windows {
         (uint32_t)w >= (uint32_t)size_[2])
       return 0.0f;
     const int64_t position = ((int64_t)d * size_[1] + h) * size_[2] + w;
-    return src_[p.sample + position * channels_ + t.channel];
+    return cpu::shared::widen(src_[p.sample + position * channels_ + t.channel]);
   }
 
  private:
-  const float* src_;
+  const T* src_;
   Split pixels_, taps_;
   int64_t channels_, group_, sample_;  // elements of a pixel, a group, a sample
   int32_t size_[3], output_[3], stride_[3], pad_[3], dilation_[3];
 };
 
 // ddst by input pixel and (tap, filter of the group).
+template <class T>
 class Covers {
  public:
-  __host__ Covers(const WindowGeometry& g, const float* ddst)
+  __host__ Covers(const WindowGeometry& g, const T* ddst)
       : ddst_(ddst),
         pixels_(g.input, 1),
         taps_(g.kernel, g.out_channels / g.groups),
@@ -142,11 +146,11 @@ class Covers {
       if (out >= size_[i] || out * stride_[i] != distance) return 0.0f;
       position = position * size_[i] + out;
     }
-    return ddst_[p.sample + position * filters_ + t.channel];
+    return cpu::shared::widen(ddst_[p.sample + position * filters_ + t.channel]);
   }
 
  private:
-  const float* ddst_;
+  const T* ddst_;
   Split pixels_, taps_;
   int64_t filters_, group_;
   int32_t size_[3], stride_[3], pad_[3], dilation_[3];

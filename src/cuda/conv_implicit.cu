@@ -31,8 +31,8 @@ struct PixelsByTaps {
 struct TapsByPixels {
   static constexpr bool kAlongInner = false;
   using Outer = Tap;
-  using Inner = Windows::Counter;
-  Windows windows;
+  using Inner = Windows<float>::Counter;
+  Windows<float> windows;
   __device__ __forceinline__ Outer outer(int64_t i, int64_t slice) const {
     return windows.tap(i, slice);
   }
@@ -80,9 +80,7 @@ ProductSize weights_size(const WindowGeometry& g) {
 
 }  // namespace
 
-const char* conv_implicit_declines(const KernelCall& call) {
-  const WindowGeometry& g = geometry(call);
-  if (const char* reason = needs_float32(call)) return reason;
+const char* conv_sizes_decline(const WindowGeometry& g) {
   if (g.in_channels > INT32_MAX || g.out_channels > INT32_MAX) return "channels do not fit 32 bits";
   for (int i = 0; i < 3; ++i)
     if (g.input[i] + g.pad_before[i] + g.pad_after[i] > INT32_MAX / 2)
@@ -90,10 +88,15 @@ const char* conv_implicit_declines(const KernelCall& call) {
   return nullptr;
 }
 
+const char* conv_implicit_declines(const KernelCall& call) {
+  if (const char* reason = needs_float32(call)) return reason;
+  return conv_sizes_decline(geometry(call));
+}
+
 void conv_implicit(const KernelCall& call) {
   const WindowGeometry& g = geometry(call);
   const int64_t filters = g.out_channels / g.groups;
-  run_product(call, PixelsByTaps<Windows>{{g, input<float>(call, 0)}},
+  run_product(call, PixelsByTaps<Windows<float>>{{g, input<float>(call, 0)}},
               MatrixOperand<false>{input<float>(call, 1), 1, g.out_channels, filters},
               forward_size(g), {filters, g.out_channels, filters}, attrs<ConvAttrs>(call).epilogue);
 }
@@ -101,7 +104,7 @@ void conv_implicit(const KernelCall& call) {
 void conv_backward_data_implicit(const KernelCall& call) {
   const WindowGeometry& g = geometry(call);
   const int64_t channels = g.in_channels / g.groups;
-  run_product(call, PixelsByTaps<Covers>{{g, input<float>(call, 0)}},
+  run_product(call, PixelsByTaps<Covers<float>>{{g, input<float>(call, 0)}},
               TurnedWeights{input<float>(call, 1), channels, g.out_channels,
                             Divisor(g.out_channels / g.groups)},
               data_size(g), {channels, g.in_channels, channels}, attrs<ConvAttrs>(call).epilogue);

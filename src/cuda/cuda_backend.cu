@@ -18,6 +18,8 @@ constexpr int64_t kCopiedBytes = 64 * 1024;  // of a managed page, which is what
 struct Gpu : Backend {
   std::string name_text, detail_text;
   cudaStream_t stream = nullptr;
+  int capability = 0;
+  int64_t multiprocessors = 0;
   std::recursive_mutex mutex;
   cudaError_t failure = cudaSuccess;  // the first since the last wait
 };
@@ -168,6 +170,8 @@ std::string open(Gpu& gpu, int index) {
   cudaDeviceProp properties;
   cudaError_t error = cudaGetDeviceProperties(&properties, index);
   const int capability = properties.major * 10 + properties.minor;
+  gpu.capability = capability;
+  gpu.multiprocessors = properties.multiProcessorCount;
   if (error == cudaSuccess && capability < kLeastCapability)
     return std::string(properties.name) + " has compute capability " +
            std::to_string(properties.major) + "." + std::to_string(properties.minor) +
@@ -194,6 +198,16 @@ std::string open(Gpu& gpu, int index) {
 }  // namespace
 
 cudaStream_t stream() { return current->stream; }
+
+int64_t multiprocessors() { return current->multiprocessors; }
+
+bool has_hopper(const Backend& self) {
+#if defined(FASTCONV_SM90A)
+  return gpu_of(self).capability == 90;
+#else
+  return false;
+#endif
+}
 
 void note(cudaError_t error) {
   if (error != cudaSuccess && current && current->failure == cudaSuccess) current->failure = error;

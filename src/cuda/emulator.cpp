@@ -36,6 +36,11 @@ struct Meeting {
   void* operands[kMostThreads];
 };
 
+struct Later {
+  int rounds;
+  std::function<void()> work;
+};
+
 struct Block {
   Fiber fibers[kMostThreads];
   Meeting everybody, warps[kMostThreads / 32], warpgroups[kMostThreads / 128];
@@ -43,12 +48,13 @@ struct Block {
   void* shared;
   bool cooperates;
   int64_t progress;  // threads that ended, meetings that took place
+  std::vector<Later> later;
 };
 
 Block block;
 jmp_buf home;         // of the scheduler
 std::string failure;  // since the last wait
-int64_t launches;
+int64_t launches, blocks_begun;
 
 char* stacks() {
   static char* const memory =
@@ -90,10 +96,23 @@ void abandon() {
   for (Fiber& fiber : block.fibers) fiber.started = false;
 }
 
+void do_what_is_due() {
+  std::vector<Later> before;
+  before.swap(block.later);
+  for (Later& later : before) {
+    if (--later.rounds > 0)
+      block.later.push_back(std::move(later));
+    else
+      later.work();
+    ++block.progress;
+  }
+}
+
 // Each thread in turn, up to where it waits, until all are done. The order changes with every
 // round, so that a missing barrier shows whoever depends on whom.
 void run_fibers(int threads, bool backwards) {
   for (int i = 0; i < threads; ++i) block.fibers[i].done = false;
+  block.later.clear();
   block.everybody.arrived = 0;
   for (Meeting& meeting : block.warps) meeting.arrived = 0;
   for (Meeting& meeting : block.warpgroups) meeting.arrived = 0;
@@ -106,6 +125,11 @@ void run_fibers(int threads, bool backwards) {
       resume(static_cast<unsigned>(thread));
       if (!failure.empty()) return abandon();
       all_done &= block.fibers[thread].done;
+    }
+    do_what_is_due();
+    if (all_done && !block.later.empty()) {
+      failure = "a block ends before what it asked for";
+      return abandon();
     }
     if (!all_done && block.progress == before) {
       failure = "threads wait for others that never come (a barrier in a branch?)";
@@ -198,6 +222,8 @@ void fault(const char* what) {
   _longjmp(home, 1);
 }
 
+int64_t block_number() { return blocks_begun; }
+
 void meet(int size, void* mine, const std::function<void(void* const*)>& all) {
   if (!block.cooperates) fault("threads meet in a kernel without Shared");
   const int thread = static_cast<int>(threadIdx.x), threads = static_cast<int>(blockDim.x);
@@ -218,11 +244,30 @@ void meet(int size, void* mine, const std::function<void(void* const*)>& all) {
   for (const int64_t generation = meeting.generation; meeting.generation == generation;) yield();
 }
 
+void wait_until(const std::function<bool()>& ready) {
+  if (!block.cooperates) fault("threads wait in a kernel without Shared");
+  while (!ready()) yield();
+  progressed();
+}
+
+// One to six rounds, in an order that changes.
+void later(std::function<void()> work) {
+  const int rounds = 1 + static_cast<int>((block.progress + blocks_begun) * 7 % 6);
+  block.later.push_back({rounds, std::move(work)});
+}
+
+void progressed() { ++block.progress; }
+
+unsigned char* shared_memory() {
+  alignas(1024) static unsigned char shared[kMostShared];
+  return shared;
+}
+
 namespace {
 
 void run(int64_t blocks, int threads, int64_t shared_bytes,
          const std::function<void(void*)>& thread) {
-  alignas(1024) static unsigned char shared[kMostShared];
+  unsigned char* const shared = shared_memory();
   const Memory::Open open(memory());
   block.thread = &thread;
   block.shared = shared;
@@ -232,6 +277,7 @@ void run(int64_t blocks, int threads, int64_t shared_bytes,
   ++launches;
   for (int64_t i = 0; i < blocks && failure.empty(); ++i) {
     blockIdx.x = static_cast<unsigned>(i);
+    ++blocks_begun;
     const bool backwards = (launches + i) % 2;
     memset(shared, 0xFF, static_cast<size_t>(shared_bytes));
     block.cooperates ? run_fibers(threads, backwards) : run_loop(threads, backwards);
@@ -333,6 +379,8 @@ bool prepared(const Backend&, bool, void (*body)(void*), void* context) {
 }  // namespace
 
 KernelList kernels(const Backend& self, OpKind kind);
+
+bool has_hopper(const Backend& self) { return self.index == 0; }
 
 extern "C" __attribute__((visibility("default"))) const Backend* fastconv_backend(
     uint32_t version, int32_t index, const char** reason) {

@@ -29,6 +29,8 @@ constexpr int kMostShared = 227 * 1024;  // bytes of a block, on sm_80 and later
 void launch(int64_t blocks, int threads, int64_t shared_bytes,
             const std::function<void(void* shared)>& thread);
 
+int64_t block_number();  // of all blocks that ran, and the one that runs
+
 // Ends the launch: `wait` of the backend reports it.
 [[noreturn]] void fault(const char* what);
 
@@ -36,12 +38,24 @@ void launch(int64_t blocks, int threads, int64_t shared_bytes,
 // thread brought, before any goes on.
 void meet(int size, void* mine, const std::function<void(void* const* operands)>& all);
 
+// For models of instructions that take their time (emulator_hopper.h): the thread goes on when
+// ready() is true; work() is done some rounds of the threads later; something happened that others
+// may wait for.
+void wait_until(const std::function<bool()>& ready);
+void later(std::function<void()> work);
+void progressed();
+unsigned char* shared_memory();  // of the block
+
 }  // namespace fastconv::emulator
 
 inline fastconv::emulator::Index threadIdx, blockIdx, blockDim, gridDim;
 
 inline void __syncthreads() {
   fastconv::emulator::meet(static_cast<int>(blockDim.x), nullptr, [](void* const*) {});
+}
+
+inline void __syncwarp() {
+  fastconv::emulator::meet(32, nullptr, [](void* const*) {});
 }
 
 template <class T>

@@ -5,14 +5,17 @@
 // it.
 #pragma once
 #include "activation.h"
+#include "eight.h"
 #include "map.h"
 
 namespace fastconv::cuda {
 
-// The operands of an Epilogue; absent ones are null.
+// The operands of an Epilogue; absent ones are null. T is what dst, `add` and `saved` hold.
+template <class T = float>
 struct Finish {
-  const float *scale, *bias, *add, *saved;
-  float* dst;
+  const float *scale, *bias;
+  const T *add, *saved;
+  T* dst;
   Activation activation;
   float alpha;
 
@@ -20,9 +23,41 @@ struct Finish {
   __device__ __forceinline__ void put(int64_t at, int64_t column, float x) const {
     if (scale) x *= scale[column];
     if (bias) x += bias[column];
-    if (add) x += add[at];
-    dst[at] = saved ? slope(x, saved[at]) : value(x);
+    if (add) x += widen(add[at]);
+    dst[at] = convert<T>(saved ? slope(x, widen(saved[at])) : value(x));
   }
+
+  // Scale and bias of `count` columns from `first` on.
+  struct Columns {
+    float scale[8], bias[8];
+  };
+  __device__ __forceinline__ Columns columns(int64_t first, int count) const {
+    Columns c;
+#pragma unroll
+    for (int i = 0; i < 8; ++i) {
+      c.scale[i] = scale && i < count ? scale[first + i] : 1.0f;
+      c.bias[i] = bias && i < count ? bias[first + i] : 0.0f;
+    }
+    return c;
+  }
+  // put() for these columns of a row, from dst[at] on. `aligned`: at is a multiple of 8, and all
+  // operands lie so.
+  __device__ __forceinline__ void put_eight(int64_t at, const Columns& c, float (&x)[8], int count,
+                                            bool aligned) const {
+    float other[8];
+#pragma unroll
+    for (int i = 0; i < 8; ++i) x[i] = x[i] * c.scale[i] + c.bias[i];
+    if (add) {
+      load_some(add + at, other, count, aligned);
+#pragma unroll
+      for (int i = 0; i < 8; ++i) x[i] += other[i];
+    }
+    if (saved) load_some(saved + at, other, count, aligned);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) x[i] = saved ? slope(x[i], other[i]) : value(x[i]);
+    store_some(dst + at, x, count, aligned);
+  }
+  __host__ bool aligned() const { return is_aligned(dst) && is_aligned(add) && is_aligned(saved); }
 
  private:
   __device__ __forceinline__ float value(float x) const {
@@ -43,36 +78,37 @@ static inline bool only_compares(Activation activation) {
 }
 
 // For the product itself.
-static inline Finish finish_of(const KernelCall& call, const Epilogue& e) {
-  Finish f = {};
-  f.dst = output<float>(call, 0);
+template <class T = float>
+Finish<T> finish_of(const KernelCall& call, const Epilogue& e) {
+  Finish<T> f = {};
+  f.dst = output<T>(call, 0);
   f.alpha = e.alpha;
   int i = 2;
   if (e.scale) f.scale = input<float>(call, i++);
   if (e.bias) f.bias = input<float>(call, i++);
-  if (e.add) f.add = input<float>(call, i++);
+  if (e.add) f.add = input<T>(call, i++);
   if (!only_compares(e.activation)) return f;
   f.activation = e.activation;
-  if (e.derivative) f.saved = input<float>(call, i);
+  if (e.derivative) f.saved = input<T>(call, i);
   return f;
 }
 
 // For the pass after it, if there is one.
-static inline void finish_activation(const KernelCall& call, const Epilogue& e) {
+template <class T = float>
+void finish_activation(const KernelCall& call, const Epilogue& e) {
   if (only_compares(e.activation)) return;
-  float* dst = output<float>(call, 0);
+  T* dst = output<T>(call, 0);
   const int64_t count = elements(call.outputs[0]);
-  if (e.derivative)
-    map(
-        call, dst, count,
-        [=] __device__(float dy, float y) {
-          return activate_gradient(e.activation, e.alpha, dy, y);
-        },
-        dst, input<float>(call, call.n_inputs - 1));
-  else
-    map(
-        call, dst, count, [=] __device__(float x) { return activate(e.activation, e.alpha, x); },
-        dst);
+  if (e.derivative) {
+    const T* saved = input<T>(call, call.n_inputs - 1);
+    for_each(call, count, [=] __device__(int64_t i) {
+      dst[i] = convert<T>(activate_gradient(e.activation, e.alpha, widen(dst[i]), widen(saved[i])));
+    });
+  } else {
+    for_each(call, count, [=] __device__(int64_t i) {
+      dst[i] = convert<T>(activate(e.activation, e.alpha, widen(dst[i])));
+    });
+  }
 }
 
 }  // namespace fastconv::cuda

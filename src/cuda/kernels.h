@@ -9,8 +9,8 @@
 namespace fastconv::cuda {
 
 template <int N>
-static constexpr KernelList list(const Kernel (&kernels)[N]) {
-  return {kernels, N};
+static constexpr KernelList list(const Kernel (&kernels)[N], int first = 0) {
+  return {kernels + first, N - first};
 }
 
 template <class T>
@@ -38,10 +38,10 @@ static inline const char* needs_float32(const KernelCall& call) {
 
 KernelList activation_kernels(OpKind kind);
 KernelList adaptive_kernels(OpKind kind);
-KernelList conv_kernels(OpKind kind);
+KernelList conv_kernels(OpKind kind, bool hopper);
 KernelList dropout_kernels(OpKind kind);
 KernelList elementwise_kernels(OpKind kind);
-KernelList gemm_kernels(OpKind kind);
+KernelList gemm_kernels(OpKind kind, bool hopper);
 KernelList loss_kernels(OpKind kind);
 KernelList norm_kernels(OpKind kind);
 KernelList pool_kernels(OpKind kind);
@@ -50,6 +50,9 @@ KernelList reduce_kernels(OpKind kind);
 KernelList resize_kernels(OpKind kind);
 KernelList sgd_kernels(OpKind kind);
 KernelList shape_kernels(OpKind kind);
+
+// Whether the device, and what was compiled, have the instructions of hopper.h.
+bool has_hopper(const Backend& self);
 
 // All of them.
 KernelList kernels(const Backend& self, OpKind kind);

@@ -16,7 +16,19 @@ constexpr int64_t shared_bytes() {
     return 0;
 }
 
+// Blocks of a kernel that a multiprocessor shall hold at once, which bounds their registers: its
+// kBlocks, or 1.
+template <class K>
+constexpr int resident_blocks() {
+  if constexpr (requires { K::kBlocks; })
+    return K::kBlocks;
+  else
+    return 1;
+}
+
 #if defined(FASTCONV_EMULATED)
+
+static inline int64_t multiprocessors() { return 3; }
 
 template <class K>
 void launch(const KernelCall& call, const K& kernel, int64_t blocks) {
@@ -35,10 +47,11 @@ void launch(const KernelCall& call, const K& kernel, int64_t blocks) {
 // What the backend (cuda_backend.cu) knows of this thread's launches.
 cudaStream_t stream();
 void note(cudaError_t error);
+int64_t multiprocessors();
 
 // After an error in an earlier step nothing more may change, as if the plan had stopped.
 template <class K>
-__global__ void __launch_bounds__(K::kThreads, 1)
+__global__ void __launch_bounds__(K::kThreads, resident_blocks<K>())
     entry(const __grid_constant__ K kernel, const KernelError* error) {
   if (error->step) return;
   if constexpr (kCooperates<K>) {

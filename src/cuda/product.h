@@ -140,7 +140,7 @@ struct Product {
   Cut cut;
   Divisor down, across, slices;  // tiles of a slice
   Layout layout;
-  Finish finish;
+  Finish<> finish;
   float* partial;  // not null: sums of the splits, [splits, slices, m, n]
 
   __device__ void operator()(Shared& shared) const {
@@ -217,7 +217,7 @@ struct Product {
     }
   }
 
-  __device__ static __forceinline__ void put(const Finish& finish, const Layout& layout,
+  __device__ static __forceinline__ void put(const Finish<>& finish, const Layout& layout,
                                              int64_t slice, int64_t row, int64_t column, float x) {
     const int64_t at = slice * layout.slice_step + row * layout.row_step + column;
     finish.put(at, slice * layout.column_step + column, x);
@@ -226,7 +226,7 @@ struct Product {
 
 template <class A, class B, int Side>
 void run_tiles(const KernelCall& call, const A& a, const B& b, const ProductSize& size,
-               const Cut& cut, const Layout& layout, const Finish& finish) {
+               const Cut& cut, const Layout& layout, const Finish<>& finish) {
   using P = Product<A, B, Side>;
   const Divisor down(ceil_div(size.m, P::kTile)), across(ceil_div(size.n, P::kTile));
   const Divisor slices(size.slices), columns(size.n), rows(size.m);
@@ -250,7 +250,7 @@ void run_product(const KernelCall& call, const A& a, const B& b, const ProductSi
                  const Layout& layout, const Epilogue& epilogue) {
   if (size.m * size.n * size.slices == 0) return;
   const Cut cut = cut_product(size);
-  const Finish finish = finish_of(call, epilogue);
+  const Finish<> finish = finish_of(call, epilogue);
   if (cut.large)
     run_tiles<A, B, 8>(call, a, b, size, cut, layout, finish);
   else

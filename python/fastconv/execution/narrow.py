@@ -1,8 +1,9 @@
 """Storage in bfloat16 of what layers under "mixed_bfloat16" compute.
 
 Products (convolutions, matrix products) begin: those for which the backend has a kernel
-that takes bfloat16. What follows one and only maps or moves its result goes on in it,
-again if there is a kernel. Arithmetic, parameters, their gradients, statistics and the
+that takes bfloat16, if it can also of the weights, which are then cast once for all
+that use them. What follows one and only maps or moves its result goes on in it, again
+if there is a kernel. Arithmetic, parameters, their gradients, statistics and the
 results of the graph stay float32; casts stand in between. What a function casts to
 bfloat16 itself stays so, and an op without a kernel for it computes in float32.
 """
@@ -32,8 +33,8 @@ def narrow(graph: Graph, backend: _core.Backend) -> Graph:
     casts = _Casts()
 
     def visit(node: Node, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        places = _places(node, inputs) if node.label in graph.mixed else None
-        if places is not None:
+        choices = _places(node, inputs) if node.label in graph.mixed else []
+        for places in choices:
             made = _narrowed(node, inputs, places, casts)
             if _accepted(made[0].node, backend):
                 return made
@@ -119,18 +120,19 @@ def _accepted(node: Node, backend: _core.Backend) -> bool:
     return True
 
 
-def _places(node: Node, inputs: Sequence[Tensor]) -> Places | None:
-    """Where the node would have bfloat16, or None if it would not at all."""
+def _places(node: Node, inputs: Sequence[Tensor]) -> list[Places]:
+    """Where the node would have bfloat16, best first; empty if it would not at all."""
     find = _PLACES.get(node.kind) if isinstance(node.kind, OpKind) else None
     if find is None or any(t.dtype != "float32" for t in node.outputs[:1]):
-        return None
+        return []
     places: Places = find(node)
     if node.kind in _PRODUCTS:
-        return places
+        operands, results = places
+        return [([*operands, 1], results), places] if 1 not in operands else [places]
     read = [inputs[i] for i in places[0]]
     follows = any(t.dtype == NARROW for t in read)
     fixed = any(isinstance(t.node.kind, Leaf) for t in read)
-    return places if follows and not fixed else None
+    return [places] if follows and not fixed else []
 
 
 def _tensors(node: Node, first: int) -> list[int]:
@@ -145,8 +147,7 @@ def _product(node: Node) -> Places:
 
 def _gemm(node: Node) -> Places:
     """The gradient of weights is the sum of products of two results."""
-    attrs = node.attrs
-    if attrs.transpose_a and not attrs.transpose_b:
+    if node.attrs.transpose_a:
         return [0, 1], []
     return _product(node)
 

@@ -32,7 +32,8 @@ def matmul(
 
     Returns
     -------
-    Tensor of shape (..., m, n).
+    Tensor of shape (..., m, n); of two in bfloat16, the first of them transposed, in
+    float32.
 
     Raises
     ------
@@ -167,7 +168,9 @@ def _shape(attrs: GemmAttrs, a: Tensor, b: Tensor, *rest: Tensor) -> list[Spec]:
     dst = (*lead, m, n)
     for t, shape in zip(rest, epilogue_shapes(attrs.epilogue, dst), strict=True):
         _expect(t, (), shape)
-    return [(dst, wide(a.dtype) if b.dtype == "bfloat16" else a.dtype)]
+    # A transposed first operand: a sum over samples, such as a gradient of weights.
+    sums = attrs.transpose_a and b.dtype == a.dtype
+    return [(dst, wide(a.dtype) if sums else a.dtype)]
 
 
 def _expect(operand: Tensor, lead: Shape, matrix: Shape) -> None:

@@ -1,0 +1,186 @@
+// The operands of convolutions on tensor cores, and the forward direction.
+#include "conv_tensor.h"
+#include "tensor_product.h"
+
+namespace fastconv::cuda {
+namespace {
+
+int64_t whole_chunks(int64_t values) { return ceil_div(values, kChunk) * kChunk; }
+
+int32_t gcd(int32_t a, int32_t b) { return b == 0 ? a : gcd(b, a % b); }
+
+// dst[i] = the four values there, of src or zeros.
+void pad(const KernelCall& call, const BFloat16* src, const Padding& p, BFloat16* dst) {
+  constexpr int kEach = 4;
+  struct alignas(8) Four {
+    BFloat16 values[kEach];
+  };
+  const Divisor across(p.to[2] / kEach), rows(p.to[1]), columns(p.to[0]);
+  const int64_t count = p.outer * p.to[0] * p.to[1] * (p.to[2] / kEach);
+  for_each(call, count, [=] __device__(int64_t i) {
+    const int64_t row = across(i), column = rows(row), outer = columns(column);
+    const int64_t c = (i - row * across.size()) * kEach, b = row - column * rows.size();
+    const int64_t a = column - outer * columns.size() - p.before;
+    const bool inside = a >= 0 && a < p.from[0] && b < p.from[1];
+    const BFloat16* from = src + ((outer * p.from[0] + a) * p.from[1] + b) * p.from[2] + c;
+    Four four = {};
+#pragma unroll
+    for (int k = 0; k < kEach; ++k)
+      if (inside && c + k < p.from[2]) four.values[k] = from[k];
+    reinterpret_cast<Four*>(dst)[i] = four;
+  });
+}
+
+TensorSize forward_size(const WindowGeometry& g, const TensorShape& s) {
+  const int64_t taps = window_taps(g) / (s.line ? g.kernel[2] : 1);
+  return {output_pixels(g), g.out_channels / g.groups, taps * s.channels, g.groups};
+}
+
+// Few channels in steps that are whole chunks of pixels of four values.
+bool has_lines(const WindowGeometry& g) {
+  return g.in_channels <= 4 && g.groups == 1 && g.stride[2] % 2 == 0 && g.dilation[2] == 1 &&
+         g.pad_before[2] >= 0 && g.kernel[2] > 1;
+}
+
+}  // namespace
+
+bool Padding::needed() const {
+  return from[0] != to[0] || from[1] != to[1] || from[2] != to[2] || before != 0;
+}
+int64_t Padding::bytes() const {
+  return needed() ? ceil_div(outer * to[0] * to[1] * to[2] * 2, 64) * 64 : 0;
+}
+
+TensorShape tensor_shape(const WindowGeometry& g, bool lines) {
+  const int64_t filters = whole_chunks(g.out_channels / g.groups);
+  if (!lines || !has_lines(g)) return {whole_chunks(g.in_channels / g.groups), filters, 0, 0};
+  const int64_t line = ceil_div(g.kernel[2], 2) * 2;
+  return {line * 4, filters, line, (g.output[2] - 1) * g.stride[2] + line};
+}
+
+Padding pad_map(const WindowGeometry& g, const TensorShape& s) {
+  if (s.line)
+    return {input_pixels(g) / g.input[2],
+            {g.input[2], 1, g.in_channels},
+            {s.width, 1, s.pixel()},
+            g.pad_before[2]};
+  return {input_pixels(g), {1, g.groups, g.in_channels / g.groups}, {1, g.groups, s.channels}, 0};
+}
+
+Padding pad_result(const WindowGeometry& g, const TensorShape& s) {
+  return {output_pixels(g), {1, g.groups, g.out_channels / g.groups}, {1, g.groups, s.filters}, 0};
+}
+
+Padding pad_weights(const WindowGeometry& g, const TensorShape& s) {
+  if (s.line)
+    return {g.kernel[0] * g.kernel[1],
+            {g.kernel[2], g.in_channels, g.out_channels},
+            {s.line, s.pixel(), s.filters},
+            0};
+  return {window_taps(g),
+          {g.in_channels / g.groups, g.groups, g.out_channels / g.groups},
+          {s.channels, g.groups, s.filters},
+          0};
+}
+
+const BFloat16* padded(const KernelCall& call, int i, const Padding& padding, char*& work) {
+  const BFloat16* src = input<BFloat16>(call, i);
+  if (!padding.needed()) return src;
+  BFloat16* copy = reinterpret_cast<BFloat16*>(work);
+  pad(call, src, padding, copy);
+  work += padding.bytes();
+  return copy;
+}
+
+Correlation windows_of(const WindowGeometry& g, const TensorShape& s) {
+  Correlation c(Split(g.output, 1), 1);
+  for (int a = 0; a < 3; ++a) {
+    c.count[a] = 1;
+    c.axis[a][0] = {(int32_t)g.kernel[a], 0, (int32_t)-g.pad_before[a], 0};
+    c.size[a] = (int32_t)g.input[a];
+    c.result[a] = (int32_t)g.output[a];
+    c.stride[a] = (int32_t)g.stride[a];
+    c.step[a] = (int32_t)g.dilation[a];
+    c.tap_step[a] = 1;
+    c.window[a] = (int32_t)g.kernel[a];
+  }
+  if (s.line) {
+    c.axis[2][0] = {1, 0, 0, 0};
+    c.size[2] = (int32_t)s.width;
+  }
+  c.depth = (int32_t)s.channels;
+  c.pixel = g.groups * s.pixel();
+  c.sample = g.input[0] * g.input[1] * c.size[2] * c.pixel;
+  c.group = s.channels;
+  c.batch = g.batch;
+  return c;
+}
+
+// An input pixel at h meets output pixel q by tap r if h + pad = q * stride + r * dilation. In a
+// phase, h + pad and so r * dilation leave the same rest `b` when divided by the stride.
+Correlation covers_of(const WindowGeometry& g, const TensorShape& s) {
+  int64_t rows[3], phases = 1;
+  for (int a = 0; a < 3; ++a) {
+    rows[a] = ceil_div(g.input[a], g.stride[a]);
+    phases *= g.stride[a];
+  }
+  Correlation c(Split(rows, 1), phases);
+  for (int a = 0; a < 3; ++a) {
+    const int32_t stride = (int32_t)g.stride[a], dilation = (int32_t)g.dilation[a];
+    const int32_t kernel = (int32_t)g.kernel[a], pad = (int32_t)g.pad_before[a];
+    const int32_t tap_step = stride / gcd(stride, dilation);
+    c.count[a] = stride;
+    c.size[a] = (int32_t)g.output[a];
+    c.result[a] = (int32_t)g.input[a];
+    c.stride[a] = 1;
+    c.step[a] = -(dilation * tap_step / stride);
+    c.tap_step[a] = tap_step;
+    c.window[a] = kernel;
+    for (int32_t b = 0; b < stride; ++b) {
+      const int32_t first = ((b - pad) % stride + stride) % stride;
+      int32_t tap = 0;
+      while (tap < tap_step && (tap * dilation - b) % stride != 0) ++tap;
+      const bool meets = tap < tap_step && tap < kernel;
+      c.axis[a][b] = {meets ? (kernel - tap + tap_step - 1) / tap_step : 0, tap,
+                      (first + pad - b) / stride - (tap * dilation - b) / stride, first};
+    }
+  }
+  c.depth = (int32_t)s.filters;
+  c.pixel = g.groups * s.filters;
+  c.sample = g.output[0] * g.output[1] * g.output[2] * c.pixel;
+  c.group = s.filters;
+  c.batch = g.batch;
+  return c;
+}
+
+const char* conv_tensor_declines(const KernelCall& call) {
+  const WindowGeometry& g = geometry(call);
+  if (!all_bfloat16(call)) return "only bfloat16";
+  const int64_t most = g.in_channels > g.out_channels ? g.in_channels : g.out_channels;
+  if (most > INT32_MAX / 2 / window_taps(g)) return "the depth does not fit 32 bits";
+  if (input_pixels(g) > INT32_MAX || output_pixels(g) > INT32_MAX)
+    return "pixels do not fit 32 bits";
+  return conv_sizes_decline(g);
+}
+
+void tensor_forward(const KernelCall& call, const WindowGeometry& g, const Epilogue& epilogue) {
+  const TensorShape s = tensor_shape(g, true);
+  char* work = workspace<char>(call);
+  const BFloat16* src = padded(call, 0, pad_map(g, s), work);
+  const BFloat16* weights = padded(call, 1, pad_weights(g, s), work);
+  const TensorSize size = forward_size(g, s);
+  const Correlation c = windows_of(g, s);
+  const int64_t filters = g.out_channels / g.groups;
+  run_tensor_product(call, WindowRows{c, src},
+                     MatrixRows{weights, g.groups * s.filters, size.k, s.filters},
+                     PixelResult{c, g.out_channels, filters}, size,
+                     finish_of<BFloat16>(call, epilogue), reinterpret_cast<float*>(work));
+  finish_activation<BFloat16>(call, epilogue);
+}
+
+int64_t tensor_forward_workspace(const WindowGeometry& g) {
+  const TensorShape s = tensor_shape(g, true);
+  return pad_map(g, s).bytes() + pad_weights(g, s).bytes() + tensor_workspace(forward_size(g, s));
+}
+
+}  // namespace fastconv::cuda

@@ -1,0 +1,56 @@
+// The data gradient of a convolution on tensor cores.
+#include "conv_tensor.h"
+#include "tensor_product.h"
+
+namespace fastconv::cuda {
+namespace {
+
+// Its channels are rows, which need not be whole chunks.
+TensorShape shape_of(const WindowGeometry& g) {
+  TensorShape s = tensor_shape(g, false);
+  s.channels = g.in_channels / g.groups;
+  return s;
+}
+
+TensorSize size_of(const WindowGeometry& g, const Correlation& c) {
+  int64_t pixels = g.batch, depth = c.depth;
+  for (int a = 0; a < 3; ++a) {
+    pixels *= ceil_div(g.input[a], g.stride[a]);
+    int32_t most = 0;
+    for (int b = 0; b < c.count[a]; ++b)
+      if (c.axis[a][b].taps > most) most = c.axis[a][b].taps;
+    depth *= most;
+  }
+  return {pixels, g.in_channels / g.groups, depth, g.groups * c.phases.size()};
+}
+
+}  // namespace
+
+const char* conv_backward_data_tensor_declines(const KernelCall& call) {
+  for (const int64_t stride : geometry(call).stride)
+    if (stride > kMostStride) return "a stride above 4";
+  return conv_tensor_declines(call);
+}
+
+void tensor_backward_data(const KernelCall& call, const WindowGeometry& g,
+                          const Epilogue& epilogue) {
+  const TensorShape s = shape_of(g);
+  char* work = workspace<char>(call);
+  const BFloat16* ddst = padded(call, 0, pad_result(g, s), work);
+  const BFloat16* weights = padded(call, 1, pad_weights(g, s), work);
+  const Correlation c = covers_of(g, s);
+  const int64_t row = g.groups * s.filters;
+  run_tensor_product(call, WindowRows{c, ddst},
+                     TurnedFilters{c, weights, row, s.channels * row, s.filters},
+                     PixelResult{c, g.in_channels, s.channels}, size_of(g, c),
+                     finish_of<BFloat16>(call, epilogue), reinterpret_cast<float*>(work));
+  finish_activation<BFloat16>(call, epilogue);
+}
+
+int64_t tensor_backward_data_workspace(const WindowGeometry& g) {
+  const TensorShape s = shape_of(g);
+  return pad_result(g, s).bytes() + pad_weights(g, s).bytes() +
+         tensor_workspace(size_of(g, covers_of(g, s)));
+}
+
+}  // namespace fastconv::cuda

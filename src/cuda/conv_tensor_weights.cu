@@ -1,0 +1,38 @@
+// The gradient of a convolution's weights on tensor cores: a sum over pixels, in float32.
+#include "conv_tensor.h"
+#include "tensor_product.h"
+
+namespace fastconv::cuda {
+namespace {
+
+TensorSize size_of(const WindowGeometry& g, const TensorShape& s) {
+  const int64_t taps = window_taps(g) / (s.line ? g.kernel[2] : 1);
+  return {taps * s.channels, g.out_channels / g.groups, output_pixels(g), g.groups};
+}
+
+}  // namespace
+
+void tensor_backward_weights(const KernelCall& call, const WindowGeometry& g) {
+  const TensorShape s = tensor_shape(g, true);
+  char* work = workspace<char>(call);
+  const BFloat16* src = padded(call, 0, pad_map(g, s), work);
+  const BFloat16* ddst = padded(call, 1, pad_result(g, s), work);
+  const int64_t pixels = output_pixels(g);
+  const FilterResult result = {Divisor(s.channels),
+                               Divisor(s.pixel()),
+                               (int32_t)(s.line ? g.kernel[2] : 1),
+                               (int32_t)(g.in_channels / g.groups),
+                               g.out_channels,
+                               g.out_channels / g.groups};
+  run_tensor_product(call, WindowColumns{windows_of(g, s), src, pixels},
+                     MatrixRows{ddst, g.groups * s.filters, pixels, s.filters}, result,
+                     size_of(g, s), finish_of<float>(call, Epilogue{}),
+                     reinterpret_cast<float*>(work));
+}
+
+int64_t tensor_backward_weights_workspace(const WindowGeometry& g) {
+  const TensorShape s = tensor_shape(g, true);
+  return pad_map(g, s).bytes() + pad_result(g, s).bytes() + tensor_workspace(size_of(g, s));
+}
+
+}  // namespace fastconv::cuda
