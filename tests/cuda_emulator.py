@@ -15,8 +15,10 @@ ROOT = Path(__file__).parents[1]
 SOURCES = ROOT / "src" / "cuda"
 BUILD = ROOT / "build" / "emulator"
 # -ffp-contract=off: sums round as written, so that they are the same everywhere.
+# -fno-strict-aliasing: kernels move elements of any type in words, as on a GPU.
 FLAGS = (
-    "-std=c++20 -O2 -fPIC -fvisibility=hidden -ffp-contract=off -DFASTCONV_EMULATED "
+    "-std=c++20 -O2 -fno-strict-aliasing -fPIC -fvisibility=hidden "
+    "-ffp-contract=off -DFASTCONV_EMULATED "
     f"-Wall -Wextra -Werror -Wno-unknown-pragmas -I{ROOT / 'include'} -I{SOURCES}"
 ).split()
 
