@@ -410,7 +410,7 @@ def test_kernel_files_include_only_integers_and_intrinsics():
 
 # C's, which g++ offers as well: kernels are compiled for the emulator too.
 CUDA_INCLUDES = {"math.h", "stdint.h"}
-CUDA_HOST_FILES = {"cuda_backend.cu", "emulator.cpp", "emulator.h"}
+CUDA_HOST_FILES = {"carriers.h", "cuda_backend.cu", "emulator.cpp", "emulator.h"}
 
 
 def test_cuda_kernels_include_no_library():
