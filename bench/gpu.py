@@ -214,7 +214,7 @@ def baseline_of(task: Task, table: dict) -> dict[str, float]:
     return {
         f"{line['how']} {mode}": line[f"{task.mode}_ms"]
         for line in table.get("rows", ())
-        if (line["kind"], line["name"], line.get("mode")) == ("net", name, mode)
+        if (line["kind"], line.get("name"), line.get("mode")) == ("net", name, mode)
         and (line["batch"], "error" in line) == (task.batch, False)
     }
 
