@@ -148,13 +148,10 @@ struct BoundPlan {
     return body();
   }
 
-  py::array fetch(int slot, Arena& arena) {
-    const Tensor& tensor = plan.data().slots.at(slot).tensor;
-    py::array result(py::dtype(numpy_name(tensor.dtype)), shape_of(tensor));
-    void* to = result.mutable_data();
-    py::gil_scoped_release release;
-    plan.read(slot, arena, to);
-    return result;
+  // An array for the values of a slot.
+  py::array result(int slot) const {
+    const Tensor& tensor = plan.data().slots.at(static_cast<size_t>(slot)).tensor;
+    return py::array(py::dtype(numpy_name(tensor.dtype)), shape_of(tensor));
   }
 
   Plan plan;
@@ -290,9 +287,14 @@ void bind_plan(py::module_& m) {
           "run",
           [](BoundPlan& bound, Arena& arena, const std::vector<py::array>& inputs,
              const std::vector<int>& slots) {
-            bound.with_inputs(inputs, [&] { bound.plan.run(arena); });
             py::list results;
-            for (int slot : slots) results.append(bound.fetch(slot, arena));
+            std::vector<Plan::Read> reads;
+            for (int slot : slots) {
+              py::array result = bound.result(slot);
+              reads.push_back({slot, result.mutable_data()});
+              results.append(std::move(result));
+            }
+            bound.with_inputs(inputs, [&] { bound.plan.run(arena, reads); });
             return results;
           },
           py::arg("arena"), py::arg("inputs"), py::arg("slots"))

@@ -16,8 +16,10 @@ SOURCES = ROOT / "src" / "cuda"
 BUILD = ROOT / "build" / "emulator"
 ON_GPUS_ALONE = ("cuda_backend", "hopper_map")
 # -ffp-contract=off: sums round as written, so that they are the same everywhere.
+# -fno-strict-aliasing: kernels move elements of any type in words, as on a GPU.
 FLAGS = (
-    "-std=c++20 -O2 -fPIC -fvisibility=hidden -ffp-contract=off -DFASTCONV_EMULATED "
+    "-std=c++20 -O2 -fno-strict-aliasing -fPIC -fvisibility=hidden "
+    "-ffp-contract=off -DFASTCONV_EMULATED "
     f"-Wall -Wextra -Werror -Wno-unknown-pragmas -I{ROOT / 'include'} -I{SOURCES}"
 ).split()
 

@@ -233,7 +233,7 @@ def planting(source):
     library = ctypes.CDLL(str(path))
     library.planted.restype = ctypes.c_char_p
     library.fastconv_backend.restype = ctypes.c_void_p
-    backend = ctypes.c_void_p(library.fastconv_backend(3, 0, None))
+    backend = ctypes.c_void_p(library.fastconv_backend(4, 0, None))
 
     def find(name):
         out = np.zeros(64, np.float32)
@@ -283,7 +283,7 @@ def test_memory_that_is_out_of_reach(name):
 import ctypes
 library = ctypes.CDLL({str(path)!r})
 library.fastconv_backend.restype = ctypes.c_void_p
-backend = ctypes.c_void_p(library.fastconv_backend(3, 0, None))
+backend = ctypes.c_void_p(library.fastconv_backend(4, 0, None))
 library.planted(backend, {name!r}.encode(), (ctypes.c_float * 64)())
 """
     assert run(code).returncode == -11, "a segmentation fault"

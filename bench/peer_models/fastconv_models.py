@@ -3,7 +3,7 @@
 import fastconv
 from fastconv import _core
 from fastconv.training import plan_report
-from peer_models.task import MOMENTUM, RATE, UNET_MAPS, Step, Task
+from peer_models.task import MODELS, MOMENTUM, RATE, UNET_MAPS, Step, Task
 
 PEAK = 0.5  # seconds of its measurement
 _MODELS = {
@@ -11,7 +11,10 @@ _MODELS = {
     "smallnet": ("SmallNet", {}),
     "alexnet": ("AlexNetOneTower", {"weights": None}),
     "squeezenet": ("SqueezeNet1_1", {"weights": None}),
-    "unet": ("UNet", {"input_shape": (128, 128, 3), "maps": UNET_MAPS}),
+    **{
+        name: ("UNet", {"input_shape": MODELS[name][0], "maps": maps})
+        for name, maps in UNET_MAPS.items()
+    },
 }
 
 

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <iterator>
 #include <map>
@@ -14,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "fastconv/backend.h"
+#include "fastconv/device.h"
 
 namespace fastconv::emulator {
 namespace {
@@ -330,6 +331,8 @@ void* share(const Backend&, int64_t bytes) {
   return place;
 }
 
+void* pin(const Backend&, int64_t bytes) { return std::malloc(static_cast<size_t>(bytes)); }
+
 bool reaches(const Backend&, const void* place) {
   const Lock lock(mutex);
   const char* p = static_cast<const char*>(place);
@@ -370,6 +373,21 @@ void forget(const Backend&, void* recording) { delete static_cast<Recording*>(re
 
 int64_t available(const Backend&) { return Memory::kSize; }
 
+std::vector<std::chrono::steady_clock::time_point> marks;
+
+void mark(const Backend&, int32_t number) {
+  const size_t i = static_cast<size_t>(number);
+  if (i >= marks.size()) marks.resize(i + 1);
+  const auto note = [i] { marks[i] = std::chrono::steady_clock::now(); };
+  emulator::recorded ? emulator::recorded->push_back(note) : note();
+}
+
+int64_t between(const Backend&, int32_t first, int32_t second) {
+  const std::chrono::nanoseconds time =
+      marks[static_cast<size_t>(second)] - marks[static_cast<size_t>(first)];
+  return time.count();
+}
+
 bool prepared(const Backend&, bool, void (*body)(void*), void* context) {
   const Lock lock(mutex);
   body(context);
@@ -384,13 +402,16 @@ bool has_hopper(const Backend& self) { return self.index == 0; }
 
 extern "C" __attribute__((visibility("default"))) const Backend* fastconv_backend(
     uint32_t version, int32_t index, const char** reason) {
-  static const DeviceMemory device{share, kCopiedBytes, reaches, copy,   copy,
-                                   wait,  record,       replay,  forget, available};
+  static const Device device{
+      {share, kCopiedBytes, reaches, copy, copy, wait, record, replay, forget, available},
+      pin,
+      mark,
+      between};
   static const Backend backends[] = {
-      {kBackendVersion, "cuda", "emulated", 0, kernels, allocate, release, prepared, &device},
-      {kBackendVersion, "cuda:1", "emulated", 1, kernels, allocate, release, prepared, &device},
+      {kDeviceVersion, "cuda", "emulated", 0, kernels, allocate, release, prepared, &device},
+      {kDeviceVersion, "cuda:1", "emulated", 1, kernels, allocate, release, prepared, &device},
   };
-  if (version != kBackendVersion) return nullptr;
+  if (version != kDeviceVersion) return nullptr;
   if (index >= 0 && index < 2) return &backends[index];
   *reason = "the emulator has 2 devices";
   return nullptr;

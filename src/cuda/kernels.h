@@ -3,6 +3,7 @@
 //
 // `run` is host code: it only starts kernels, and the memory of its operands is the device's.
 #pragma once
+#include "convert.h"
 #include "index.h"
 #include "launch.h"
 
@@ -34,6 +35,20 @@ static inline T* workspace(const KernelCall& call) {
 static inline const char* needs_float32(const KernelCall& call) {
   if (call.inputs[0].dtype != Dtype::float32) return "only float32";
   return nullptr;
+}
+// The same for kernels that also take bfloat16, with float32 arithmetic and float32 parameters.
+static inline bool is_bfloat16(const KernelCall& call) {
+  return call.inputs[0].dtype == Dtype::bfloat16;
+}
+static inline const char* needs_float(const KernelCall& call) {
+  return is_bfloat16(call) ? nullptr : needs_float32(call);
+}
+
+// Calls f with the TypeTag of a call that needs_float() let through.
+template <class F>
+static inline void with_float(const KernelCall& call, const F& f) {
+  if (is_bfloat16(call)) return f(TypeTag<BFloat16>{});
+  f(TypeTag<float>{});
 }
 
 KernelList activation_kernels(OpKind kind);
