@@ -21,7 +21,7 @@ class Trace:
         self.inputs: list[Tensor] = []
         self.parties: dict[Any, None] = {}
         self.mixed: set[str] = set()  # see Graph
-        self._reads: list[tuple[Variable, Tensor]] = []
+        self._reads: dict[Any, Tensor] = {}  # by the place of the variable
         self._assigned: list[tuple[Variable, Tensor]] = []
 
     def active(self) -> AbstractContextManager[Trace]:
@@ -47,15 +47,12 @@ class Trace:
         for other, value in reversed(self._assigned):
             if other.overlaps(variable):
                 return _part(value, variable.offset - other.offset, variable)
-        for other, tensor in self._reads:
-            if _same(other, variable):
-                return tensor
-        spec = (variable.shape, variable.dtype)
-        node = Node(
-            Leaf.variable, None, (), [spec], label=variable.name, payload=variable
-        )
-        self._reads.append((variable, node.outputs[0]))
-        return node.outputs[0]
+        place = (variable.block, variable.offset, variable.shape)
+        if place not in self._reads:
+            spec, name = (variable.shape, variable.dtype), variable.name
+            node = Node(Leaf.variable, None, (), [spec], label=name, payload=variable)
+            self._reads[place] = node.outputs[0]
+        return self._reads[place]
 
     def assign(self, variable: Variable, value: Any) -> None:
         """Gives a variable its new value."""
