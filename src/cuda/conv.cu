@@ -71,10 +71,16 @@ int64_t backward_weights_product_workspace(const KernelCall& call) {
   return product_workspace(weights_size(geometry(call)));
 }
 
+// No kernel pools what it makes.
+template <const char* (*declines)(const KernelCall&)>
+const char* whole(const KernelCall& call) {
+  return attrs<ConvAttrs>(call).max_pool ? "pooling" : declines(call);
+}
+
 constexpr Kernel kForward[] = {
-    {"gemm", product_declines, forward_product_workspace, forward_product},
-    {"direct", conv_direct_declines, nullptr, conv_direct},
-    {"implicit_gemm", conv_implicit_declines, conv_implicit_workspace, conv_implicit},
+    {"gemm", whole<product_declines>, forward_product_workspace, forward_product},
+    {"direct", whole<conv_direct_declines>, nullptr, conv_direct},
+    {"implicit_gemm", whole<conv_implicit_declines>, conv_implicit_workspace, conv_implicit},
 };
 constexpr Kernel kBackwardData[] = {
     {"gemm", product_declines, backward_data_product_workspace, backward_data_product},
