@@ -167,6 +167,7 @@ Plan::Plan(const Backend& backend, PlanData data)
   prepared_at_.assign(data_.steps.size(), nullptr);
   for (const Step& step : data_.steps) {
     has_host_steps_ |= step.kind == OpKind::callback;
+    constant_inputs_.push_back(constant_inputs(step, data_.slots));
     step_inputs_.emplace_back(step.inputs.size());
     step_outputs_.emplace_back(step.outputs.size());
   }
@@ -269,7 +270,7 @@ KernelCall Plan::call_of(size_t index, KernelError* error) {
           step.workspace_bytes,
           error,
           static_cast<int32_t>(index),
-          constant_inputs(step, data_.slots),
+          constant_inputs_[index],
           choices_[index].prepared_bytes > 0 ? prepared_at_[index] : nullptr};
 }
 

@@ -418,7 +418,8 @@ def test_kernel_files_include_only_integers_and_intrinsics():
 # C's, which g++ offers as well: kernels are compiled for the emulator too.
 CUDA_INCLUDES = {"cuda.h", "math.h", "stdint.h"}
 CUDA_HOST_FILES = {
-    "carriers.h", "cuda_backend.cu", "emulator.cpp", "emulator.h", "emulator_tensor_core.h"
+    "carriers.h", "cuda_backend.cu", "emulator.cpp", "emulator.h",
+    "emulator_tensor_core.h",
 }  # fmt: skip
 
 

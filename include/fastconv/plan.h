@@ -138,8 +138,9 @@ class Plan {
   std::vector<char*> memory_;  // of each buffer
   std::vector<Tensor> tensors_;
   std::vector<std::vector<Tensor>> step_inputs_, step_outputs_;
-  std::vector<bool> has_constants_;  // of each buffer
-  std::vector<char*> prepared_at_;   // of each step
+  std::vector<uint32_t> constant_inputs_;  // of each step, as in KernelCall
+  std::vector<bool> has_constants_;        // of each buffer
+  std::vector<char*> prepared_at_;         // of each step
   Arena prepared_;
   bool is_prepared_ = false;
   Callback callback_;

@@ -15,6 +15,7 @@ struct GatherCallOf {
   T* out;
   float* workspace;
   FinishOf<T> finish;
+  int64_t pool;  // outputs along a line, and lines, of which one maximum becomes: 2, or 1
 };
 using GatherCall = GatherCallOf<float>;
 
@@ -26,7 +27,8 @@ static inline GatherCallOf<T> gather_call(const KernelCall& call, bool backward)
           input<float>(call, 1),
           output<T>(call, 0),
           static_cast<float*>(call.workspace),
-          finish_of<T>(call, a.epilogue)};
+          finish_of<T>(call, a.epilogue),
+          !backward && a.max_pool ? 2 : 1};
 }
 
 static inline const WindowGeometry& geometry(const KernelCall& call) {

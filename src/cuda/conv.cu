@@ -91,13 +91,19 @@ int64_t backward_weights_tensor_workspace(const KernelCall& call) {
   return tensor_backward_weights_workspace(geometry(call));
 }
 
+// No kernel pools what it makes.
+template <const char* (*declines)(const KernelCall&)>
+const char* whole(const KernelCall& call) {
+  return attrs<ConvAttrs>(call).max_pool ? "pooling" : declines(call);
+}
+
 // The first of each list needs the instructions of hopper.h.
 constexpr Kernel kForward[] = {
-    {"hopper", conv_hopper_declines, conv_hopper_workspace, conv_hopper},
-    {"gemm", product_declines, forward_product_workspace, forward_product},
-    {"direct", conv_direct_declines, nullptr, conv_direct},
-    {"tensor_cores", conv_tensor_declines, forward_tensor_workspace, forward_tensor},
-    {"implicit_gemm", conv_implicit_declines, conv_implicit_workspace, conv_implicit},
+    {"hopper", whole<conv_hopper_declines>, conv_hopper_workspace, conv_hopper},
+    {"gemm", whole<product_declines>, forward_product_workspace, forward_product},
+    {"direct", whole<conv_direct_declines>, nullptr, conv_direct},
+    {"tensor_cores", whole<conv_tensor_declines>, forward_tensor_workspace, forward_tensor},
+    {"implicit_gemm", whole<conv_implicit_declines>, conv_implicit_workspace, conv_implicit},
 };
 constexpr Kernel kBackwardData[] = {
     {"hopper", conv_backward_data_hopper_declines, conv_backward_data_hopper_workspace,
