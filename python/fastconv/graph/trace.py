@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -83,7 +82,7 @@ class Trace:
         graph = Graph(
             tuple(self.inputs),
             tuple(outputs),
-            tuple(pair for block in self._assigned.values() for pair in block.pairs()),
+            tuple(pair for block in self._assigned.values() for pair in block.values()),
             frozenset(self.mixed),
         )
         for node in graph.nodes():
@@ -95,34 +94,23 @@ class Trace:
         return graph
 
 
-class _Assigned:
+class _Assigned(dict[Place, tuple[Variable, Tensor]]):
     """The new values of variables of one block; none overlaps another."""
 
-    def __init__(self) -> None:
-        self._values: dict[Place, tuple[Variable, Tensor]] = {}
-        self._begin, self._end = 0, 0  # of all together
+    begin, end = 0, 0  # of all together
 
     def find(self, variable: Variable) -> tuple[Variable, Tensor] | None:
         """What was assigned there, to the variable or to one that overlaps it."""
-        if (
-            variable.offset >= self._end
-            or variable.offset + variable.size <= self._begin
-        ):
+        if variable.offset >= self.end or variable.offset + variable.size <= self.begin:
             return None
-        exact = self._values.get(_place(variable))
-        if exact:
-            return exact
-        pairs = self._values.values()
-        return next((pair for pair in pairs if pair[0].overlaps(variable)), None)
+        overlapping = (pair for pair in self.values() if pair[0].overlaps(variable))
+        return self.get(_place(variable)) or next(overlapping, None)
 
     def add(self, variable: Variable, value: Tensor) -> None:
         begin, end = variable.offset, variable.offset + variable.size
-        self._begin = min(begin, self._begin) if self._values else begin
-        self._end = max(end, self._end)
-        self._values[_place(variable)] = (variable, value)
-
-    def pairs(self) -> Iterable[tuple[Variable, Tensor]]:
-        return self._values.values()
+        self.begin = min(begin, self.begin) if self else begin
+        self.end = max(end, self.end)
+        self[_place(variable)] = (variable, value)
 
 
 _NOTHING = _Assigned()
