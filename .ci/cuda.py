@@ -21,6 +21,7 @@ BUDGETS = Path(__file__).with_name("cuda_budgets.txt")
 TARGETS = ("80", "90a", "120")
 FLAGS = (
     "-std=c++20 --extended-lambda --expt-relaxed-constexpr -Werror all-warnings "
+    "-DFASTCONV_SM90A "
     f"-Xptxas -v,-warn-spills,-warn-lmem-usage -I{ROOT / 'include'}"
 ).split()
 ARCHITECTURES = [f"-gencode=arch=compute_{t},code=sm_{t}" for t in TARGETS]

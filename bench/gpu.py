@@ -1,11 +1,16 @@
 """fastconv on a GPU, alternately with PyTorch if that is installed: steps of networks.
 
-    python bench/gpu.py [--out FILE] [ROW ...]        rows: train/resnet50, infer/*
+    python bench/gpu.py [ROW ...]        rows: train/resnet50, infer/*
 
-Images come from host memory in each step, and a step ends when the loss, or the
-probabilities, are there. PyTorch runs channels-last with autotuned algorithms, in
-float32 proper and with TF32; the ratio is to its float32. The rows are printed and
-written as JSON, with the memory that fastconv's plan needs and the most PyTorch took.
+A step ends when the loss, or the probabilities, are there; images come from host memory
+in each step. With --resident they lie on the device, and a step ends when the device
+is done. PyTorch runs channels-last with autotuned algorithms: in float32 proper and
+with TF32, or with --dtype bfloat16 under autocast; --compile adds torch.compile. The
+ratio is to its fastest. Beside it stands what PyTorch took on such a machine, with
+resident images, by --baseline. --profile adds the time of each kind of kernel.
+
+The rows are printed and written as JSON, with the memory that fastconv's plan needs and
+the most PyTorch took.
 """
 
 import argparse
@@ -14,6 +19,7 @@ import json
 import statistics
 import sys
 import time
+from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 
@@ -24,62 +30,133 @@ from peer_models.task import MOMENTUM, RATE, Task
 
 import fastconv as fc
 from fastconv.execution.devices import backend_of
-from fastconv.training import plan_report
+from fastconv.training import plan_report, step_profile
 
 ROWS = (
-    ("lenet", 64), ("alexnet", 128), ("vgg16", 32), ("googlenet", 64),
-    ("resnet50", 64), ("mobilenetv2", 64), ("densenet121", 32), ("unet", 16),
+    ("lenet", 512), ("alexnet", 512), ("vgg16", 128), ("googlenet", 256),
+    ("resnet50", 256), ("mobilenetv2", 256), ("densenet121", 128), ("unet256", 32),
 )  # fmt: skip
 ROUNDS, SECONDS = 3, 0.4
+BASELINE = Path(__file__).parent / "results" / "gpu-h200-pytorch.json"
+BASELINE_NAMES = {"mobilenetv2": "mobilenet_v2", "unet256": "unet"}
+POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
 
 
-def ours(task: Task):
-    """A step of fastconv, and the bytes of its plan."""
-    model = model_of(task)
-    model.compile(
-        fc.optimizers.SGD(RATE, momentum=MOMENTUM),
-        "sparse_categorical_crossentropy",
-        device="cuda",
-    )
-    x, y = task.images(), task.labels()
-    training = task.mode == "train"
-    memory = plan_report.memory(model, task.batch, training)["total"]
-    if training:
-        return (lambda: model.train_on_batch(x, y)), memory
-    return (lambda: model.predict_on_batch(x)), memory
+@dataclass(frozen=True)
+class Wanted:
+    """What is measured of each row."""
+
+    resident: bool
+    compile: bool
+    profile: bool
+    baseline: dict
 
 
-def torch_step(task: Task, tf32: bool):
-    """The same step of PyTorch."""
+class Ours:
+    """A step of fastconv, its plan and the arrays for it."""
+
+    def __init__(self, task: Task, resident: bool) -> None:
+        fc.mixed_precision.set_global_policy(POLICIES[task.dtype])
+        model = model_of(task)
+        model.compile(
+            fc.optimizers.SGD(RATE, momentum=MOMENTUM),
+            "sparse_categorical_crossentropy",
+            device="cuda",
+        )
+        self.training = task.mode == "train"
+        self.memory = plan_report.memory(model, task.batch, self.training)["total"]
+        self.plan = plan_report.plan(model, task.batch, self.training)
+        self.arrays = [task.images(), task.labels()][: 1 + self.training]
+        if resident:
+            backend = backend_of("cuda")
+            self.arrays = [backend.shared(array) for array in self.arrays]
+        self.model, self.resident = model, resident
+
+    def __call__(self) -> None:
+        if self.resident:
+            self.plan.plan.run(self.plan.arena, self.arrays, [])
+        elif self.training:
+            self.model.train_on_batch(*self.arrays)
+        else:
+            self.model.predict_on_batch(*self.arrays)
+
+    def profile(self) -> list[dict[str, object]]:
+        """Kinds of steps and their kernels, by their time in a step of the network."""
+        kinds: dict[str, list[step_profile.Step]] = {}
+        for step in step_profile.measure(self.plan, self.arrays):
+            kinds.setdefault(f"{step.report.op} {step.report.kernel}", []).append(step)
+        lines = [
+            {
+                "kernel": name,
+                "steps": len(steps),
+                "us": sum(s.us for s in steps),
+                "gbytes_per_second": sum(s.bytes for s in steps) / _us(steps) / 1e3,
+                "gflops": sum(s.report.flops for s in steps) / _us(steps) / 1e3,
+            }
+            for name, steps in kinds.items()
+        ]
+        return sorted(lines, key=lambda line: -line["us"])
+
+
+def _us(steps: list[step_profile.Step]) -> float:
+    return max(sum(step.us for step in steps), 1e-3)
+
+
+def torch_steps(task: Task, wanted: Wanted) -> dict:
+    """The same step of PyTorch, by mode."""
+    try:
+        import torch  # noqa: F401
+    except ImportError:
+        return {}
+    names = ["torch amp"] if task.dtype == "bfloat16" else ["torch", "torch tf32"]
+    steps = {name: torch_step(task, wanted.resident, name) for name in names}
+    if wanted.compile:
+        name = f"{names[-1]} compiled"
+        steps[name] = torch_step(task, wanted.resident, name)
+    return steps
+
+
+def torch_step(task: Task, resident: bool, name: str):
     import torch
     from peer_models import torch_models
 
     model = torch_models.make(task.model).cuda().to(memory_format=torch.channels_last)
+    run = torch.compile(model) if name.endswith("compiled") else model
     x = torch.from_numpy(task.images()).permute(0, 3, 1, 2).pin_memory()
     y = torch.from_numpy(task.labels()).pin_memory()
-    optimizer = torch.optim.SGD(model.parameters(), RATE, momentum=MOMENTUM)
+    if resident:
+        x, y = x.cuda(), y.cuda()
+        x = x.contiguous(memory_format=torch.channels_last)
+    optimizer = torch.optim.SGD(model.parameters(), RATE, momentum=MOMENTUM, fused=True)
     loss_of = torch.nn.CrossEntropyLoss()
+
+    def precision():
+        return torch.autocast("cuda", torch.bfloat16, enabled="amp" in name)
 
     def images():
         there = x.cuda(non_blocking=True)
         return there.contiguous(memory_format=torch.channels_last)
 
     def train():
-        optimizer.zero_grad()
-        loss = loss_of(model(images()), y.cuda(non_blocking=True))
+        optimizer.zero_grad(set_to_none=True)
+        with precision():
+            scores = run(images())
+        loss = loss_of(scores.float(), y.cuda(non_blocking=True))
         loss.backward()
         optimizer.step()
-        return loss.item()
+        return loss if resident else loss.item()
 
     def infer():
-        with torch.inference_mode():
-            return model(images()).softmax(1).cpu()
+        with torch.inference_mode(), precision():
+            found = run(images()).softmax(1)
+            return found if resident else found.float().cpu()
 
     def step():
         torch.backends.cudnn.benchmark = True
-        torch.backends.cudnn.allow_tf32 = tf32
-        torch.backends.cuda.matmul.allow_tf32 = tf32
-        return train() if task.mode == "train" else infer()
+        torch.backends.cudnn.allow_tf32 = "tf32" in name
+        torch.backends.cuda.matmul.allow_tf32 = "tf32" in name
+        train() if task.mode == "train" else infer()
+        torch.cuda.synchronize()
 
     model.train(task.mode == "train")
     return step
@@ -95,16 +172,16 @@ def milliseconds(step, seconds: float) -> float:
     return statistics.median(times)
 
 
-def row(task: Task) -> dict[str, object]:
+def row(task: Task, wanted: Wanted) -> dict[str, object]:
     """One line of the table."""
-    step, memory = ours(task)
-    steps = {"fastconv": step}
+    ours = Ours(task, wanted.resident)
+    steps = {"fastconv": ours}
     with contextlib.suppress(ImportError):
         import torch
 
         torch.cuda.reset_peak_memory_stats()
-        steps["torch"] = torch_step(task, False)
-        steps["torch tf32"] = torch_step(task, True)
+    steps |= torch_steps(task, wanted)
+    peers = [name for name in steps if name != "fastconv"]
     for one in steps.values():
         milliseconds(one, 0)  # plans, recordings, autotuning
     rounds = [
@@ -114,36 +191,84 @@ def row(task: Task) -> dict[str, object]:
     found: dict[str, object] = {
         f"{name} ms": statistics.median(r[name] for r in rounds) for name in steps
     }
-    found["images/s"] = 1e3 * task.batch / float(str(found["fastconv ms"]))
-    found["plan bytes"] = memory
-    if "torch" in steps:
-        found["ratio"] = statistics.median(r["torch"] / r["fastconv"] for r in rounds)
+    mine = float(str(found["fastconv ms"]))
+    found["images/s"] = 1e3 * task.batch / mine
+    found["plan bytes"] = ours.memory
+    if peers:
+        found["ratio"] = statistics.median(
+            min(r[name] for name in peers) / r["fastconv"] for r in rounds
+        )
         found["torch bytes"] = torch.cuda.max_memory_allocated()
+    for how, ms in baseline_of(task, wanted.baseline).items():
+        found[f"baseline {how} ms"] = ms
+        found[f"ratio to baseline {how}"] = ms / mine
+    if wanted.profile:
+        found["profile"] = ours.profile()
     return found
 
 
-def main() -> None:
+def baseline_of(task: Task, table: dict) -> dict[str, float]:
+    """Milliseconds of the task in an earlier run of PyTorch, by mode."""
+    mode = "bf16" if task.dtype == "bfloat16" else "tf32"
+    name = BASELINE_NAMES.get(task.model, task.model)
+    return {
+        f"{line['how']} {mode}": line[f"{task.mode}_ms"]
+        for line in table.get("rows", ())
+        if (line["kind"], line.get("name"), line.get("mode")) == ("net", name, mode)
+        and (line["batch"], "error" in line) == (task.batch, False)
+    }
+
+
+def show(name: str, found: dict[str, object]) -> None:
+    """Prints a row, and its profile as a table."""
+    lines = found.get("profile", [])
+    facts = {key: value for key, value in found.items() if key != "profile"}
+    print(name, json.dumps(facts, default=str), flush=True)
+    total = sum(line["us"] for line in lines) or 1.0
+    for line in lines:
+        print(
+            f"  {line['kernel']:<44.44} {line['steps']:4} {line['us']:10.1f} us "
+            f"{line['us'] / total:6.1%} {line['gbytes_per_second']:8.0f} GB/s "
+            f"{line['gflops']:9.0f} GFLOP/s",
+            flush=True,
+        )
+
+
+def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("rows", nargs="*", default=["*"])
     parser.add_argument("--out", type=Path, default=Path("gpu.json"))
     parser.add_argument("--budget", type=float, default=240, help="seconds in all")
-    chosen = parser.parse_args()
+    parser.add_argument("--dtype", choices=POLICIES, default="float32")
+    parser.add_argument("--resident", action="store_true", help="images on the device")
+    parser.add_argument("--compile", action="store_true", help="torch.compile as well")
+    parser.add_argument("--profile", action="store_true", help="times of kernels")
+    parser.add_argument("--baseline", type=Path, default=BASELINE, help="of PyTorch")
+    return parser.parse_args()
+
+
+def main() -> None:
+    chosen = arguments()
     end = time.perf_counter() + chosen.budget
+    given = chosen.baseline
+    earlier = json.loads(given.read_text("utf-8")) if given.exists() else {}
+    wanted = Wanted(chosen.resident, chosen.compile, chosen.profile, earlier)
     facts = machine.describe() | {"gpu": backend_of("cuda").detail}
+    facts |= {"dtype": chosen.dtype, "images": "device" if wanted.resident else "host"}
     table = {"machine": facts, "rows": {}}
     for mode in ("train", "infer"):
         for model, batch in ROWS:
-            task = Task(model, batch, mode)
+            task = Task(model, batch, mode, chosen.dtype)
             if not any(fnmatch(task.name, f"{p}*") for p in chosen.rows):
                 continue
             if time.perf_counter() > end:
                 print(f"{task.name}: no time left", flush=True)
                 continue
             try:
-                table["rows"][task.name] = row(task)
+                table["rows"][task.name] = row(task, wanted)
             except Exception as error:  # the other rows still count
                 table["rows"][task.name] = {"error": f"{type(error).__name__}: {error}"}
-            print(task.name, table["rows"][task.name], flush=True)
+            show(task.name, table["rows"][task.name])
             chosen.out.write_text(json.dumps(table, indent=1), encoding="utf-8")
 
 

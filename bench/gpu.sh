@@ -39,7 +39,10 @@ step runs 90 "${tests[@]}" -k on_this_gpu tests/test_cuda.py
 data=digits
 [[ -n ${FASTCONV_DATA:-} && -d $FASTCONV_DATA/mnist ]] && data=mnist
 step train 90 python3 -m fastconv train lenet --data "$data" --device cuda
-step bench 280 python3 bench/gpu.py --out "$out/gpu.json" --budget 200
+step bench 280 python3 bench/gpu.py --dtype bfloat16 --resident --profile \
+  --out "$out/gpu-bfloat16.json" --budget 200
+step bench-host 160 python3 bench/gpu.py --dtype bfloat16 --out "$out/gpu-bfloat16-host.json" --budget 100
+step bench-float32 160 python3 bench/gpu.py --out "$out/gpu-float32.json" --budget 100
 if command -v compute-sanitizer >/dev/null; then
   step memcheck 60 compute-sanitizer --error-exitcode 1 "${tests[@]}" -x \
     -k 'cuda and epilogue' tests/test_op_gemm.py tests/test_op_conv.py

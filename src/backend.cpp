@@ -5,6 +5,7 @@
 #include <mutex>
 #include <utility>
 
+#include "fastconv/device.h"
 #include "fastconv/plan.h"
 
 namespace fastconv {
@@ -27,7 +28,7 @@ const Backend& load_backend(const std::string& path, int index) {
   const std::lock_guard<std::mutex> lock(mutex);
   const Backend*& backend = loaded[{path, index}];
   const char* reason = "it is of another version of fastconv";
-  if (!backend) backend = open_library(path)(kBackendVersion, index, &reason);
+  if (!backend) backend = open_library(path)(kDeviceVersion, index, &reason);
   if (!backend) throw Error(ErrorKind::device, reason);
   return *backend;
 }

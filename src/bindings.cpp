@@ -42,26 +42,26 @@ void translate_error(std::exception_ptr pointer) {
   }
 }
 
-std::string numpy_name(Dtype dtype) {
+py::dtype numpy_dtype(Dtype dtype) {
   switch (dtype) {
-    case Dtype::float32: return "float32";
-    case Dtype::float64: return "float64";
-    case Dtype::bfloat16: return "uint16";  // NumPy has no bfloat16: its bits
-    case Dtype::float16: return "float16";
-    case Dtype::int64: return "int64";
-    case Dtype::int32: return "int32";
-    case Dtype::uint8: return "uint8";
-    case Dtype::boolean: return "bool";
-    case Dtype::int8: return "int8";
+    case Dtype::float32: return py::dtype::of<float>();
+    case Dtype::float64: return py::dtype::of<double>();
+    case Dtype::bfloat16: return py::dtype::of<uint16_t>();  // NumPy has none: its bits
+    case Dtype::float16: return py::dtype("float16");
+    case Dtype::int64: return py::dtype::of<int64_t>();
+    case Dtype::int32: return py::dtype::of<int32_t>();
+    case Dtype::uint8: return py::dtype::of<uint8_t>();
+    case Dtype::boolean: return py::dtype::of<bool>();
+    case Dtype::int8: return py::dtype::of<int8_t>();
   }
-  return "";
+  throw Error(ErrorKind::argument, "an unknown dtype");
 }
 
 std::vector<py::ssize_t> shape_of(const Tensor& t) { return {t.dims, t.dims + t.rank}; }
 
 // A NumPy array over the memory of a tensor; `owner` keeps it alive (None: the caller does).
 py::array view(const Tensor& t, py::handle owner) {
-  return py::array(py::dtype(numpy_name(t.dtype)), shape_of(t), t.data, owner);
+  return py::array(numpy_dtype(t.dtype), shape_of(t), t.data, owner);
 }
 
 Slot make_slot(Dtype dtype, const std::vector<int64_t>& dims, int buffer, int64_t offset,
@@ -94,7 +94,7 @@ void call_python(const std::vector<py::function>& functions, int index, const Ke
   py::gil_scoped_acquire gil;
   py::list inputs;
   for (int i = 0; i < call.n_inputs; ++i)
-    inputs.append(py::array(py::dtype(numpy_name(call.inputs[i].dtype)), shape_of(call.inputs[i]),
+    inputs.append(py::array(numpy_dtype(call.inputs[i].dtype), shape_of(call.inputs[i]),
                             call.inputs[i].data));
   const py::sequence results = functions.at(index)(*inputs);
   for (int i = 0; i < call.n_outputs; ++i)
@@ -148,13 +148,10 @@ struct BoundPlan {
     return body();
   }
 
-  py::array fetch(int slot, Arena& arena) {
-    const Tensor& tensor = plan.data().slots.at(slot).tensor;
-    py::array result(py::dtype(numpy_name(tensor.dtype)), shape_of(tensor));
-    void* to = result.mutable_data();
-    py::gil_scoped_release release;
-    plan.read(slot, arena, to);
-    return result;
+  // An array for the values of a slot.
+  py::array result(int slot) const {
+    const Tensor& tensor = plan.data().slots.at(static_cast<size_t>(slot)).tensor;
+    return py::array(numpy_dtype(tensor.dtype), shape_of(tensor));
   }
 
   Plan plan;
@@ -290,9 +287,14 @@ void bind_plan(py::module_& m) {
           "run",
           [](BoundPlan& bound, Arena& arena, const std::vector<py::array>& inputs,
              const std::vector<int>& slots) {
-            bound.with_inputs(inputs, [&] { bound.plan.run(arena); });
             py::list results;
-            for (int slot : slots) results.append(bound.fetch(slot, arena));
+            std::vector<Plan::Read> reads;
+            for (int slot : slots) {
+              py::array result = bound.result(slot);
+              reads.push_back({slot, result.mutable_data()});
+              results.append(std::move(result));
+            }
+            bound.with_inputs(inputs, [&] { bound.plan.run(arena, reads); });
             return results;
           },
           py::arg("arena"), py::arg("inputs"), py::arg("slots"))

@@ -156,7 +156,8 @@ void bind_structs(py::module_& m) {
       .field("alpha", &Epilogue::alpha);
   Struct<ConvAttrs>(m, "ConvAttrs")
       .field("geometry", &ConvAttrs::geometry)
-      .field("epilogue", &ConvAttrs::epilogue);
+      .field("epilogue", &ConvAttrs::epilogue)
+      .field("max_pool", &ConvAttrs::max_pool);
   Struct<PoolAttrs>(m, "PoolAttrs")
       .field("geometry", &PoolAttrs::geometry)
       .field("p", &PoolAttrs::p)

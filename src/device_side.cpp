@@ -4,27 +4,72 @@
 
 namespace fastconv {
 
-DeviceSide::DeviceSide(const Backend& backend, const std::vector<bool>& written)
-    : backend_(backend), device_(*backend.device), error_(backend) {
-  for (const bool w : written) copies_.push_back({nullptr, nullptr, 0, w});
+namespace {
+
+constexpr int64_t kAlignment = 64;
+
+int64_t aligned(int64_t bytes) { return (bytes + kAlignment - 1) / kAlignment * kAlignment; }
+
+}  // namespace
+
+char* DeviceSide::Pinned::reserve(int64_t bytes) {
+  if (bytes <= bytes_) return data_;
+  free();
+  data_ = static_cast<char*>(device_of(backend_).pin(backend_, bytes));
+  bytes_ = data_ ? bytes : 0;
+  if (!data_)
+    throw Error(ErrorKind::out_of_memory, std::string(backend_.name) +
+                                              ": no memory of the host of " +
+                                              std::to_string(bytes) + " bytes for copies");
+  return data_;
+}
+
+void DeviceSide::Pinned::free() {
+  if (data_) backend_.release(backend_, data_, bytes_);
+}
+
+DeviceSide::DeviceSide(const Backend& backend, const std::vector<int64_t>& bytes,
+                       const std::vector<bool>& written)
+    : backend_(backend),
+      device_(device_of(backend)),
+      small_bytes_(aligned(sizeof(KernelError))),
+      small_(backend),
+      small_on_host_(backend),
+      results_(backend) {
+  for (size_t i = 0; i < bytes.size(); ++i) {
+    const bool small = i != kArena && is_small(bytes[i]);
+    buffers_.push_back({bytes[i], written[i], small ? small_bytes_ : -1, nullptr, nullptr});
+    if (small) small_bytes_ += aligned(bytes[i]);
+  }
+  small_.reserve(small_bytes_);
   const KernelError none{};
-  device_.upload(backend_, error_.reserve(sizeof none), &none, sizeof none);
+  __builtin_memcpy(small_on_host_.reserve(small_bytes_), &none, sizeof none);
 }
 
 DeviceSide::~DeviceSide() { forget(); }
 
-void* DeviceSide::stage(size_t index, void* memory, int64_t bytes) {
-  if (device_.reaches(backend_, memory)) {
-    copies_[index].memory = nullptr;
-    return memory;
+void* DeviceSide::stage(size_t index, void* memory) {
+  Buffer& buffer = buffers_[index];
+  const bool reached = device_.reaches(backend_, memory);
+  buffer.original = reached ? nullptr : memory;
+  if (reached || buffer.place >= 0) buffer.memory = nullptr;
+  if (reached) return memory;
+  if (buffer.place >= 0) {
+    if (buffer.bytes > 0)
+      __builtin_memcpy(small_on_host_.data() + buffer.place, memory,
+                       static_cast<size_t>(buffer.bytes));
+    sent_ = false;
+    return static_cast<char*>(small_.reserve(0)) + buffer.place;
   }
-  Copy& copy = copies_[index];
-  if (!copy.memory) copy.memory = std::make_unique<Arena>(backend_);
-  copy.original = memory;
-  copy.bytes = bytes;
-  void* place = copy.memory->reserve(bytes);
-  device_.upload(backend_, place, memory, bytes);
+  if (!buffer.memory) buffer.memory = std::make_unique<Arena>(backend_);
+  void* place = buffer.memory->reserve(buffer.bytes);
+  device_.upload(backend_, place, memory, buffer.bytes);
   return place;
+}
+
+void DeviceSide::send() {
+  if (!sent_) device_.upload(backend_, small_.reserve(0), small_on_host_.data(), small_bytes_);
+  sent_ = true;
 }
 
 void DeviceSide::forget() {
@@ -34,6 +79,7 @@ void DeviceSide::forget() {
 
 void DeviceSide::run(const std::vector<char*>& places, bool record,
                      const std::function<void()>& start) {
+  send();
   const bool same = places == places_;
   if (!same) forget();
   places_ = places;
@@ -65,6 +111,29 @@ void* DeviceSide::record_of(const std::function<void()>& start) {
   return recording;
 }
 
+std::vector<int64_t> DeviceSide::time(size_t steps, bool record,
+                                      const std::function<void()>& start) {
+  send();
+  for (size_t i = 0; i <= steps; ++i) mark(i);
+  if (record && !places_.empty()) {
+    void* recording = record_of(start);
+    if (recording) device_.replay(backend_, recording);
+    wait();
+    if (recording) device_.forget(backend_, recording);
+  } else {
+    start();
+    wait();
+  }
+  std::vector<int64_t> times;
+  for (size_t i = 0; i < steps; ++i) {
+    const int32_t first = static_cast<int32_t>(i);
+    times.push_back(device_.between(backend_, first, first + 1));
+  }
+  return times;
+}
+
+void DeviceSide::mark(size_t number) { device_.mark(backend_, static_cast<int32_t>(number)); }
+
 void DeviceSide::call_host(const KernelCall& call,
                            const std::function<void(const KernelCall&)>& function) {
   std::vector<std::vector<char>> values;
@@ -88,16 +157,45 @@ void DeviceSide::call_host(const KernelCall& call,
     device_.upload(backend_, call.outputs[i].data, outputs[i].data, bytes(outputs[i]));
 }
 
-KernelError* DeviceSide::error() { return static_cast<KernelError*>(error_.reserve(0)); }
+KernelError* DeviceSide::error() { return static_cast<KernelError*>(small_.reserve(0)); }
 
-KernelError DeviceSide::finish() {
-  KernelError error{};
-  read(&error, error_.reserve(0), sizeof error);
+// All small copies wait for the device together.
+KernelError DeviceSide::finish(const std::vector<Copy>& copies) {
+  int64_t small = 0;
+  for (const Copy& copy : copies)
+    if (is_small(copy.bytes)) small += aligned(copy.bytes);
+  char* result = small > 0 ? results_.reserve(small) : nullptr;
+  for (const Copy& copy : copies) {
+    if (!is_small(copy.bytes)) continue;
+    device_.download(backend_, result, copy.from, copy.bytes);
+    result += aligned(copy.bytes);
+  }
+  device_.download(backend_, small_on_host_.data(), small_.reserve(0), small_bytes_);
   wait();
-  for (const Copy& copy : copies_)
-    if (copy.memory && copy.written) read(copy.original, copy.memory->reserve(0), copy.bytes);
-  const KernelError none{};
-  if (error.step) device_.upload(backend_, error_.reserve(0), &none, sizeof none);
+  result = results_.data();
+  for (const Copy& copy : copies) {
+    if (!is_small(copy.bytes)) {
+      device_.download(backend_, copy.to, copy.from, copy.bytes);
+      continue;
+    }
+    if (copy.bytes > 0) __builtin_memcpy(copy.to, result, static_cast<size_t>(copy.bytes));
+    result += aligned(copy.bytes);
+  }
+  for (const Buffer& buffer : buffers_) {
+    if (!buffer.written || !buffer.original) continue;
+    if (buffer.memory)
+      device_.download(backend_, buffer.original, buffer.memory->reserve(0), buffer.bytes);
+    else if (buffer.bytes > 0)
+      __builtin_memcpy(buffer.original, small_on_host_.data() + buffer.place,
+                       static_cast<size_t>(buffer.bytes));
+  }
+  KernelError error{};
+  __builtin_memcpy(&error, small_on_host_.data(), sizeof error);
+  if (error.step) {
+    const KernelError none{};
+    __builtin_memcpy(small_on_host_.data(), &none, sizeof none);
+    sent_ = false;
+  }
   return error;
 }
 
@@ -106,7 +204,8 @@ void DeviceSide::wait() {
     throw Error(ErrorKind::device, std::string(backend_.name) + ": " + failure);
 }
 
-void DeviceSide::read(void* to, const void* from, int64_t bytes) const {
+void DeviceSide::read(void* to, const void* from, int64_t bytes) {
+  send();
   device_.download(backend_, to, from, bytes);
 }
 

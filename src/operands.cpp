@@ -101,12 +101,15 @@ static void expect_weights(const Operands& o, const Tensor& weights, Dtype dtype
   if (weights.dtype != wide(dtype)) expect_dtype(o, weights, dtype, name);
 }
 
-// src, weights and dst of a convolution, wherever the direction puts them.
+// src, weights and dst of a convolution, wherever the direction puts them. `pool` outputs along
+// each of two axes become one.
 static void check_conv_dims(const Operands& o, const WindowGeometry& g, const Tensor& src,
-                            const Tensor& weights, const Tensor& dst) {
+                            const Tensor& weights, const Tensor& dst, int64_t pool = 1) {
   const int axes = check_window(o, g, src);
+  const int64_t output[] = {g.output[0], g.output[1] / pool, g.output[2] / pool};
+  expect(o, output[1] >= 1 && output[2] >= 1, "too few outputs to pool");
   expect_dims(o, src, map_dims(g.batch, g.input, axes, g.in_channels), "src");
-  expect_dims(o, dst, map_dims(g.batch, g.output, axes, g.out_channels), "dst");
+  expect_dims(o, dst, map_dims(g.batch, output, axes, g.out_channels), "dst");
   Dims kernel = map_dims(0, g.kernel, axes, g.in_channels / g.groups);
   kernel.erase(kernel.begin());
   kernel.push_back(g.out_channels);
@@ -114,15 +117,18 @@ static void check_conv_dims(const Operands& o, const WindowGeometry& g, const Te
 }
 
 static void check_conv(const Operands& o, const Tensor& src, const Tensor& weights,
-                       const Tensor& dst) {
-  check_conv_dims(o, o.attrs<ConvAttrs>().geometry, src, weights, dst);
+                       const Tensor& dst, int64_t pool = 1) {
+  check_conv_dims(o, o.attrs<ConvAttrs>().geometry, src, weights, dst, pool);
   expect_dtype(o, dst, src.dtype, "dst");
 }
 
 void checks::conv(const Operands& o) {
-  check_conv(o, o.in(0), o.in(1), o.out(0));
+  const ConvAttrs a = o.attrs<ConvAttrs>();
+  const bool alone = !a.epilogue.add && !a.epilogue.derivative;
+  expect(o, !a.max_pool || alone, "pooling comes with neither add nor derivative");
+  check_conv(o, o.in(0), o.in(1), o.out(0), a.max_pool ? 2 : 1);
   expect_weights(o, o.in(1), o.in(0).dtype, "weights");
-  check_epilogue(o, o.attrs<ConvAttrs>().epilogue, 2);
+  check_epilogue(o, a.epilogue, 2);
 }
 void checks::conv_backward_data(const Operands& o) {
   check_conv(o, o.out(0), o.in(1), o.in(0));

@@ -161,11 +161,13 @@ Plan::Plan(const Backend& backend, PlanData data)
     }
   }
   memory_.assign(data_.buffer_bytes.size(), nullptr);
-  if (backend.device) device_ = std::make_unique<DeviceSide>(backend, written_buffers());
+  if (backend.device)
+    device_ = std::make_unique<DeviceSide>(backend, data_.buffer_bytes, written_buffers());
   for (const Slot& slot : data_.slots) tensors_.push_back(slot.tensor);
   prepared_at_.assign(data_.steps.size(), nullptr);
   for (const Step& step : data_.steps) {
     has_host_steps_ |= step.kind == OpKind::callback;
+    constant_inputs_.push_back(constant_inputs(step, data_.slots));
     step_inputs_.emplace_back(step.inputs.size());
     step_outputs_.emplace_back(step.outputs.size());
   }
@@ -235,7 +237,7 @@ void Plan::bind(int index, void* memory, int64_t bytes) {
                                          std::to_string(data_.buffer_bytes[index]) +
                                          " bytes, received " + std::to_string(bytes));
   const size_t i = static_cast<size_t>(index);
-  if (device_) memory = device_->stage(i, memory, data_.buffer_bytes[i]);
+  if (device_) memory = device_->stage(i, memory);
   memory_[i] = static_cast<char*>(memory);
   if (has_constants_[i]) is_prepared_ = false;
 }
@@ -268,7 +270,7 @@ KernelCall Plan::call_of(size_t index, KernelError* error) {
           step.workspace_bytes,
           error,
           static_cast<int32_t>(index),
-          constant_inputs(step, data_.slots),
+          constant_inputs_[index],
           choices_[index].prepared_bytes > 0 ? prepared_at_[index] : nullptr};
 }
 
@@ -308,7 +310,7 @@ void Plan::call_host(const Step& step, const KernelCall& call) {
   CallbackAttrs attrs;
   __builtin_memcpy(&attrs, step.attrs.bytes, sizeof attrs);
   if (!device_) return callback_(attrs.index, call);
-  raise_if(device_->finish());
+  raise_if(device_->finish({}));
   device_->call_host(call, [&](const KernelCall& host) { callback_(attrs.index, host); });
 }
 
@@ -319,15 +321,17 @@ void Plan::raise_if(const KernelError& error) const {
                                    op_info(step.kind).name + ": " + message_of(error));
 }
 
-void Plan::run(Arena& arena) {
+void Plan::run(Arena& arena, const std::vector<Read>& reads) {
   prepare(arena);
   run_prepared(nullptr);
+  finish(arena, reads);
 }
 
 std::vector<int64_t> Plan::profile(Arena& arena) {
   std::vector<int64_t> times;
   prepare(arena);
   run_prepared(&times);
+  finish(arena, {});
   return times;
 }
 
@@ -353,14 +357,32 @@ void Plan::run_prepared(std::vector<int64_t>* times) {
       &run);
   if (run.error) std::rethrow_exception(run.error);
   wants_team_ = useful;
-  if (device_) raise_if(device_->finish());
 }
 
-// A device is given the steps at once, or plays them back; host functions and clocks stand against
-// that.
+void Plan::finish(Arena& arena, const std::vector<Read>& reads) {
+  std::vector<DeviceSide::Copy> copies;
+  for (const Read& r : reads) {
+    const Tensor& tensor = data_.slots.at(static_cast<size_t>(r.slot)).tensor;
+    copies.push_back({r.to, address(r.slot, arena), bytes(tensor)});
+  }
+  if (device_) return raise_if(device_->finish(copies));
+  for (const auto& copy : copies) copy_to_host(copy.to, copy.from, copy.bytes);
+}
+
+// A device is given the steps at once, or plays them back; host functions stand against that.
 void Plan::start(std::vector<int64_t>* times) {
-  if (!device_ || times) return run_steps(times);
-  device_->run(memory_, !has_host_steps_, [this] { run_steps(nullptr); });
+  if (!device_) return run_steps(times);
+  if (!times) return device_->run(memory_, !has_host_steps_, [this] { run_steps(nullptr); });
+  prepare_constants();
+  *times = device_->time(data_.steps.size(), !has_host_steps_, [this] { run_marked(); });
+}
+
+void Plan::run_marked() {
+  for (size_t i = 0; i < data_.steps.size(); ++i) {
+    device_->mark(i);
+    run_step(i);
+  }
+  device_->mark(data_.steps.size());
 }
 
 void Plan::run_steps(std::vector<int64_t>* times) {
@@ -373,7 +395,6 @@ void Plan::run_steps(std::vector<int64_t>* times) {
     }
     const Clock::time_point start = Clock::now();
     run_step(i);
-    if (device_) device_->wait();
     const std::chrono::nanoseconds time = Clock::now() - start;
     times->push_back(time.count());
   }

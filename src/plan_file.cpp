@@ -13,7 +13,7 @@ namespace fastconv {
 namespace {
 
 constexpr char kMagic[8] = {'F', 'C', 'P', 'L', 'A', 'N', '\r', '\n'};
-constexpr uint32_t kFileVersion = 2;  // 1: no slot is constant
+constexpr uint32_t kFileVersion = 3;  // 1: no slot is constant; 2: no convolution pools
 
 // FNV-1a, 64 bit, over 8-byte words: finds damage, and is no protection against forgery.
 uint64_t digest(const char* data, size_t size) {

@@ -225,11 +225,15 @@ def test_runs_host_functions_and_errors(gpu):
 @pytest.fixture(scope="session")
 def planted():
     """planted(name): the fault found, and the 64 numbers written."""
-    path = cuda_emulator.library(HERE / "emulator_faults.cu")
+    return planting("emulator_faults.cu")
+
+
+def planting(source):
+    path = cuda_emulator.library(HERE / source)
     library = ctypes.CDLL(str(path))
     library.planted.restype = ctypes.c_char_p
     library.fastconv_backend.restype = ctypes.c_void_p
-    backend = ctypes.c_void_p(library.fastconv_backend(3, 0, None))
+    backend = ctypes.c_void_p(library.fastconv_backend(4, 0, None))
 
     def find(name):
         out = np.zeros(64, np.float32)
@@ -279,10 +283,44 @@ def test_memory_that_is_out_of_reach(name):
 import ctypes
 library = ctypes.CDLL({str(path)!r})
 library.fastconv_backend.restype = ctypes.c_void_p
-backend = ctypes.c_void_p(library.fastconv_backend(3, 0, None))
+backend = ctypes.c_void_p(library.fastconv_backend(4, 0, None))
 library.planted(backend, {name!r}.encode(), (ctypes.c_float * 64)())
 """
     assert run(code).returncode == -11, "a segmentation fault"
+
+
+@pytest.fixture(scope="session")
+def planted_hopper():
+    """As `planted`, of a product by the instructions of sm_90a; 0 where it is right."""
+    return planting("emulator_faults_hopper.cu")
+
+
+def test_a_sound_product(planted_hopper):
+    for _ in range(4):  # orders of the threads, products at once and late
+        found, out = planted_hopper("none")
+        assert not found
+        np.testing.assert_array_equal(out, 0)
+
+
+@pytest.mark.parametrize(
+    "name", ["early release", "no wait", "wrong parity", "too few bytes", "no bytes"]
+)
+def test_what_is_too_early_is_seen(planted_hopper, name):
+    runs = [planted_hopper(name) for _ in range(4)]
+    assert any(found or (out != 0).any() for found, out in runs)
+
+
+@pytest.mark.parametrize(
+    ("name", "fault"),
+    [
+        ("not made", "a barrier that was not made"),
+        ("misplaced box", "a box that does not begin at a multiple of 1024"),
+        ("too many arrive", "more threads arrive at a barrier than it was made for"),
+    ],
+)
+def test_wrong_use_of_a_barrier_is_seen(planted_hopper, name, fault):
+    assert any(fault in planted_hopper(name)[0] for _ in range(2))
+    assert planted_hopper("none")[0] == "", "and the next launch works"
 
 
 # What asks for the backend

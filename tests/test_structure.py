@@ -155,6 +155,7 @@ RANKS = (
         "callbacks",
         "explain",
         "adversarial",
+        "freezing",
         "quantization",
         "transfer",
         "onnx",
@@ -340,7 +341,8 @@ def test_one_name_everywhere():
     others = {
         "python/fastconv/reference": {"__init__", "registry"},
         "src/cpu": KERNEL_HOST_FILES | {"kernel_table", "microkernel", "probe"},
-        "src/cuda": {"cuda_backend", "emulator", "kernel_table"},
+        "src/cuda": {"cuda_backend", "emulator", "emulator_hopper", "hopper_map"}
+        | {"kernel_table", "product_hopper"},
     }
     for folder, known in others.items():
         for path in files(*(f"{folder}/*{end}" for end in (".py", ".cpp", ".cu"))):
@@ -409,9 +411,11 @@ def test_kernel_files_include_only_integers_and_intrinsics():
 
 
 # C's, which g++ offers as well: kernels are compiled for the emulator too.
-CUDA_INCLUDES = {"math.h", "stdint.h"}
-CUDA_HOST_FILES = {"cuda_backend.cu", "emulator.cpp", "emulator.h"}
-CUDA_HOST_FILES |= {"emulator_tensor_core.h"}
+CUDA_INCLUDES = {"cuda.h", "math.h", "stdint.h"}
+CUDA_HOST_FILES = {
+    "carriers.h", "cuda_backend.cu", "emulator.cpp", "emulator.h",
+    "emulator_tensor_core.h",
+}  # fmt: skip
 
 
 def test_cuda_kernels_include_no_library():

@@ -3,7 +3,7 @@
 import fastconv
 from fastconv import _core
 from fastconv.training import plan_report
-from peer_models.task import MOMENTUM, RATE, UNET_MAPS, Step, Task
+from peer_models.task import MODELS, MOMENTUM, RATE, UNET_MAPS, Step, Task
 
 PEAK = 0.5  # seconds of its measurement
 _MODELS = {
@@ -11,7 +11,10 @@ _MODELS = {
     "smallnet": ("SmallNet", {}),
     "alexnet": ("AlexNetOneTower", {"weights": None}),
     "squeezenet": ("SqueezeNet1_1", {"weights": None}),
-    "unet": ("UNet", {"input_shape": (128, 128, 3), "maps": UNET_MAPS}),
+    **{
+        name: ("UNet", {"input_shape": MODELS[name][0], "maps": maps})
+        for name, maps in UNET_MAPS.items()
+    },
 }
 
 
@@ -50,6 +53,8 @@ def _compiled(task: Task) -> fastconv.Model:
     model = model_of(task)
     if task.dtype == "int8" and task.variant != "float32":
         model = fastconv.quantize(model, task.images(), "minmax")
+    elif task.mode != "train":  # constant weights, as peers for inference have them
+        model = fastconv.freeze(model)
     model.compile(
         optimizer=fastconv.optimizers.SGD(RATE, momentum=MOMENTUM),
         loss="sparse_categorical_crossentropy",

@@ -14,9 +14,11 @@ MODELS = {
     "alexnet": IMAGENET, "vgg16": IMAGENET, "googlenet": IMAGENET,
     "resnet18": IMAGENET, "resnet50": IMAGENET, "mobilenetv2": IMAGENET,
     "densenet121": IMAGENET, "squeezenet": IMAGENET,
-    "unet": ((128, 128, 3), 2),
+    "unet": ((128, 128, 3), 2), "unet256": ((256, 256, 3), 2),
 }  # fmt: skip
-UNET_MAPS = (64, 128, 256, 512)
+UNET_MAPS = {
+    "unet": (64, 128, 256, 512), "unet256": (64, 128, 256, 512, 1024)
+}  # fmt: skip
 RATE, MOMENTUM = 0.01, 0.9
 
 
@@ -42,5 +44,5 @@ class Task:
     def labels(self) -> np.ndarray:
         """A class for each image, or for each of its pixels."""
         image, classes = MODELS[self.model]
-        pixels = image[:2] if self.model == "unet" else ()
+        pixels = image[:2] if self.model in UNET_MAPS else ()
         return np.random.default_rng(1).integers(0, classes, (self.batch, *pixels))

@@ -28,15 +28,15 @@ def smallnet() -> nn.Module:
 class UNet(nn.Module):
     """As `fastconv.models.UNet`."""
 
-    def __init__(self) -> None:
+    def __init__(self, name: str = "unet") -> None:
         super().__init__()
-        (*_, channels), classes = MODELS["unet"]
-        sizes = zip((channels, *UNET_MAPS), UNET_MAPS, strict=False)
+        ((*_, channels), classes), maps = MODELS[name], UNET_MAPS[name]
+        sizes = zip((channels, *maps), maps, strict=False)
         self.down = nn.ModuleList(self._twice(c, k) for c, k in sizes)
-        pairs = [*zip(UNET_MAPS[1:], UNET_MAPS, strict=False)][::-1]
+        pairs = [*zip(maps[1:], maps, strict=False)][::-1]
         self.wider = nn.ModuleList(nn.ConvTranspose2d(c, k, 2, 2) for c, k in pairs)
         self.up = nn.ModuleList(self._twice(2 * k, k) for _, k in pairs)
-        self.head = nn.Conv2d(UNET_MAPS[0], classes, 1)
+        self.head = nn.Conv2d(maps[0], classes, 1)
 
     @staticmethod
     def _twice(c: int, k: int) -> nn.Module:
@@ -57,12 +57,14 @@ class UNet(nn.Module):
         return self.head(x)
 
 
-_OWN = {"lenet": lenet, "smallnet": smallnet, "unet": UNet}
+_OWN = {"lenet": lenet, "smallnet": smallnet}
 _VISION = {"mobilenetv2": "mobilenet_v2", "squeezenet": "squeezenet1_1"}
 _PLAIN = {"googlenet": {"aux_logits": False, "init_weights": False}}
 
 
 def make(name: str) -> nn.Module:
+    if name in UNET_MAPS:
+        return UNet(name)
     if name in _OWN:
         return _OWN[name]()
     # torchvision's compiled operators, which no model here needs, may not fit torch.

@@ -169,6 +169,9 @@ struct Epilogue {
 struct ConvAttrs {
   WindowGeometry geometry;
   Epilogue epilogue;
+  // 1: dst of the forward, without `add` and `derivative`, has P/2 x Q/2 pixels, each the maximum
+  // of 2x2 results; NaN is handed on.
+  int32_t max_pool;
 };
 struct PoolAttrs {
   WindowGeometry geometry;

@@ -92,7 +92,13 @@ class Plan {
 
   // Runs all steps in order. Throws Error(data) if a kernel met bad data; later steps, among them
   // the updates of parameters, have then not run.
-  void run(Arena& arena);
+  void run(Arena& arena) { run(arena, {}); }
+  // The same, and copies values of slots to the host.
+  struct Read {
+    int slot;
+    void* to;
+  };
+  void run(Arena& arena, const std::vector<Read>& reads);
   // The same, with the nanoseconds of each step.
   std::vector<int64_t> profile(Arena& arena);
   // Where the values of a slot are after a run, for the backend.
@@ -117,8 +123,10 @@ class Plan {
   void prepare_constants();
   KernelCall call_of(size_t index, KernelError* error);
   void run_prepared(std::vector<int64_t>* times);
+  void finish(Arena& arena, const std::vector<Read>& reads);
   void start(std::vector<int64_t>* times);
   void run_steps(std::vector<int64_t>* times);
+  void run_marked();
   void run_step(size_t index);
   void call_host(const Step& step, const KernelCall& call);
   void copy_to_host(void* to, const void* from, int64_t bytes) const;
@@ -130,8 +138,9 @@ class Plan {
   std::vector<char*> memory_;  // of each buffer
   std::vector<Tensor> tensors_;
   std::vector<std::vector<Tensor>> step_inputs_, step_outputs_;
-  std::vector<bool> has_constants_;  // of each buffer
-  std::vector<char*> prepared_at_;   // of each step
+  std::vector<uint32_t> constant_inputs_;  // of each step, as in KernelCall
+  std::vector<bool> has_constants_;        // of each buffer
+  std::vector<char*> prepared_at_;         // of each step
   Arena prepared_;
   bool is_prepared_ = false;
   Callback callback_;

@@ -23,9 +23,9 @@ from typing import Any
 _MODULES = (
     "activations", "adversarial", "applications", "backend", "callbacks", "config",
     "constraints", "custom_objects", "data", "datasets", "errors", "explain",
-    "initializers", "layers", "losses", "metrics", "mixed_precision", "models", "onnx",
-    "ops", "optimizers", "plot", "preprocessing", "quantization", "random",
-    "regularizers", "saving", "training", "transfer", "utils",
+    "freezing", "initializers", "layers", "losses", "metrics", "mixed_precision",
+    "models", "onnx", "ops", "optimizers", "plot", "preprocessing", "quantization",
+    "random", "regularizers", "saving", "training", "transfer", "utils",
 )  # fmt: skip
 _NAMES = {
     "Function": "execution.function",
@@ -41,6 +41,7 @@ _NAMES = {
     "Tensor": "graph.ir",
     "Variable": "graph.variable",
     "device": "execution.eager",
+    "freeze": "freezing",
     "function": "execution.function",
     "grad": "graph",
     "load": "opening",

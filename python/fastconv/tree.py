@@ -15,19 +15,18 @@ def flatten(value: Any, kind: type) -> list[Any]:
     [1, 2]
     """
     found: list[Any] = []
-    _collect(value, kind, found)
+    _collect((value,), kind, found)
     return found
 
 
-def _collect(value: Any, kind: type, found: list[Any]) -> None:
-    if isinstance(value, kind):
-        found.append(value)
-    elif isinstance(value, dict):
-        for item in value.values():
-            _collect(item, kind, found)
-    elif isinstance(value, list | tuple):
-        for item in value:
-            _collect(item, kind, found)
+def _collect(values: Iterable[Any], kind: type, found: list[Any]) -> None:
+    for value in values:
+        if isinstance(value, kind):
+            found.append(value)
+        elif isinstance(value, dict):
+            _collect(value.values(), kind, found)
+        elif isinstance(value, (list, tuple)):
+            _collect(value, kind, found)
 
 
 def map_structure(

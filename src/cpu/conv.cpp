@@ -61,7 +61,8 @@ GemmAttrs backward_weights_attrs(const WindowGeometry& g) {
 
 void run_product(const KernelCall& call, const GemmAttrs& a) {
   gemm({a, input<float>(call, 0), input<float>(call, 1), finish_of(call, a.epilogue),
-        output<float>(call, 0), static_cast<float*>(call.workspace)});
+        output<float>(call, 0), static_cast<float*>(call.workspace),
+        static_cast<float*>(call.prepared)});
 }
 
 GemmAttrs forward_attrs(const KernelCall& call) {
@@ -77,8 +78,15 @@ void backward_weights_product(const KernelCall& call) {
   run_product(call, backward_weights_attrs(geometry(call)));
 }
 
+int64_t forward_product_prepared(const KernelCall& call) {
+  return constant_weights(call) ? gemm_prepared(forward_attrs(call)) : 0;
+}
+void forward_product_prepare(const KernelCall& call) {
+  gemm_prepare({forward_attrs(call), nullptr, input<float>(call, 1), Finish{}, nullptr, nullptr,
+                static_cast<float*>(call.prepared)});
+}
 int64_t forward_product_workspace(const KernelCall& call) {
-  return gemm_workspace(forward_attrs(call));
+  return gemm_workspace(forward_attrs(call), forward_product_prepared(call) > 0);
 }
 int64_t backward_data_product_workspace(const KernelCall& call) {
   return gemm_workspace(backward_data_attrs(call));
@@ -87,17 +95,38 @@ int64_t backward_weights_product_workspace(const KernelCall& call) {
   return gemm_workspace(backward_weights_attrs(geometry(call)));
 }
 
+using Declines = const char* (*)(const KernelCall&);
+
+// Of a kernel that cannot pool what it makes.
+template <Declines declines>
+const char* whole(const KernelCall& call) {
+  return attrs<ConvAttrs>(call).max_pool ? "pooling" : declines(call);
+}
+
+// Of one that can: it does so where none of those before it would make the whole result.
+template <Declines declines>
+const char* pooled(const KernelCall& call) {
+  constexpr Declines kBefore[] = {product_declines, conv_depthwise_declines, conv_grouped_declines,
+                                  conv_winograd_declines};
+  if (attrs<ConvAttrs>(call).max_pool)
+    for (const Declines before : kBefore)
+      if (!before(call)) return "faster with another kernel and pooling of its own";
+  return declines(call);
+}
+
 constexpr Kernel kForward[] = {
-    {"gemm", product_declines, forward_product_workspace, forward_product},
-    {"depthwise", conv_depthwise_declines, conv_depthwise_workspace, conv_depthwise},
-    {"grouped_lanes", conv_grouped_declines, conv_grouped_workspace, conv_grouped},
-    {"winograd", conv_winograd_declines, conv_winograd_workspace, conv_winograd},
-    {"winograd_lanes", conv_winograd_lanes_declines, conv_winograd_lanes_workspace,
+    {"gemm", whole<product_declines>, forward_product_workspace, forward_product,
+     forward_product_prepared, forward_product_prepare},
+    {"depthwise", whole<conv_depthwise_declines>, conv_depthwise_workspace, conv_depthwise},
+    {"grouped_lanes", whole<conv_grouped_declines>, conv_grouped_workspace, conv_grouped},
+    {"winograd", whole<conv_winograd_declines>, conv_winograd_workspace, conv_winograd,
+     conv_winograd_prepared, conv_winograd_prepare},
+    {"winograd_lanes", pooled<conv_winograd_lanes_declines>, conv_winograd_lanes_workspace,
      conv_winograd_lanes},
-    {"batch_lanes", conv_batch_lanes_declines, nullptr, conv_batch_lanes},
-    {"implicit_gemm", implicit_declines<conv_batch_lanes_declines>, conv_implicit_workspace,
-     conv_implicit},
-    {"direct_loop", needs_float32, nullptr, conv_direct},
+    {"batch_lanes", pooled<conv_batch_lanes_declines>, nullptr, conv_batch_lanes},
+    {"implicit_gemm", whole<implicit_declines<conv_batch_lanes_declines>>, conv_implicit_workspace,
+     conv_implicit, conv_implicit_prepared, conv_implicit_prepare},
+    {"direct_loop", whole<needs_float32>, nullptr, conv_direct},
 };
 constexpr Kernel kBackwardData[] = {
     {"gemm", product_declines, backward_data_product_workspace, backward_data_product},

@@ -15,6 +15,7 @@ struct GatherCallOf {
   T* out;
   float* workspace;
   FinishOf<T> finish;
+  int64_t pool;  // outputs along a line, and lines, of which one maximum becomes: 2, or 1
 };
 using GatherCall = GatherCallOf<float>;
 
@@ -26,11 +27,16 @@ static inline GatherCallOf<T> gather_call(const KernelCall& call, bool backward)
           input<float>(call, 1),
           output<T>(call, 0),
           static_cast<float*>(call.workspace),
-          finish_of<T>(call, a.epilogue)};
+          finish_of<T>(call, a.epilogue),
+          !backward && a.max_pool ? 2 : 1};
 }
 
 static inline const WindowGeometry& geometry(const KernelCall& call) {
   return attrs<ConvAttrs>(call).geometry;
+}
+
+static inline bool constant_weights(const KernelCall& call) {
+  return call.constant_inputs >> 1 & 1;
 }
 
 static inline int64_t window_taps(const WindowGeometry& g) {
@@ -70,6 +76,8 @@ static inline int64_t zero_floats(const GatherProblem& p) {
 // conv_implicit.cpp: a dense product, rows of input read where they lie.
 void conv_implicit(const KernelCall& call);
 void conv_backward_data_implicit(const KernelCall& call);
+int64_t conv_implicit_prepared(const KernelCall& call);
+void conv_implicit_prepare(const KernelCall& call);
 int64_t conv_implicit_workspace(const KernelCall& call);
 int64_t conv_backward_data_implicit_workspace(const KernelCall& call);
 
@@ -83,6 +91,8 @@ const char* conv_backward_data_winograd_declines(const KernelCall& call);
 void conv_winograd(const KernelCall& call);
 void conv_backward_data_winograd(const KernelCall& call);
 void conv_backward_weights_winograd(const KernelCall& call);
+int64_t conv_winograd_prepared(const KernelCall& call);
+void conv_winograd_prepare(const KernelCall& call);
 int64_t conv_winograd_workspace(const KernelCall& call);
 int64_t conv_backward_data_winograd_workspace(const KernelCall& call);
 int64_t conv_backward_weights_winograd_workspace(const KernelCall& call);

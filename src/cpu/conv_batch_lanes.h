@@ -46,18 +46,22 @@ struct ImageRows {
   int64_t step, images, floats;
 };
 
-// dst[j][i] = src[i * step + j], 0 in the lanes behind the last image.
-static inline void to_lanes(const ImageRows& rows, const float* src, float* dst) {
-  for_vectors(0, rows.floats, [&](int64_t j, int64_t count) {
+// dst[j][i] = at(i)[j], 0 in the lanes behind the last image.
+template <class At>
+static inline void to_lanes(int64_t images, int64_t floats, const At& at, float* dst) {
+  for_vectors(0, floats, [&](int64_t j, int64_t count) {
     vfloat v[kLanes];
 #pragma GCC unroll 16
-    for (int i = 0; i < kLanes; ++i)
-      v[i] = i < rows.images ? load_lanes(src + i * rows.step + j, count) : vfloat{};
+    for (int i = 0; i < kLanes; ++i) v[i] = i < images ? load_lanes(at(i) + j, count) : vfloat{};
     transpose(v);
 #pragma GCC unroll 16
     for (int i = 0; i < kLanes; ++i)
       if (i < count) store(dst + (j + i) * kLanes, v[i]);
   });
+}
+
+static inline void to_lanes(const ImageRows& rows, const float* src, float* dst) {
+  to_lanes(rows.images, rows.floats, [&](int i) { return src + i * rows.step; }, dst);
 }
 
 // dst[i * step + j] = src[j][i]. Reads whole blocks of kLanes vectors.
@@ -74,59 +78,30 @@ static inline void from_lanes(const ImageRows& rows, const float* src, float* ds
 }
 
 constexpr int kTileChannels = kLanes == 16 ? 16 : 8;  // of a tile of the result
-constexpr int kTileSums = kLanes == 16 ? 24 : 12;     // that stay in registers
 
-static constexpr int tile_pixels(int channels) {
-  const int most = kTileSums / channels;
-  return most > 4 ? 4 : most < 1 ? 1 : most;
+// The larger one; NaN is handed on, and of equal ones `first`.
+static inline vfloat larger(vfloat first, vfloat second) {
+  const vfloat most = second > first ? second : first;
+  return second != second ? second : most;
 }
 
-// out[pixel][channel] = bias[channel] + scale[channel] * sum over runs and i < depth of
-// in[in_at[run]][pixel][i] * weights[w_at[run]][i][channel], all of them vectors but the weights.
-struct Tile {
-  const float* in;
-  int64_t in_step;  // floats from one pixel to the next
-  const int64_t *in_at, *w_at;
-  int64_t runs, depth;
-  const float *weights, *scale, *bias;
-  int64_t w_step;
-  float* out;
-  int64_t out_step;
-  bool relu;
-};
-
-template <int PX, int CH>
-static void run_tile(const Tile& t) {
-  vfloat sums[PX][CH] = {};
-  for (int64_t run = 0; run < t.runs; ++run) {
-    const float *in = t.in + t.in_at[run], *w = t.weights + t.w_at[run];
-    for (int64_t i = 0; i < t.depth; ++i, in += kLanes, w += t.w_step) {
-      vfloat x[PX];
-#pragma GCC unroll 4
-      for (int p = 0; p < PX; ++p) x[p] = load(in + p * t.in_step);
-#pragma GCC unroll 16
-      for (int c = 0; c < CH; ++c)
-#pragma GCC unroll 4
-        for (int p = 0; p < PX; ++p) sums[p][c] += x[p] * splat(w[c]);
-    }
-  }
-#pragma GCC unroll 4
-  for (int p = 0; p < PX; ++p)
-#pragma GCC unroll 16
-    for (int c = 0; c < CH; ++c) {
-      vfloat y = sums[p][c];
-      if (t.scale) y *= splat(t.scale[c]);
-      if (t.bias) y += splat(t.bias[c]);
-      if (t.relu) y = activate<Activation::relu>(0, y);
-      store(t.out + p * t.out_step + c * kLanes, y);
+// Two lines [Q][K] of vectors, one behind the other, become one of the maxima of 2x2.
+static inline void pool_lines(int64_t Q, int64_t K, float* lines) {
+  const int64_t pixel = K * kLanes, line = Q * pixel;
+  for (int64_t q = 0; q < Q / 2; ++q)
+    for (int64_t i = 0; i < pixel; i += kLanes) {
+      const float* at = lines + 2 * q * pixel + i;
+      const vfloat above = larger(load(at), load(at + pixel));
+      const vfloat left = larger(above, load(at + line));
+      store(lines + q * pixel + i, larger(left, load(at + line + pixel)));
     }
 }
 
-template <int CH = kTileChannels>
-static void choose_tile(int64_t channels, bool single, const Tile& t) {
-  if constexpr (CH > 1)
-    if (channels < CH) return choose_tile<CH - 1>(channels, single, t);
-  single ? run_tile<1, CH>(t) : run_tile<tile_pixels(CH), CH>(t);
+// Whether the maxima can be taken before the results leave the registers: no activation comes
+// between that is done line by line.
+static inline bool pools_sums(const GatherCall& c) {
+  const Activation activation = c.finish.activation;
+  return c.pool > 1 && (activation == Activation::identity || activation == Activation::relu);
 }
 
 // Whether the epilogue has operands in the order of memory, for which a line leaves the lanes

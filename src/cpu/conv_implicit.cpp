@@ -204,18 +204,22 @@ struct WholeWords {
   }
 };
 
-// Workspace: zeros, packed weights, the copied input.
+// Workspace: zeros, packed weights if they are not prepared, the copied input.
 template <class T>
-void run_implicit(GatherCallOf<T> c) {
+void run_implicit(GatherCallOf<T> c, float* prepared = nullptr) {
   if (c.problem.geometry->batch == 0) return;
   const WholeWords whole(c.problem, TypeTag<T>{});
   const GatherProblem problem = whole.problem();
   T* zeros = reinterpret_cast<T*>(c.workspace);
-  float* packed = c.workspace + zero_floats(problem);
+  float* free = c.workspace + zero_floats(problem);
+  float* packed = prepared ? prepared : free;
   __builtin_memset(zeros, 0, static_cast<size_t>(zero_floats(problem)) * sizeof(float));
-  pack_weights(c, problem, packed);
+  if (!prepared) {
+    pack_weights(c, problem, packed);
+    free += packed_floats<T>(problem);
+  }
   if (whole.copied > 0) {
-    T* copy = reinterpret_cast<T*>(packed + packed_floats<T>(problem));
+    T* copy = reinterpret_cast<T*>(free);
     whole.copy(c.in, copy);
     c.in = copy;
   }
@@ -239,11 +243,16 @@ void run_implicit(GatherCallOf<T> c) {
 }
 
 template <class T = float>
-int64_t workspace(const GatherProblem& p) {
+int64_t packed_bytes(const GatherProblem& p) {
   const WholeWords whole(p, TypeTag<T>{});
-  const int64_t floats = zero_floats(whole.problem()) + packed_floats<T>(whole.problem());
-  return floats * static_cast<int64_t>(sizeof(float)) +
-         whole.copied * static_cast<int64_t>(sizeof(T));
+  return packed_floats<T>(whole.problem()) * static_cast<int64_t>(sizeof(float));
+}
+
+template <class T = float>
+int64_t workspace(const GatherProblem& p, bool prepared = false) {
+  const WholeWords whole(p, TypeTag<T>{});
+  return zero_floats(whole.problem()) * static_cast<int64_t>(sizeof(float)) +
+         (prepared ? 0 : packed_bytes<T>(p)) + whole.copied * static_cast<int64_t>(sizeof(T));
 }
 
 int64_t spread_floats(const WindowGeometry& wide) {
@@ -277,12 +286,13 @@ void run_widened(GatherCall c, const WindowGeometry& g, int64_t by) {
 void conv_implicit(const KernelCall& call) {
   const WindowGeometry& g = geometry(call);
   const int64_t by = best_widening(g);
+  float* prepared = static_cast<float*>(call.prepared);
   if (is_bfloat16(call))
-    run_implicit(gather_call<BFloat16>(call, false));
+    run_implicit(gather_call<BFloat16>(call, false), prepared);
   else if (by > 1)
     run_widened(gather_call(call, false), g, by);
   else
-    run_implicit(gather_call(call, false));
+    run_implicit(gather_call(call, false), prepared);
 }
 
 void conv_backward_data_implicit(const KernelCall& call) {
@@ -290,13 +300,29 @@ void conv_backward_data_implicit(const KernelCall& call) {
       call, [&](auto tag) { run_implicit(gather_call<typename decltype(tag)::type>(call, true)); });
 }
 
+int64_t conv_implicit_prepared(const KernelCall& call) {
+  const WindowGeometry& g = geometry(call);
+  if (!constant_weights(call)) return 0;
+  if (is_bfloat16(call)) return packed_bytes<BFloat16>({&g, false});
+  return best_widening(g) > 1 ? 0 : packed_bytes({&g, false});
+}
+
+void conv_implicit_prepare(const KernelCall& call) {
+  with_float(call, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    const auto c = gather_call<T>(call, false);
+    pack_weights(c, WholeWords(c.problem, tag).problem(), static_cast<float*>(call.prepared));
+  });
+}
+
 int64_t conv_implicit_workspace(const KernelCall& call) {
   const WindowGeometry& g = geometry(call);
-  if (is_bfloat16(call)) return workspace<BFloat16>({&g, false});
+  const bool prepared = conv_implicit_prepared(call) > 0;
+  if (is_bfloat16(call)) return workspace<BFloat16>({&g, false}, prepared);
   const int64_t by = best_widening(g);
   const WindowGeometry wide = widened(g, by);
   const int64_t spread = by > 1 ? padded(spread_floats(wide)) + 2 * padded(wide.out_channels) : 0;
-  return workspace({&wide, false}) + spread * static_cast<int64_t>(sizeof(float));
+  return workspace({&wide, false}, prepared) + spread * static_cast<int64_t>(sizeof(float));
 }
 
 int64_t conv_backward_data_implicit_workspace(const KernelCall& call) {

@@ -68,18 +68,22 @@ struct Buffers {
   int64_t slots;  // number of blocks there is memory for
 };
 
-int64_t fixed_floats(const Plan& p) { return p.C + p.turned + p.weights; }
+int64_t fixed_floats(const Plan& p, bool prepared) {
+  return p.C + p.turned + (prepared ? 0 : p.weights);
+}
 
+// `prepared`: the transformed weights, if they were kept.
 template <class T>
-Buffers buffers_of(const GatherCallOf<T>& c, const Plan& p, int64_t workspace_bytes) {
+Buffers buffers_of(const GatherCallOf<T>& c, const Plan& p, float* prepared,
+                   int64_t workspace_bytes) {
   Buffers b = {};
   b.filters = c.weights;
   b.zeros = c.workspace;
   b.turned = b.zeros + p.C;
-  b.weights = b.turned + p.turned;
-  b.blocks = b.weights + p.weights;
+  b.weights = prepared ? prepared : b.turned + p.turned;
+  b.blocks = c.workspace + fixed_floats(p, prepared);
   const int64_t floats = workspace_bytes / static_cast<int64_t>(sizeof(float));
-  b.slots = (floats - fixed_floats(p)) / p.block_floats;
+  b.slots = (floats - fixed_floats(p, prepared)) / p.block_floats;
   return b;
 }
 
@@ -237,7 +241,6 @@ void run_tiles(const GatherCallOf<T>& c, const Plan& p, const Buffers& b, int64_
 
 template <class Window, class T>
 void run_by_tiles(const GatherCallOf<T>& c, const Plan& p, const Buffers& b) {
-  transform_all_weights<Window>(p, b);
   const int64_t work = p.block * p.positions * p.C * p.panels * kMaxVectors;
   parallel_for_slots(ceil_div(p.t.tiles, p.block), work, b.slots, [&](int64_t task, int64_t slot) {
     const int64_t first = task * p.block, left = p.t.tiles - first;
@@ -292,10 +295,10 @@ void run_block(const GatherCallOf<T>& c, const Plan& p, const Buffers& b, int64_
 }
 
 template <class T>
-void run(const GatherCallOf<T>& c, int64_t workspace_bytes) {
+void run(const GatherCallOf<T>& c, float* prepared, int64_t workspace_bytes) {
   const Plan p = plan_of(c.problem);
   if (p.t.tiles == 0) return;
-  Buffers b = buffers_of(c, p, workspace_bytes);
+  Buffers b = buffers_of(c, p, prepared, workspace_bytes);
   for (int64_t i = 0; i < p.C; ++i) b.zeros[i] = 0;
   if (p.turned > 0) {
     turn_filters(c.weights, p, b.turned);
@@ -303,6 +306,7 @@ void run(const GatherCallOf<T>& c, int64_t workspace_bytes) {
   }
   with_window(*c.problem.geometry, [&](auto window) {
     using Window = decltype(window);
+    if (p.by_tiles && !prepared) transform_all_weights<Window>(p, b);
     if (p.by_tiles) return run_by_tiles<Window>(c, p, b);
     for (int64_t first = 0; first < p.t.tiles; first += p.block) run_block<Window>(c, p, b, first);
   });
@@ -312,25 +316,27 @@ void run(const KernelCall& call, bool backward) {
   with_float(call, [&](auto tag) {
     auto c = gather_call<typename decltype(tag)::type>(call, backward);
     if (is_bfloat16(call)) c.finish.stream = false;  // halves of lines, far apart
-    run(c, call.workspace_bytes);
+    run(c, static_cast<float*>(call.prepared), call.workspace_bytes);
   });
 }
 
-int64_t workspace(const GatherProblem& problem) {
+int64_t workspace(const GatherProblem& problem, bool prepared) {
   const Plan p = plan_of(problem);
   const int64_t blocks = p.by_tiles ? usable_threads() : 1;
-  return (fixed_floats(p) + blocks * p.block_floats) * static_cast<int64_t>(sizeof(float));
+  const int64_t floats = fixed_floats(p, prepared) + blocks * p.block_floats;
+  return floats * static_cast<int64_t>(sizeof(float));
 }
 
 // Whether the transforms cost less than they save, in multiply-adds of one lane. The other kernels
 // multiply bfloat16 at twice the rate.
-bool pays(const Plan& p, int64_t direct_rate) {
+bool pays(const Plan& p, int64_t direct_rate, bool kept_weights) {
   constexpr int64_t kTransform = 4, kWeights = 6;  // of one value; measured
   const Tiling& t = p.t;
   const int64_t products = t.C * t.K, direct = p.taps * t.batch * t.P * t.Q * products;
   const int64_t transforms = kTransform * p.positions * t.tiles * (p.C + p.K);
   const int64_t multiplied = p.positions * t.tiles * products / 5 * 6;
-  const int64_t all = multiplied + transforms + kWeights * p.positions * products;
+  const int64_t weights = kept_weights ? 0 : kWeights * p.positions * products;
+  const int64_t all = multiplied + transforms + weights;
   return all * 8 * direct_rate < direct * 7;
 }
 
@@ -339,7 +345,9 @@ const char* declines(const KernelCall& call, bool backward) {
   if (const char* reason = not_winograd(geometry(call))) return reason;
   const Plan p = plan_of({&geometry(call), backward});
   if (p.t.C < 16 || p.t.K < 16) return "fewer than 16 channels";
-  return pays(p, is_bfloat16(call) ? 2 : 1) ? nullptr : "the transforms cost more than they save";
+  const bool kept = !backward && p.by_tiles && constant_weights(call);
+  if (pays(p, is_bfloat16(call) ? 2 : 1, kept)) return nullptr;
+  return "the transforms cost more than they save";
 }
 
 }  // namespace
@@ -352,11 +360,25 @@ const char* conv_backward_data_winograd_declines(const KernelCall& call) {
 void conv_winograd(const KernelCall& call) { run(call, false); }
 void conv_backward_data_winograd(const KernelCall& call) { run(call, true); }
 
+// Weights that are transformed piece by piece are not kept: reading them would take longer.
+int64_t conv_winograd_prepared(const KernelCall& call) {
+  if (!constant_weights(call)) return 0;
+  return plan_of({&geometry(call), false}).weights * static_cast<int64_t>(sizeof(float));
+}
+
+void conv_winograd_prepare(const KernelCall& call) {
+  const Plan p = plan_of({&geometry(call), false});
+  Buffers b = {};
+  b.filters = input<float>(call, 1);
+  b.weights = static_cast<float*>(call.prepared);
+  with_window(geometry(call), [&](auto window) { transform_all_weights<decltype(window)>(p, b); });
+}
+
 int64_t conv_winograd_workspace(const KernelCall& call) {
-  return workspace({&geometry(call), false});
+  return workspace({&geometry(call), false}, conv_winograd_prepared(call) > 0);
 }
 int64_t conv_backward_data_winograd_workspace(const KernelCall& call) {
-  return workspace({&geometry(call), true});
+  return workspace({&geometry(call), true}, false);
 }
 
 }  // namespace fastconv::cpu::FASTCONV_ISA

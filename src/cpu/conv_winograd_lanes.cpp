@@ -99,43 +99,72 @@ void transform_tile(const Plan& p, const Slot& slot, const float* zeros, int64_t
         });
 }
 
-// Channels [first, first + count) of the tile's outputs.
+// The sums of CH channels, of all positions, from the values of a tile.
+template <int CH>
+void multiply_tile(const Plan& p, const float* values, const float* weights, float* sums) {
+  for (int64_t position = 0; position < p.positions; ++position, sums += (CH + 1) * kLanes) {
+    vfloat sum[CH] = {};
+    for (int64_t c = 0; c < p.t.C; ++c, values += kLanes, weights += p.t.K) {
+      const vfloat x = load(values);
+#pragma GCC unroll 16
+      for (int k = 0; k < CH; ++k) sum[k] += x * splat(weights[k]);
+    }
+#pragma GCC unroll 16
+    for (int k = 0; k < CH; ++k) store(sums + k * kLanes, sum[k]);
+  }
+}
+
+template <int CH = kTileChannels>
+void multiply_tile(int channels, const Plan& p, const float* values, const float* weights,
+                   float* sums) {
+  if constexpr (CH > 1)
+    if (channels < CH) return multiply_tile<CH - 1>(channels, p, values, weights, sums);
+  multiply_tile<CH>(p, values, weights, sums);
+}
+
+// Channels [first, first + count) of the tile's outputs. `pools`: only the maxima of 2x2 of them.
 template <class Window>
-void write_tile(const Plan& p, const Slot& slot, const Finish& finish, int64_t y, int64_t x,
-                int64_t first, int count) {
+void write_tile(const Plan& p, const Slot& slot, const Finish& finish, bool pools, int64_t y,
+                int64_t x, int64_t first, int count) {
   constexpr int kPoints = Window::kPoints;
-  const int64_t lines = p.t.P - y, columns = p.t.Q - x;
-  const bool relu = !reads_memory(finish) && finish.activation == Activation::relu;
+  const int64_t step = pools ? 2 : 1, Q = p.t.Q / step, K = p.t.K;
+  const int64_t lines = (p.t.P - y) / step, columns = Q - x / step;
+  const bool relu = finish.activation == Activation::relu && !reads_memory(finish);
+  const vfloat low = splat(relu ? 0.0f : -kInfinity);
+  const auto put = [&](int i, int j, int c, vfloat value) {
+    if (i >= lines || j >= columns) return;
+    store(slot.out + ((i * Q + x / step + j) * K + first + c) * kLanes, value < low ? low : value);
+  };
   for (int c = 0; c < count; ++c) {
     const vfloat scale = splat(finish.scale ? finish.scale[first + c] : 1.0f);
     const vfloat bias = splat(finish.bias ? finish.bias[first + c] : 0.0f);
+    vfloat out[kTile][kTile];
     transform_2d<kPoints, kTile>(
         Window::output,
         [&](int i, int j) {
           return load(slot.sums + ((i * kPoints + j) * (count + 1) + c) * kLanes);
         },
-        [&](int i, int j, vfloat value) {
-          if (i >= lines || j >= columns) return;
-          const vfloat shifted = value * scale + bias;
-          store(slot.out + ((i * p.t.Q + x + j) * p.t.K + first + c) * kLanes,
-                relu ? activate<Activation::relu>(0, shifted) : shifted);
-        });
+        [&](int i, int j, vfloat value) { out[i][j] = value * scale + bias; });
+#pragma GCC unroll 4
+    for (int i = 0; i < kTile; ++i)
+#pragma GCC unroll 4
+      for (int j = 0; j < kTile; ++j) {
+        if (!pools) put(i, j, c, out[i][j]);
+        if (pools && i % 2 == 1 && j % 2 == 1)
+          put(i / 2, j / 2, c,
+              larger(larger(out[i - 1][j - 1], out[i - 1][j]), larger(out[i][j - 1], out[i][j])));
+      }
   }
 }
 
 template <class Window>
 void run_tile_row(const GatherCall& c, const Plan& p, const Slot& slot, const float* weights,
                   int64_t y) {
-  const int64_t C = p.t.C, K = p.t.K, at = 0;
   for (int64_t x = 0; x < p.t.Q; x += kTile) {
     transform_tile<Window>(p, slot, c.workspace, y, x);
-    for_tiles(K, kTileChannels, [&](int64_t first, int count) {
-      for (int64_t position = 0; position < p.positions; ++position)
-        choose_tile(count, true,
-                    {slot.values + position * C * kLanes, 0, &at, &at, 1, C,
-                     weights + position * C * K + first, nullptr, nullptr, K,
-                     slot.sums + position * (count + 1) * kLanes, 0, false});
-      write_tile<Window>(p, slot, c.finish, y, x, first, count);
+    for_tiles(p.t.K, kTileChannels, [&](int64_t first, int count) {
+      multiply_tile(count, p, slot.values, weights + first, slot.sums);
+      write_tile<Window>(p, slot, c.finish, pools_sums(c), y, x, first, count);
     });
   }
 }
@@ -148,7 +177,8 @@ void run_band(const GatherCall& c, const Plan& p, const float* weights, int64_t 
   const Tiling& t = p.t;
   const int64_t n = block * kLanes, left = t.batch - n, images = left < kLanes ? left : kLanes;
   const int64_t first = band * p.lines, end = first + p.lines, last = end < t.P ? end : t.P;
-  const int64_t line = t.W * t.C, out_line = t.Q * t.K;
+  const int64_t line = t.W * t.C, out_line = t.Q * t.K, floats = t.Q / c.pool * t.K;
+  const int64_t image = t.P / c.pool * floats;
   Slot slot = {};
   slot.first = clamp(first + t.top, t.H);
   slot.lines = clamp(end - 1 + t.top + Window::kTaps, t.H) - slot.first;
@@ -159,12 +189,13 @@ void run_band(const GatherCall& c, const Plan& p, const float* weights, int64_t 
   to_lanes({t.H * line, images, slot.lines * line}, c.in + (n * t.H + slot.first) * line, slot.in);
   for (int64_t y = first; y < last; y += kTile) {
     run_tile_row<Window>(c, p, slot, weights, y);
-    for (int64_t i = 0; i < kTile && y + i < last; ++i) {
-      float* out = slot.out + i * out_line * kLanes;
-      float* dst = c.out + (n * t.P + y + i) * out_line;
-      if (!reads_memory(c.finish)) activate_line(c.finish, out_line, out);
-      from_lanes({t.P * out_line, images, out_line}, out, dst);
-      if (reads_memory(c.finish)) finish_lines(c.finish, t.P * out_line, images, out_line, dst);
+    for (int64_t i = 0; i < kTile && y + i + c.pool <= last; i += c.pool) {
+      float* out = slot.out + (pools_sums(c) ? i / 2 * floats : i * out_line) * kLanes;
+      float* dst = c.out + n * image + (y + i) / c.pool * floats;
+      if (!reads_memory(c.finish)) activate_line(c.finish, c.pool * out_line, out);
+      if (c.pool > 1 && !pools_sums(c)) pool_lines(t.Q, t.K, out);
+      from_lanes({image, images, floats}, out, dst);
+      if (reads_memory(c.finish)) finish_lines(c.finish, image, images, floats, dst);
     }
   }
 }

@@ -11,15 +11,19 @@ namespace fastconv::cpu::FASTCONV_ISA {
 namespace {
 
 constexpr int64_t kFewRows = 4 * kLanes;  // few enough to leave B where it lies
-constexpr int64_t kDepth = 1024;          // of a panel that stays in L2
-constexpr int64_t kColumnDepth = 256;     // of a block of B that a task packs for itself
+constexpr int64_t kStreamRows = 16;    // even if it could be packed once for all: B is all traffic
+constexpr int64_t kDepth = 1024;       // of a panel that stays in L2
+constexpr int64_t kColumnDepth = 256;  // of a block of B that a task packs for itself
 constexpr int64_t kColumnRows = 4 * kMostBlockRows;
+constexpr int64_t kCacheFloats = 1 << 20;  // of B
+constexpr int kWideVectors = 8;            // of B beside one row of A
 
 enum class Path {
   packed,    // B packed in workspace
   in_place,  // B where it lies, but for the end of its last row
   swapped,   // B's rows times A's columns
   columns,   // A stored [k,m]
+  vector,    // A is one row
 };
 
 struct Plan {
@@ -33,11 +37,17 @@ struct Plan {
   int64_t partial;              // floats of the chunks' sums
 };
 
-Path path_of(const GemmAttrs& a) {
+bool already_packed(const GemmAttrs& a) {
+  return !a.transpose_b && a.n <= kPanel && a.n % kLanes == 0;
+}
+
+Path path_of(const GemmAttrs& a, bool prepared) {
+  if (prepared) return Path::packed;
   if (a.transpose_a) return Path::columns;
+  if (a.m == 1 && !a.transpose_b && a.k * a.n <= kCacheFloats) return Path::vector;
   if (a.transpose_b) return a.m <= kFewRows ? Path::swapped : Path::packed;
-  const bool already_packed = a.n <= kPanel && a.n % kLanes == 0;
-  return (a.m <= kFewRows && a.n >= kLanes) || already_packed ? Path::in_place : Path::packed;
+  const bool few_rows = a.m <= kFewRows && a.n >= kLanes;
+  return few_rows || already_packed(a) ? Path::in_place : Path::packed;
 }
 
 // The columns of the last panel, if its vectors reach over the end of a row of B: into the next
@@ -49,7 +59,8 @@ void plan_packing(const GemmAttrs& a, Plan& p) {
     case Path::packed: p.packed_step = a.k * padded(a.n); break;
     case Path::in_place: p.packed_step = padded(tail_columns(a)); break;
     case Path::swapped: p.packed_step = a.k * padded(a.m); break;
-    case Path::columns: p.packed_step = 0; break;
+    case Path::columns:
+    case Path::vector: p.packed_step = 0; break;
   }
   const bool shared = p.path == Path::swapped ? a.broadcast_a : a.broadcast_b;
   p.packed = p.packed_step * (shared ? 1 : a.batch);
@@ -73,6 +84,8 @@ void plan_chunks(const GemmAttrs& a, Plan& p) {
   p.partial = p.chunks > 1 ? p.chunks * a.batch * a.m * a.n : 0;
   const int64_t wanted = ceil_div(kTasks, a.batch * p.row_blocks * p.chunks + 1);
   p.panels_in_task = items_per_task(p.panels, wanted);
+  constexpr int64_t kWidePanels = kWideVectors / kMaxVectors;
+  if (p.path == Path::vector && p.panels_in_task < kWidePanels) p.panels_in_task = kWidePanels;
   p.panel_tasks = ceil_div(p.panels, p.panels_in_task);
 }
 
@@ -84,14 +97,13 @@ int64_t stream_depth(const GemmAttrs& a) {
   return wanted > kLeast ? wanted : kLeast;
 }
 
-Plan plan_of(const GemmAttrs& a) {
+Plan plan_of(const GemmAttrs& a, bool prepared) {
   Plan p = {};
-  p.path = path_of(a);
+  p.path = path_of(a, prepared);
   const bool swapped = p.path == Path::swapped, columns = p.path == Path::columns;
   p.rows = columns ? kColumnRows : block_rows(vectors_for(swapped ? a.m : a.n));
   p.row_blocks = ceil_div(swapped ? a.n : a.m, p.rows);
   p.panels = swapped ? 1 : ceil_div(a.n, kPanel);
-  constexpr int64_t kCacheFloats = 1 << 20;
   p.streamed = p.path == Path::in_place && p.panels > 1 && a.k * a.n > kCacheFloats;
   p.depth = columns ? kColumnDepth : p.streamed ? stream_depth(a) : kDepth;
   p.a_step = a.broadcast_a ? 0 : a.m * a.k;
@@ -160,6 +172,7 @@ struct Slab {
   int64_t step, depth;
   bool accumulate;
   Finish finish;
+  bool reads_on;  // the rows are whole, and those behind them come next
 };
 
 void multiply_slab(const Part& part, const Slab& s, float* const* dst, int64_t column,
@@ -167,9 +180,10 @@ void multiply_slab(const Part& part, const Slab& s, float* const* dst, int64_t c
   const int64_t b_at = 0;
   const int vectors = vectors_for(columns);
   for_tiles(part.rows, tile_rows(vectors), [&](int64_t row, int count) {
+    const float* ahead = s.reads_on ? s.rows[row] + count * s.depth : nullptr;
     run_row_tile(count, vectors,
                  {s.rows + row, 0, &b_at, 1, s.depth, s.b, s.step, dst + row, column, columns,
-                  s.accumulate, s.finish});
+                  s.accumulate, s.finish, ahead});
   });
 }
 
@@ -202,19 +216,60 @@ void multiply_rows(const GemmAttrs& attrs, const Plan& p, const Part& part, cons
       const int64_t column = panel * kPanel, columns = attrs.n - column;
       const int64_t width = vectors_for(columns) * kLanes;
       const bool last = first + depth >= part.last, more = first > part.first;
+      const bool reads_on = panel == part.panel && depth == attrs.k;
       const Finish now = last ? finish.at_column(column) : Finish{};
       const float* at = b + first * attrs.n + column;
       if (p.path == Path::packed) {
         const float* panel_at = packed + column * attrs.k + first * width;
-        multiply_slab(part, {rows, panel_at, width, depth, more, now}, dst, column, columns);
+        multiply_slab(part, {rows, panel_at, width, depth, more, now, reads_on}, dst, column,
+                      columns);
       } else if (p.packed_step > 0 && panel == p.panels - 1 && depth > 0 &&
                  first + depth == attrs.k) {
-        multiply_slab(part, {rows, at, attrs.n, depth - 1, more, Finish{}}, dst, column, columns);
-        multiply_slab(part, {ends, packed, width, 1, true, now}, dst, column, columns);
+        multiply_slab(part, {rows, at, attrs.n, depth - 1, more, Finish{}, false}, dst, column,
+                      columns);
+        multiply_slab(part, {ends, packed, width, 1, true, now, false}, dst, column, columns);
       } else {
-        multiply_slab(part, {rows, at, attrs.n, depth, more, now}, dst, column, columns);
+        multiply_slab(part, {rows, at, attrs.n, depth, more, now, reads_on}, dst, column, columns);
       }
     }
+  }
+}
+
+// Columns [column, column + NV * kLanes) of the one row, of which `lanes` of the last vector count.
+template <int NV>
+void multiply_wide(const GemmAttrs& attrs, const Part& part, const float* a, const float* b,
+                   int64_t column, int64_t lanes, float* c, const Finish& finish) {
+  vfloat sums[NV] = {};
+  for (int64_t i = part.first; i < part.last; ++i) {
+    const float* row = b + i * attrs.n + column;
+#pragma GCC unroll 8
+    for (int v = 0; v < NV; ++v)
+      sums[v] += load_lanes(row + v * kLanes, v < NV - 1 ? kLanes : lanes) * splat(a[i]);
+  }
+#pragma GCC unroll 8
+  for (int v = 0; v < NV; ++v) {
+    const int64_t at = column + v * kLanes, count = v < NV - 1 ? kLanes : lanes;
+    store_lanes(c + at, finished(finish, Shift(finish, at, count)(sums[v]), c + at, count), count);
+  }
+}
+
+template <int NV = kWideVectors>
+void choose_wide(const GemmAttrs& attrs, const Part& part, const float* a, const float* b,
+                 int64_t column, int64_t columns, float* c, const Finish& finish) {
+  if constexpr (NV > 1)
+    if (columns <= (NV - 1) * kLanes)
+      return choose_wide<NV - 1>(attrs, part, a, b, column, columns, c, finish);
+  multiply_wide<NV>(attrs, part, a, b, column, columns - (NV - 1) * kLanes, c, finish);
+}
+
+// A is one row: its sums cover so many columns that B is read in its order.
+void multiply_vector(const GemmAttrs& attrs, const Part& part, const float* a, const float* b,
+                     float* c, const Finish& finish) {
+  constexpr int64_t kWide = kWideVectors * kLanes;
+  const int64_t end = part.last_panel * kPanel, last = end < attrs.n ? end : attrs.n;
+  for (int64_t column = part.panel * kPanel; column < last; column += kWide) {
+    const int64_t left = last - column;
+    choose_wide(attrs, part, a, b, column, left < kWide ? left : kWide, c, finish);
   }
 }
 
@@ -285,7 +340,15 @@ void add_chunks(const GemmCall& c, const Plan& p, const float* sums) {
 
 const char* declines(const KernelCall& call) { return needs_float32(call); }
 
-int64_t workspace(const KernelCall& call) { return gemm_workspace(attrs<GemmAttrs>(call)); }
+bool constant_b(const KernelCall& call) { return call.constant_inputs >> 1 & 1; }
+
+int64_t prepared(const KernelCall& call) {
+  return constant_b(call) ? gemm_prepared(attrs<GemmAttrs>(call)) : 0;
+}
+
+int64_t workspace(const KernelCall& call) {
+  return gemm_workspace(attrs<GemmAttrs>(call), prepared(call) > 0);
+}
 
 GemmCall gemm_call(const KernelCall& call) {
   const GemmAttrs& a = attrs<GemmAttrs>(call);
@@ -294,8 +357,11 @@ GemmCall gemm_call(const KernelCall& call) {
           input<float>(call, 1),
           finish_of(call, a.epilogue),
           output<float>(call, 0),
-          static_cast<float*>(call.workspace)};
+          static_cast<float*>(call.workspace),
+          static_cast<float*>(call.prepared)};
 }
+
+void prepare(const KernelCall& call) { gemm_prepare(gemm_call(call)); }
 
 void run(const KernelCall& call) { gemm(gemm_call(call)); }
 
@@ -318,7 +384,7 @@ void run_direct(const KernelCall& call) {
 }
 
 constexpr Kernel kGemm[] = {
-    {"packed_tiles", declines, workspace, run},
+    {"packed_tiles", declines, workspace, run, prepared, prepare},
     {"bfloat16", gemm_bfloat16_declines, gemm_bfloat16_workspace, gemm_bfloat16},
     {"direct_loop", declines, nullptr, run_direct},
 };
@@ -328,10 +394,10 @@ constexpr Kernel kGemm[] = {
 void gemm(const GemmCall& call) {
   const GemmAttrs& a = call.attrs;
   if (a.batch * a.m * a.n == 0) return;
-  const Plan p = plan_of(a);
-  float* packed = call.workspace;
-  float* sums = packed + p.packed;
-  pack(call, p, packed);
+  const Plan p = plan_of(a, call.prepared);
+  float* packed = call.prepared ? call.prepared : call.workspace;
+  float* sums = call.workspace + (call.prepared ? 0 : p.packed);
+  if (!call.prepared) pack(call, p, packed);
 
   const int64_t tasks = a.batch * p.row_blocks * p.panel_tasks * p.chunks;
   const int64_t packed_step = p.packed > p.packed_step ? p.packed_step : 0;
@@ -351,6 +417,7 @@ void gemm(const GemmCall& call) {
     float* c = (p.chunks > 1 ? sums + chunk * a.batch * a.m * a.n : call.c) + matrix * a.m * a.n;
     const Finish now = p.chunks > 1 ? Finish{} : call.finish;
     const float* panels = packed + matrix * packed_step;
+    if (p.path == Path::vector) return multiply_vector(a, part, x, b, c, now);
     if (p.path == Path::columns) return multiply_columns(a, p, part, x, b, c, now);
     if (p.path == Path::swapped) return multiply_swapped(a, p, part, b, panels, c, now);
     multiply_rows(a, p, part, x, b, panels, c, now);
@@ -359,11 +426,19 @@ void gemm(const GemmCall& call) {
   if (p.chunks > 1) add_chunks(call, p, sums);
 }
 
-int64_t gemm_workspace(const GemmAttrs& attrs) {
+int64_t gemm_workspace(const GemmAttrs& attrs, bool prepared) {
   if (attrs.batch * attrs.m * attrs.n == 0) return 0;
-  const Plan p = plan_of(attrs);
-  return (p.packed + p.partial) * static_cast<int64_t>(sizeof(float));
+  const Plan p = plan_of(attrs, prepared);
+  return ((prepared ? 0 : p.packed) + p.partial) * static_cast<int64_t>(sizeof(float));
 }
+
+int64_t gemm_prepared(const GemmAttrs& a) {
+  const bool useful = a.m > kStreamRows && !a.transpose_a && !already_packed(a);
+  if (!useful || a.batch * a.m * a.n * a.k == 0) return 0;
+  return plan_of(a, true).packed * static_cast<int64_t>(sizeof(float));
+}
+
+void gemm_prepare(const GemmCall& call) { pack(call, plan_of(call.attrs, true), call.prepared); }
 
 KernelList gemm_kernels(OpKind kind) {
   return kind == OpKind::gemm ? list(kGemm) : KernelList{nullptr, 0};

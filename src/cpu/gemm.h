@@ -9,10 +9,15 @@ struct GemmCall {
   const float *a, *b;
   Finish finish;
   float *c, *workspace;
+  float* prepared = nullptr;  // B as gemm_prepare() packed it
 };
 
 void gemm(const GemmCall& call);
-int64_t gemm_workspace(const GemmAttrs& attrs);  // bytes
+int64_t gemm_workspace(const GemmAttrs& attrs, bool prepared = false);  // bytes
+
+// For a B that never changes: bytes of what is worth keeping of it, and what writes that.
+int64_t gemm_prepared(const GemmAttrs& attrs);
+void gemm_prepare(const GemmCall& call);
 
 // gemm_bfloat16.cpp
 const char* gemm_bfloat16_declines(const KernelCall& call);

@@ -38,6 +38,7 @@ struct RowTileOf {
   int64_t columns;  // valid ones
   bool accumulate;  // start from dst and not from zero
   FinishOf<T> finish;
+  const T* ahead = nullptr;  // where as much lies as the rows hold, to be asked for meanwhile
 };
 using RowTile = RowTileOf<float>;
 

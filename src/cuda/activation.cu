@@ -6,20 +6,49 @@
 namespace fastconv::cuda {
 namespace {
 
-void run_activation(const KernelCall& call) {
+template <class T>
+void activation(const KernelCall& call) {
   const ActivationAttrs a = attrs<ActivationAttrs>(call);
-  map(
-      call, output<float>(call, 0), elements(call.outputs[0]),
-      [=] __device__(float x) { return activate(a.activation, a.alpha, x); },
-      input<float>(call, 0));
+  const T* src = input<T>(call, 0);
+  T* dst = output<T>(call, 0);
+  const int64_t count = elements(call.outputs[0]);
+  if (is_comparison(a.activation))
+    map_light(
+        call, dst, count,
+        [=] __device__(float x) { return activate_as<false>(a.activation, a.alpha, x); }, src);
+  else
+    map(
+        call, dst, count, [=] __device__(float x) { return activate(a.activation, a.alpha, x); },
+        src);
 }
 
-void run_activation_backward(const KernelCall& call) {
+template <class T>
+void activation_backward(const KernelCall& call) {
   const ActivationAttrs a = attrs<ActivationAttrs>(call);
-  map(
-      call, output<float>(call, 0), elements(call.outputs[0]),
-      [=] __device__(float dy, float y) { return activate_gradient(a.activation, a.alpha, dy, y); },
-      input<float>(call, 0), input<float>(call, 1));
+  const T *ddst = input<T>(call, 0), *saved = input<T>(call, 1);
+  T* dsrc = output<T>(call, 0);
+  const int64_t count = elements(call.outputs[0]);
+  if (is_comparison(a.activation))
+    map_light(
+        call, dsrc, count,
+        [=] __device__(float dy, float y) {
+          return gradient_as<false>(a.activation, a.alpha, dy, y);
+        },
+        ddst, saved);
+  else
+    map(
+        call, dsrc, count,
+        [=] __device__(float dy, float y) {
+          return activate_gradient(a.activation, a.alpha, dy, y);
+        },
+        ddst, saved);
+}
+
+void run_activation(const KernelCall& call) {
+  with_float(call, [&](auto tag) { activation<typename decltype(tag)::type>(call); });
+}
+void run_activation_backward(const KernelCall& call) {
+  with_float(call, [&](auto tag) { activation_backward<typename decltype(tag)::type>(call); });
 }
 
 // The largest is subtracted, so that exp cannot overflow.
@@ -66,8 +95,8 @@ void run_softmax_backward(const KernelCall& call) {
                            length});
 }
 
-constexpr Kernel kActivation[] = {{"map", needs_float32, nullptr, run_activation}};
-constexpr Kernel kActivationBackward[] = {{"map", needs_float32, nullptr, run_activation_backward}};
+constexpr Kernel kActivation[] = {{"map", needs_float, nullptr, run_activation}};
+constexpr Kernel kActivationBackward[] = {{"map", needs_float, nullptr, run_activation_backward}};
 constexpr Kernel kSoftmax[] = {{"rows", needs_float32, nullptr, run_softmax}};
 constexpr Kernel kSoftmaxBackward[] = {{"rows", needs_float32, nullptr, run_softmax_backward}};
 

@@ -95,4 +95,27 @@ __device__ inline float activate_gradient(Activation kind, float alpha, float dy
   return dy;
 }
 
+// Activations that only compare take no room in a kernel, and their derivative is the same function
+// of src as of dst.
+static inline bool is_comparison(Activation kind) {
+  return kind == Activation::identity || kind == Activation::relu || kind == Activation::relu6 ||
+         kind == Activation::leaky_relu;
+}
+
+// Of the activations that only compare, or of any.
+template <bool Any>
+__device__ __forceinline__ float activate_as(Activation kind, float alpha, float x) {
+  if constexpr (Any) return activate(kind, alpha, x);
+  const float below = kind == Activation::leaky_relu ? x * alpha : 0.0f;
+  if (kind == Activation::relu6) return clip(x, 0, 6);
+  return kind != Activation::identity && x < 0 ? below : x;
+}
+template <bool Any>
+__device__ __forceinline__ float gradient_as(Activation kind, float alpha, float dy, float y) {
+  if constexpr (Any) return activate_gradient(kind, alpha, dy, y);
+  const float below = kind == Activation::leaky_relu ? dy * alpha : 0.0f;
+  if (kind == Activation::identity) return dy;
+  return y > 0 && (kind != Activation::relu6 || y < 6.0f) ? dy : below;
+}
+
 }  // namespace fastconv::cuda

@@ -91,13 +91,23 @@ int64_t backward_weights_tensor_workspace(const KernelCall& call) {
   return tensor_backward_weights_workspace(geometry(call));
 }
 
+// No kernel pools what it makes.
+template <const char* (*declines)(const KernelCall&)>
+const char* whole(const KernelCall& call) {
+  return attrs<ConvAttrs>(call).max_pool ? "pooling" : declines(call);
+}
+
+// The first of each list needs the instructions of hopper.h.
 constexpr Kernel kForward[] = {
-    {"gemm", product_declines, forward_product_workspace, forward_product},
-    {"direct", conv_direct_declines, nullptr, conv_direct},
-    {"tensor_cores", conv_tensor_declines, forward_tensor_workspace, forward_tensor},
-    {"implicit_gemm", conv_implicit_declines, conv_implicit_workspace, conv_implicit},
+    {"hopper", whole<conv_hopper_declines>, conv_hopper_workspace, conv_hopper},
+    {"gemm", whole<product_declines>, forward_product_workspace, forward_product},
+    {"direct", whole<conv_direct_declines>, nullptr, conv_direct},
+    {"tensor_cores", whole<conv_tensor_declines>, forward_tensor_workspace, forward_tensor},
+    {"implicit_gemm", whole<conv_implicit_declines>, conv_implicit_workspace, conv_implicit},
 };
 constexpr Kernel kBackwardData[] = {
+    {"hopper", conv_backward_data_hopper_declines, conv_backward_data_hopper_workspace,
+     conv_backward_data_hopper},
     {"gemm", product_declines, backward_data_product_workspace, backward_data_product},
     {"direct", conv_direct_declines, nullptr, conv_backward_data_direct},
     {"tensor_cores", conv_backward_data_tensor_declines, backward_data_tensor_workspace,
@@ -106,6 +116,8 @@ constexpr Kernel kBackwardData[] = {
      conv_backward_data_implicit},
 };
 constexpr Kernel kBackwardWeights[] = {
+    {"hopper", conv_backward_weights_hopper_declines, conv_backward_weights_hopper_workspace,
+     conv_backward_weights_hopper},
     {"gemm", product_declines, backward_weights_product_workspace, backward_weights_product},
     {"direct", conv_direct_declines, conv_backward_weights_direct_workspace,
      conv_backward_weights_direct},
@@ -117,11 +129,12 @@ constexpr Kernel kBackwardWeights[] = {
 
 }  // namespace
 
-KernelList conv_kernels(OpKind kind) {
+KernelList conv_kernels(OpKind kind, bool hopper) {
+  const int first = hopper ? 0 : 1;
   switch (kind) {
-    case OpKind::conv: return list(kForward);
-    case OpKind::conv_backward_data: return list(kBackwardData);
-    case OpKind::conv_backward_weights: return list(kBackwardWeights);
+    case OpKind::conv: return list(kForward, first);
+    case OpKind::conv_backward_data: return list(kBackwardData, first);
+    case OpKind::conv_backward_weights: return list(kBackwardWeights, first);
     default: return {nullptr, 0};
   }
 }

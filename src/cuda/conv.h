@@ -26,6 +26,17 @@ static inline bool all_bfloat16(const KernelCall& call) {
 // Why the indices of conv_gather.h cannot hold it, or null.
 const char* conv_sizes_decline(const WindowGeometry& g);
 
+// conv_hopper.cu: bfloat16, on GPUs with the instructions of hopper.h.
+const char* conv_hopper_declines(const KernelCall& call);
+const char* conv_backward_data_hopper_declines(const KernelCall& call);
+const char* conv_backward_weights_hopper_declines(const KernelCall& call);
+void conv_hopper(const KernelCall& call);
+void conv_backward_data_hopper(const KernelCall& call);
+void conv_backward_weights_hopper(const KernelCall& call);
+int64_t conv_hopper_workspace(const KernelCall& call);
+int64_t conv_backward_data_hopper_workspace(const KernelCall& call);
+int64_t conv_backward_weights_hopper_workspace(const KernelCall& call);
+
 // conv_implicit.cu: a product by tiles, whose left matrix is gathered from the windows.
 const char* conv_implicit_declines(const KernelCall& call);
 void conv_implicit(const KernelCall& call);

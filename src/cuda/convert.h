@@ -6,7 +6,11 @@
 
 namespace fastconv::cuda {
 
+using cpu::shared::BFloat16;
 using cpu::shared::convert;
+using cpu::shared::to_bfloat16;
+using cpu::shared::TypeTag;
+using cpu::shared::widen;
 using cpu::shared::with_size;
 using cpu::shared::with_type;
 

@@ -6,7 +6,10 @@
 #include <mutex>
 #include <string>
 #include <utility>
+#include <vector>
 
+#include "carriers.h"
+#include "fastconv/device.h"
 #include "kernels.h"
 
 namespace fastconv::cuda {
@@ -14,12 +17,17 @@ namespace {
 
 constexpr int kLeastCapability = 80;
 constexpr int64_t kCopiedBytes = 64 * 1024;  // of a managed page, which is what moves
+constexpr int64_t kCarriedBytes = 1 << 20;   // from which on the start of threads pays
 
 struct Gpu : Backend {
   std::string name_text, detail_text;
   cudaStream_t stream = nullptr;
+  int capability = 0;
+  int64_t multiprocessors = 0;
   std::recursive_mutex mutex;
   cudaError_t failure = cudaSuccess;  // the first since the last wait
+  std::vector<cudaEvent_t> marks;
+  Carriers carriers;
 };
 
 Gpu& gpu_of(const Backend& self) { return static_cast<Gpu&>(const_cast<Backend&>(self)); }
@@ -67,10 +75,24 @@ void* share(const Backend& self, int64_t bytes) {
   return memory_or_null(error, memory);
 }
 
+void* pin(const Backend& self, int64_t bytes) {
+  const Use use(self);
+  void* memory = nullptr;
+  const cudaError_t error = cudaMallocHost(&memory, (size_t)bytes);
+  return memory_or_null(error, memory);
+}
+
+cudaMemoryType type_of(const void* memory) {
+  cudaPointerAttributes attributes{};
+  if (cudaPointerGetAttributes(&attributes, memory) == cudaSuccess) return attributes.type;
+  cudaGetLastError();
+  return cudaMemoryTypeUnregistered;
+}
+
 void release(const Backend& self, void* memory, int64_t) {
   const Use use(self);
   note(cudaStreamSynchronize(use->stream));
-  note(cudaFree(memory));
+  note(type_of(memory) == cudaMemoryTypeHost ? cudaFreeHost(memory) : cudaFree(memory));
 }
 
 // Kernels reach pinned memory of the host as well, but slowly.
@@ -86,13 +108,15 @@ bool reaches(const Backend& self, const void* memory) {
 
 void upload(const Backend& self, void* to, const void* from, int64_t bytes) {
   const Use use(self);
+  if (bytes >= kCarriedBytes && type_of(from) == cudaMemoryTypeUnregistered)
+    return note(use->carriers.upload(self.index, use->stream, to, from, bytes));
   note(cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyHostToDevice, use->stream));
 }
 
 void download(const Backend& self, void* to, const void* from, int64_t bytes) {
   const Use use(self);
   note(cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyDefault, use->stream));
-  note(cudaStreamSynchronize(use->stream));
+  if (type_of(to) != cudaMemoryTypeHost) note(cudaStreamSynchronize(use->stream));
 }
 
 const char* wait(const Backend& self) {
@@ -132,14 +156,37 @@ int64_t available(const Backend& self) {
   return (int64_t)free;
 }
 
+void mark(const Backend& self, int32_t number) {
+  const Use use(self);
+  while ((size_t)number >= use->marks.size()) {
+    use->marks.push_back(nullptr);
+    note(cudaEventCreate(&use->marks.back()));
+  }
+  cudaStreamCaptureStatus status = cudaStreamCaptureStatusNone;
+  note(cudaStreamIsCapturing(use->stream, &status));
+  const bool recorded = status == cudaStreamCaptureStatusActive;
+  note(cudaEventRecordWithFlags(use->marks[(size_t)number], use->stream,
+                                recorded ? cudaEventRecordExternal : cudaEventRecordDefault));
+}
+
+int64_t between(const Backend& self, int32_t first, int32_t second) {
+  const Use use(self);
+  float milliseconds = 0;
+  note(cudaEventElapsedTime(&milliseconds, use->marks[(size_t)first], use->marks[(size_t)second]));
+  return (int64_t)((double)milliseconds * 1e6);
+}
+
 bool prepared(const Backend& self, bool, void (*body)(void*), void* context) {
   const Use use(self);
   body(context);
   return true;
 }
 
-constexpr DeviceMemory kMemory = {share, kCopiedBytes, reaches, upload, download,
-                                  wait,  record,       replay,  forget, available};
+constexpr Device kDevice = {
+    {share, kCopiedBytes, reaches, upload, download, wait, record, replay, forget, available},
+    pin,
+    mark,
+    between};
 
 std::string version_text(int version) {
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
@@ -168,6 +215,8 @@ std::string open(Gpu& gpu, int index) {
   cudaDeviceProp properties;
   cudaError_t error = cudaGetDeviceProperties(&properties, index);
   const int capability = properties.major * 10 + properties.minor;
+  gpu.capability = capability;
+  gpu.multiprocessors = properties.multiProcessorCount;
   if (error == cudaSuccess && capability < kLeastCapability)
     return std::string(properties.name) + " has compute capability " +
            std::to_string(properties.major) + "." + std::to_string(properties.minor) +
@@ -179,7 +228,7 @@ std::string open(Gpu& gpu, int index) {
   snprintf(size, sizeof size, "%.0f GiB", (double)properties.totalGlobalMem / (1 << 30));
   gpu.name_text = index == 0 ? "cuda" : "cuda:" + std::to_string(index);
   gpu.detail_text = std::string(properties.name) + ", " + size;
-  static_cast<Backend&>(gpu) = {kBackendVersion,
+  static_cast<Backend&>(gpu) = {kDeviceVersion,
                                 gpu.name_text.c_str(),
                                 gpu.detail_text.c_str(),
                                 index,
@@ -187,13 +236,23 @@ std::string open(Gpu& gpu, int index) {
                                 allocate,
                                 release,
                                 prepared,
-                                &kMemory};
+                                &kDevice};
   return "";
 }
 
 }  // namespace
 
 cudaStream_t stream() { return current->stream; }
+
+int64_t multiprocessors() { return current->multiprocessors; }
+
+bool has_hopper(const Backend& self) {
+#if defined(FASTCONV_SM90A)
+  return gpu_of(self).capability == 90;
+#else
+  return false;
+#endif
+}
 
 void note(cudaError_t error) {
   if (error != cudaSuccess && current && current->failure == cudaSuccess) current->failure = error;
@@ -203,7 +262,7 @@ extern "C" __attribute__((visibility("default"))) const Backend* fastconv_backen
     uint32_t version, int32_t index, const char** reason) {
   static auto& gpus = *new std::map<int, std::unique_ptr<Gpu>>;  // they live as long as the process
   static std::string problem;
-  if (version != kBackendVersion) return nullptr;
+  if (version != kDeviceVersion) return nullptr;
   if (gpus.count(index)) return gpus.at(index).get();
   auto gpu = std::make_unique<Gpu>();
   problem = problem_with(index);

@@ -3,6 +3,7 @@
 #include "activation.h"
 #include "convert.h"
 #include "map.h"
+#include "sine.h"
 
 namespace fastconv::cuda {
 namespace {
@@ -20,28 +21,28 @@ __device__ inline float apply(UnaryOp op, float x) {
     case UnaryOp::sign: return sign(x);
     case UnaryOp::floor: return floorf(x);
     case UnaryOp::round: return rintf(x);
-    case UnaryOp::sin: return sinf(x);
-    case UnaryOp::cos: return cosf(x);
+    case UnaryOp::sin: return sine(x);
+    case UnaryOp::cos: return cosine(x);
     case UnaryOp::erf: return erff(x);
     case UnaryOp::is_finite: return fabsf(x) < INFINITY ? 1.0f : 0.0f;
   }
   return x;
 }
 
-void run_unary(const KernelCall& call) {
-  const UnaryOp op = attrs<UnaryAttrs>(call).op;
-  map(
-      call, output<float>(call, 0), elements(call.outputs[0]),
-      [=] __device__(float x) { return apply(op, x); }, input<float>(call, 0));
-}
-
-__device__ __forceinline__ float power(float a, float b) { return powf(a, b); }
 template <class T>
-__device__ __forceinline__ T power(T a, T) {
-  return a;  // declined
+void unary(const KernelCall& call) {
+  const UnaryOp op = attrs<UnaryAttrs>(call).op;
+  const T* src = input<T>(call, 0);
+  T* dst = output<T>(call, 0);
+  const int64_t count = elements(call.outputs[0]);
+  map(call, dst, count, [=] __device__(float x) { return apply(op, x); }, src);
 }
 
-// Comparisons give 1 or 0; maximum and minimum hand NaN on.
+void run_unary(const KernelCall& call) {
+  with_float(call, [&](auto tag) { unary<typename decltype(tag)::type>(call); });
+}
+
+// All but power. Comparisons give 1 or 0; maximum and minimum hand NaN on.
 template <class T>
 __device__ __forceinline__ T apply(BinaryOp op, T a, T b) {
   switch (op) {
@@ -51,7 +52,7 @@ __device__ __forceinline__ T apply(BinaryOp op, T a, T b) {
     case BinaryOp::divide: return a / b;
     case BinaryOp::maximum: return a > b || a != a ? a : b;
     case BinaryOp::minimum: return a < b || a != a ? a : b;
-    case BinaryOp::power: return power(a, b);
+    case BinaryOp::power: return a;
     case BinaryOp::equal: return a == b;
     case BinaryOp::greater: return a > b;
     case BinaryOp::greater_equal: return a >= b;
@@ -59,10 +60,21 @@ __device__ __forceinline__ T apply(BinaryOp op, T a, T b) {
   return a;
 }
 
+// Of the type that holds T.
 template <class T>
+__device__ __forceinline__ auto value_of(T x) {
+  return widen(x);
+}
+template <class T>
+__device__ __forceinline__ void put(T* p, T x) {
+  *p = x;
+}
+__device__ __forceinline__ void put(BFloat16* p, float x) { store(p, x); }
+
+template <class T, class F>
 struct BroadcastBinary {
   static constexpr int kThreads = 256, kEach = 4;
-  BinaryOp op;
+  F f;
   const T *a, *b;
   T* dst;
   int64_t count;
@@ -70,41 +82,63 @@ struct BroadcastBinary {
 
   __device__ void operator()() const {
     const int64_t first = (int64_t)blockIdx.x * (kThreads * kEach) + threadIdx.x;
-    T x[kEach] = {}, y[kEach] = {};
+    decltype(value_of(T{})) x[kEach] = {}, y[kEach] = {};
 #pragma unroll
     for (int i = 0; i < kEach; ++i) {
       const int64_t at = first + i * kThreads;
       if (at >= count) continue;
       const auto from = axes.offsets(at);
-      x[i] = a[from.at[0]];
-      y[i] = b[from.at[1]];
+      x[i] = value_of(a[from.at[0]]);
+      y[i] = value_of(b[from.at[1]]);
     }
 #pragma unroll
     for (int i = 0; i < kEach; ++i) {
       const int64_t at = first + i * kThreads;
-      if (at < count) dst[at] = apply(op, x[i], y[i]);
+      if (at < count) put(dst + at, f(x[i], y[i]));
     }
   }
 };
 
-template <class T>
-void run_binary(const KernelCall& call) {
+Axes<2> broadcast_axes(const KernelCall& call) {
   const Tensor& dst = call.outputs[0];
-  const BinaryOp op = attrs<BinaryAttrs>(call).op;
-  const T *a = input<T>(call, 0), *b = input<T>(call, 1);
-  const int64_t count = elements(dst);
   int64_t steps[2][kMaxRank];
   for (int k = 0; k < 2; ++k) broadcast_strides(call.inputs[k], dst.rank, steps[k]);
   Axes<2> axes;
   for (int i = 0; i < dst.rank; ++i) axes.append(dst.dims[i], {steps[0][i], steps[1][i]});
-  if constexpr (sizeof(T) == sizeof(float))
-    if (axes.dense(0) && axes.dense(1))
-      return map(
-          call, output<float>(call, 0), count,
-          [=] __device__(float x, float y) { return apply(op, x, y); }, a, b);
-  constexpr int each = BroadcastBinary<T>::kThreads * BroadcastBinary<T>::kEach;
-  launch(call, BroadcastBinary<T>{op, a, b, output<T>(call, 0), count, axes},
-         ceil_div(count, each));
+  return axes;
+}
+
+template <class T, class F>
+void broadcast_binary(const KernelCall& call, const Axes<2>& axes, const F& f) {
+  using Kernel = BroadcastBinary<T, F>;
+  const int64_t count = elements(call.outputs[0]);
+  launch(call, Kernel{f, input<T>(call, 0), input<T>(call, 1), output<T>(call, 0), count, axes},
+         ceil_div(count, Kernel::kThreads * Kernel::kEach));
+}
+
+// Of float or bfloat16; f gives a float.
+template <class T>
+void binary(const KernelCall& call) {
+  const BinaryOp op = attrs<BinaryAttrs>(call).op;
+  const T *a = input<T>(call, 0), *b = input<T>(call, 1);
+  T* dst = output<T>(call, 0);
+  const int64_t count = elements(call.outputs[0]);
+  const Axes<2> axes = broadcast_axes(call);
+  const bool dense = axes.dense(0) && axes.dense(1);
+  const auto raise = [=] __device__(float x, float y) { return powf(x, y); };
+  const auto light = [=] __device__(float x, float y) { return apply(op, x, y); };
+  if (op == BinaryOp::power && dense)
+    map(call, dst, count, raise, a, b);
+  else if (op == BinaryOp::power)
+    broadcast_binary<T>(call, axes, raise);
+  else if (dense)
+    map_light(call, dst, count, light, a, b);
+  else
+    broadcast_binary<T>(call, axes, light);
+}
+
+void run_binary(const KernelCall& call) {
+  with_float(call, [&](auto tag) { binary<typename decltype(tag)::type>(call); });
 }
 
 const char* wide_declines(const KernelCall& call) {
@@ -116,18 +150,42 @@ const char* wide_declines(const KernelCall& call) {
   return nullptr;
 }
 
+template <class T>
+void wide_binary(const KernelCall& call) {
+  const BinaryOp op = attrs<BinaryAttrs>(call).op;
+  broadcast_binary<T>(call, broadcast_axes(call),
+                      [=] __device__(T x, T y) { return apply(op, x, y); });
+}
+
 void run_wide_binary(const KernelCall& call) {
   if (call.inputs[0].dtype == Dtype::float64)
-    run_binary<double>(call);
+    wide_binary<double>(call);
   else
-    run_binary<int64_t>(call);
+    wide_binary<int64_t>(call);
 }
 
 void run_select(const KernelCall& call) {
-  map(
+  map_light(
       call, output<float>(call, 0), elements(call.outputs[0]),
       [=] __device__(float condition, float a, float b) { return condition != 0 ? a : b; },
       input<float>(call, 0), input<float>(call, 1), input<float>(call, 2));
+}
+
+// Between float32 and bfloat16.
+void run_narrow_cast(const KernelCall& call) {
+  const int64_t count = elements(call.outputs[0]);
+  const auto same = [] __device__(float x) { return x; };
+  if (is_bfloat16(call))
+    map_light(call, output<float>(call, 0), count, same, input<BFloat16>(call, 0));
+  else
+    map_light(call, output<BFloat16>(call, 0), count, same, input<float>(call, 0));
+}
+
+const char* narrow_cast_declines(const KernelCall& call) {
+  const Dtype src = call.inputs[0].dtype, dst = call.outputs[0].dtype;
+  const bool widens = src == Dtype::bfloat16 && dst == Dtype::float32;
+  const bool narrows = src == Dtype::float32 && dst == Dtype::bfloat16;
+  return widens || narrows ? nullptr : "only between float32 and bfloat16";
 }
 
 template <class From, class To>
@@ -148,16 +206,20 @@ void run_cast(const KernelCall& call) {
 }
 
 template <class T>
-void fill(const KernelCall& call, T* dst, T value) {
-  for_each(call, elements(call.outputs[0]), [=] __device__(int64_t i) { dst[i] = value; });
+void fill(const KernelCall& call, int64_t count, const T& value) {
+  T* dst = output<T>(call, 0);
+  for_each(call, count, [=] __device__(int64_t i) { dst[i] = value; });
 }
 
 void run_fill(const KernelCall& call) {
   const Tensor& dst = call.outputs[0];
   const double value = attrs<FillAttrs>(call).value;
   with_type(dst.dtype, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    fill(call, static_cast<T*>(dst.data), convert<T>(value));
+    const auto element = convert<typename decltype(tag)::type>(value);
+    if (is_aligned(dst.data) && bytes(dst) % kPackBytes == 0)
+      fill(call, bytes(dst) / kPackBytes, line_of(&element, sizeof element));
+    else
+      fill(call, elements(dst), element);
   });
 }
 
@@ -169,18 +231,19 @@ void run_copy(const KernelCall& call) {
   const bool words = count % 4 == 0 &&
                      (reinterpret_cast<uintptr_t>(src) | reinterpret_cast<uintptr_t>(dst)) % 4 == 0;
   if (words)
-    map(
+    map_light(
         call, reinterpret_cast<float*>(dst), count / 4, [=] __device__(float x) { return x; },
         reinterpret_cast<const float*>(src));
   else
     for_each(call, count, [=] __device__(int64_t i) { dst[i] = src[i]; });
 }
 
-constexpr Kernel kUnary[] = {{"map", needs_float32, nullptr, run_unary}};
-constexpr Kernel kBinary[] = {{"map", needs_float32, nullptr, run_binary<float>},
+constexpr Kernel kUnary[] = {{"map", needs_float, nullptr, run_unary}};
+constexpr Kernel kBinary[] = {{"map", needs_float, nullptr, run_binary},
                               {"wide", wide_declines, nullptr, run_wide_binary}};
 constexpr Kernel kSelect[] = {{"map", needs_float32, nullptr, run_select}};
-constexpr Kernel kCast[] = {{"cast", nullptr, nullptr, run_cast}};
+constexpr Kernel kCast[] = {{"map", narrow_cast_declines, nullptr, run_narrow_cast},
+                            {"cast", nullptr, nullptr, run_cast}};
 constexpr Kernel kFill[] = {{"fill", nullptr, nullptr, run_fill}};
 constexpr Kernel kCopy[] = {{"copy", nullptr, nullptr, run_copy}};
 

@@ -6,6 +6,7 @@
 #include <sys/mman.h>
 #include <ucontext.h>
 
+#include <chrono>
 #include <cstdlib>
 #include <iterator>
 #include <map>
@@ -14,7 +15,7 @@
 #include <string>
 #include <vector>
 
-#include "fastconv/backend.h"
+#include "fastconv/device.h"
 
 namespace fastconv::emulator {
 namespace {
@@ -36,6 +37,11 @@ struct Meeting {
   void* operands[kMostThreads];
 };
 
+struct Later {
+  int rounds;
+  std::function<void()> work;
+};
+
 struct Block {
   Fiber fibers[kMostThreads];
   Meeting everybody, warps[kMostThreads / 32], warpgroups[kMostThreads / 128];
@@ -43,6 +49,7 @@ struct Block {
   void* shared;
   bool cooperates;
   int64_t progress;  // threads that ended, meetings that took place
+  std::vector<Later> later;
 };
 
 Block block;
@@ -90,10 +97,23 @@ void abandon() {
   for (Fiber& fiber : block.fibers) fiber.started = false;
 }
 
+void do_what_is_due() {
+  std::vector<Later> before;
+  before.swap(block.later);
+  for (Later& later : before) {
+    if (--later.rounds > 0)
+      block.later.push_back(std::move(later));
+    else
+      later.work();
+    ++block.progress;
+  }
+}
+
 // Each thread in turn, up to where it waits, until all are done. The order changes with every
 // round, so that a missing barrier shows whoever depends on whom.
 void run_fibers(int threads, bool backwards) {
   for (int i = 0; i < threads; ++i) block.fibers[i].done = false;
+  block.later.clear();
   block.everybody.arrived = 0;
   for (Meeting& meeting : block.warps) meeting.arrived = 0;
   for (Meeting& meeting : block.warpgroups) meeting.arrived = 0;
@@ -106,6 +126,11 @@ void run_fibers(int threads, bool backwards) {
       resume(static_cast<unsigned>(thread));
       if (!failure.empty()) return abandon();
       all_done &= block.fibers[thread].done;
+    }
+    do_what_is_due();
+    if (all_done && !block.later.empty()) {
+      failure = "a block ends before what it asked for";
+      return abandon();
     }
     if (!all_done && block.progress == before) {
       failure = "threads wait for others that never come (a barrier in a branch?)";
@@ -220,11 +245,30 @@ void meet(int size, void* mine, const std::function<void(void* const*)>& all) {
   for (const int64_t generation = meeting.generation; meeting.generation == generation;) yield();
 }
 
+void wait_until(const std::function<bool()>& ready) {
+  if (!block.cooperates) fault("threads wait in a kernel without Shared");
+  while (!ready()) yield();
+  progressed();
+}
+
+// One to six rounds, in an order that changes.
+void later(std::function<void()> work) {
+  const int rounds = 1 + static_cast<int>((block.progress + blocks_begun) * 7 % 6);
+  block.later.push_back({rounds, std::move(work)});
+}
+
+void progressed() { ++block.progress; }
+
+unsigned char* shared_memory() {
+  alignas(1024) static unsigned char shared[kMostShared];
+  return shared;
+}
+
 namespace {
 
 void run(int64_t blocks, int threads, int64_t shared_bytes,
          const std::function<void(void*)>& thread) {
-  alignas(1024) static unsigned char shared[kMostShared];
+  unsigned char* const shared = shared_memory();
   const Memory::Open open(memory());
   block.thread = &thread;
   block.shared = shared;
@@ -287,6 +331,8 @@ void* share(const Backend&, int64_t bytes) {
   return place;
 }
 
+void* pin(const Backend&, int64_t bytes) { return std::malloc(static_cast<size_t>(bytes)); }
+
 bool reaches(const Backend&, const void* place) {
   const Lock lock(mutex);
   const char* p = static_cast<const char*>(place);
@@ -327,6 +373,21 @@ void forget(const Backend&, void* recording) { delete static_cast<Recording*>(re
 
 int64_t available(const Backend&) { return Memory::kSize; }
 
+std::vector<std::chrono::steady_clock::time_point> marks;
+
+void mark(const Backend&, int32_t number) {
+  const size_t i = static_cast<size_t>(number);
+  if (i >= marks.size()) marks.resize(i + 1);
+  const auto note = [i] { marks[i] = std::chrono::steady_clock::now(); };
+  emulator::recorded ? emulator::recorded->push_back(note) : note();
+}
+
+int64_t between(const Backend&, int32_t first, int32_t second) {
+  const std::chrono::nanoseconds time =
+      marks[static_cast<size_t>(second)] - marks[static_cast<size_t>(first)];
+  return time.count();
+}
+
 bool prepared(const Backend&, bool, void (*body)(void*), void* context) {
   const Lock lock(mutex);
   body(context);
@@ -337,15 +398,20 @@ bool prepared(const Backend&, bool, void (*body)(void*), void* context) {
 
 KernelList kernels(const Backend& self, OpKind kind);
 
+bool has_hopper(const Backend& self) { return self.index == 0; }
+
 extern "C" __attribute__((visibility("default"))) const Backend* fastconv_backend(
     uint32_t version, int32_t index, const char** reason) {
-  static const DeviceMemory device{share, kCopiedBytes, reaches, copy,   copy,
-                                   wait,  record,       replay,  forget, available};
+  static const Device device{
+      {share, kCopiedBytes, reaches, copy, copy, wait, record, replay, forget, available},
+      pin,
+      mark,
+      between};
   static const Backend backends[] = {
-      {kBackendVersion, "cuda", "emulated", 0, kernels, allocate, release, prepared, &device},
-      {kBackendVersion, "cuda:1", "emulated", 1, kernels, allocate, release, prepared, &device},
+      {kDeviceVersion, "cuda", "emulated", 0, kernels, allocate, release, prepared, &device},
+      {kDeviceVersion, "cuda:1", "emulated", 1, kernels, allocate, release, prepared, &device},
   };
-  if (version != kBackendVersion) return nullptr;
+  if (version != kDeviceVersion) return nullptr;
   if (index >= 0 && index < 2) return &backends[index];
   *reason = "the emulator has 2 devices";
   return nullptr;

@@ -38,6 +38,14 @@ int64_t block_number();  // of all blocks that ran, and the one that runs
 // thread brought, before any goes on.
 void meet(int size, void* mine, const std::function<void(void* const* operands)>& all);
 
+// For models of instructions that take their time (emulator_hopper.h): the thread goes on when
+// ready() is true; work() is done some rounds of the threads later; something happened that others
+// may wait for.
+void wait_until(const std::function<bool()>& ready);
+void later(std::function<void()> work);
+void progressed();
+unsigned char* shared_memory();  // of the block
+
 }  // namespace fastconv::emulator
 
 inline fastconv::emulator::Index threadIdx, blockIdx, blockDim, gridDim;
@@ -82,4 +90,10 @@ inline int __float_as_int(float value) {
 
 struct alignas(16) float4 {
   float x, y, z, w;
+};
+struct alignas(16) uint4 {
+  unsigned x, y, z, w;
+};
+struct alignas(8) uint2 {
+  unsigned x, y;
 };

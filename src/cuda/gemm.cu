@@ -1,6 +1,7 @@
 // C[batch,m,n] = A[batch,m,k] B[batch,k,n].
 #include "conv_tensor.h"
 #include "product.h"
+#include "product_hopper.h"
 
 namespace fastconv::cuda {
 namespace {
@@ -30,6 +31,37 @@ void gemm(const KernelCall& call) {
 
 int64_t gemm_workspace(const KernelCall& call) {
   return product_workspace(size_of(attrs<GemmAttrs>(call)));
+}
+
+// With the rows of A as pixels, A^T B is a gradient of weights.
+HopperProduct hopper_product_of(const KernelCall& call) {
+  const GemmAttrs& g = attrs<GemmAttrs>(call);
+  HopperProduct p = {};
+  p.kind = g.transpose_a   ? ProductKind::taps
+           : g.transpose_b ? ProductKind::turned
+                           : ProductKind::rows;
+  p.left = call.inputs[0].data;
+  p.right = call.inputs[1].data;
+  p.rows = g.transpose_a ? g.k : g.m;
+  p.depth = g.transpose_a ? g.m : g.k;
+  p.columns = g.n;
+  p.taps[0] = p.taps[1] = 1;
+  return p;
+}
+
+const char* gemm_hopper_declines(const KernelCall& call) {
+  const GemmAttrs& g = attrs<GemmAttrs>(call);
+  if (g.batch != 1) return "a batch";
+  if (g.transpose_a && g.transpose_b) return "both operands transposed";
+  return hopper_product_declines(call, hopper_product_of(call), g.epilogue);
+}
+
+int64_t gemm_hopper_workspace(const KernelCall& call) {
+  return hopper_product_workspace(hopper_product_of(call));
+}
+
+void gemm_hopper(const KernelCall& call) {
+  run_hopper_product(call, hopper_product_of(call), attrs<GemmAttrs>(call).epilogue);
 }
 
 // A product of bfloat16 is a convolution with windows of one pixel, or one of its gradients, of a
@@ -71,15 +103,17 @@ int64_t gemm_tensor_workspace(const KernelCall& call) {
   return a.transpose_b ? tensor_backward_data_workspace(g) : tensor_forward_workspace(g);
 }
 
+// The first needs the instructions of hopper.h.
 constexpr Kernel kGemm[] = {
+    {"hopper", gemm_hopper_declines, gemm_hopper_workspace, gemm_hopper},
     {"tensor_cores", tensor_declines, gemm_tensor_workspace, gemm_tensor},
     {"tiles", needs_float32, gemm_workspace, gemm},
 };
 
 }  // namespace
 
-KernelList gemm_kernels(OpKind kind) {
-  if (kind == OpKind::gemm) return list(kGemm);
+KernelList gemm_kernels(OpKind kind, bool hopper) {
+  if (kind == OpKind::gemm) return list(kGemm, hopper ? 0 : 1);
   return {nullptr, 0};
 }
 

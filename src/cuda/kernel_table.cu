@@ -3,18 +3,18 @@
 
 namespace fastconv::cuda {
 
-KernelList kernels(const Backend&, OpKind kind) {
+KernelList kernels(const Backend& self, OpKind kind) {
   switch (kind) {
     case OpKind::conv:
     case OpKind::conv_backward_data:
-    case OpKind::conv_backward_weights: return conv_kernels(kind);
+    case OpKind::conv_backward_weights: return conv_kernels(kind, has_hopper(self));
     case OpKind::max_pool:
     case OpKind::max_pool_backward:
     case OpKind::average_pool:
     case OpKind::average_pool_backward:
     case OpKind::lp_pool:
     case OpKind::lp_pool_backward: return pool_kernels(kind);
-    case OpKind::gemm: return gemm_kernels(kind);
+    case OpKind::gemm: return gemm_kernels(kind, has_hopper(self));
     case OpKind::activation:
     case OpKind::activation_backward:
     case OpKind::softmax:

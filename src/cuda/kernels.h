@@ -3,14 +3,15 @@
 //
 // `run` is host code: it only starts kernels, and the memory of its operands is the device's.
 #pragma once
+#include "convert.h"
 #include "index.h"
 #include "launch.h"
 
 namespace fastconv::cuda {
 
 template <int N>
-static constexpr KernelList list(const Kernel (&kernels)[N]) {
-  return {kernels, N};
+static constexpr KernelList list(const Kernel (&kernels)[N], int first = 0) {
+  return {kernels + first, N - first};
 }
 
 template <class T>
@@ -35,13 +36,27 @@ static inline const char* needs_float32(const KernelCall& call) {
   if (call.inputs[0].dtype != Dtype::float32) return "only float32";
   return nullptr;
 }
+// The same for kernels that also take bfloat16, with float32 arithmetic and float32 parameters.
+static inline bool is_bfloat16(const KernelCall& call) {
+  return call.inputs[0].dtype == Dtype::bfloat16;
+}
+static inline const char* needs_float(const KernelCall& call) {
+  return is_bfloat16(call) ? nullptr : needs_float32(call);
+}
+
+// Calls f with the TypeTag of a call that needs_float() let through.
+template <class F>
+static inline void with_float(const KernelCall& call, const F& f) {
+  if (is_bfloat16(call)) return f(TypeTag<BFloat16>{});
+  f(TypeTag<float>{});
+}
 
 KernelList activation_kernels(OpKind kind);
 KernelList adaptive_kernels(OpKind kind);
-KernelList conv_kernels(OpKind kind);
+KernelList conv_kernels(OpKind kind, bool hopper);
 KernelList dropout_kernels(OpKind kind);
 KernelList elementwise_kernels(OpKind kind);
-KernelList gemm_kernels(OpKind kind);
+KernelList gemm_kernels(OpKind kind, bool hopper);
 KernelList loss_kernels(OpKind kind);
 KernelList norm_kernels(OpKind kind);
 KernelList pool_kernels(OpKind kind);
@@ -50,6 +65,9 @@ KernelList reduce_kernels(OpKind kind);
 KernelList resize_kernels(OpKind kind);
 KernelList sgd_kernels(OpKind kind);
 KernelList shape_kernels(OpKind kind);
+
+// Whether the device, and what was compiled, have the instructions of hopper.h.
+bool has_hopper(const Backend& self);
 
 // All of them.
 KernelList kernels(const Backend& self, OpKind kind);

@@ -28,6 +28,8 @@ constexpr int resident_blocks() {
 
 #if defined(FASTCONV_EMULATED)
 
+static inline int64_t multiprocessors() { return 3; }
+
 template <class K>
 void launch(const KernelCall& call, const K& kernel, int64_t blocks) {
   const KernelError* error = call.error;
@@ -45,6 +47,7 @@ void launch(const KernelCall& call, const K& kernel, int64_t blocks) {
 // What the backend (cuda_backend.cu) knows of this thread's launches.
 cudaStream_t stream();
 void note(cudaError_t error);
+int64_t multiprocessors();
 
 // After an error in an earlier step nothing more may change, as if the plan had stopped.
 template <class K>

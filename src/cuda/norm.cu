@@ -4,11 +4,11 @@
 namespace fastconv::cuda {
 namespace {
 
-constexpr Kernel kBatch[] = {{"batch_norm", needs_float32, batch_norm_workspace, batch_norm}};
+constexpr Kernel kBatch[] = {{"batch_norm", needs_float, batch_norm_workspace, batch_norm}};
 constexpr Kernel kBatchBackward[] = {
-    {"batch_norm_backward", needs_float32, batch_norm_backward_workspace, batch_norm_backward}};
+    {"batch_norm_backward", needs_float, batch_norm_backward_workspace, batch_norm_backward}};
 constexpr Kernel kBatchInference[] = {
-    {"batch_norm_inference", needs_float32, nullptr, batch_norm_inference}};
+    {"batch_norm_inference", needs_float, nullptr, batch_norm_inference}};
 constexpr Kernel kLayer[] = {{"layer_norm", needs_float32, nullptr, layer_norm}};
 constexpr Kernel kLayerBackward[] = {
     {"layer_norm_backward", needs_float32, layer_norm_backward_workspace, layer_norm_backward}};

@@ -5,108 +5,166 @@
 namespace fastconv::cuda {
 namespace {
 
-// Mean of each chunk of rows, and the sum of squares about it: partial[chunk, 2, channel].
+// Sums of src and of its squares, about the first row of the chunk.
+template <class T, int W>
 struct Moments {
-  static constexpr int kThreads = kColumnThreads;
-  using Shared = ColumnShared<float, kColumnLanes>;
-  int64_t rows, channels;
-  Chunks chunks;
-  const float* src;
-  float* partial;
-
-  __device__ void operator()(Shared& shared) const {
-    const int64_t chunk = chunks.across((int64_t)blockIdx.x);
-    const int64_t left = (blockIdx.x - chunk * chunks.across.size()) * kWarp;
-    const int64_t channel = left + threadIdx.x % kWarp;
-    const int64_t begin = chunk * chunks.rows + threadIdx.x / kWarp;
-    const int64_t end = chunk * chunks.rows + rows_of(chunk);
-    const bool inside = channel < channels;
-    const float pivot = inside && rows > 0 ? src[channel] : 0.0f;
-    float sum = 0, squares = 0;
-#pragma unroll 4
-    for (int64_t row = begin; inside && row < end; row += kColumnLanes)
-      sum += src[row * channels + channel] - pivot;
-    sum = join_column(sum, Add{}, shared);
-    const float mean = rows_of(chunk) > 0 ? sum / (float)rows_of(chunk) : 0.0f;
-#pragma unroll 4
-    for (int64_t row = begin; inside && row < end; row += kColumnLanes) {
-      const float apart = src[row * channels + channel] - pivot - mean;
-      squares += apart * apart;
+  static constexpr int kWidth = W, kSums = 2;
+  const T* src;
+  int64_t channels;
+  struct Own {
+    struct Row {
+      float x[W];
+    };
+    const T* src;
+    int64_t channels;
+    float pivot[W];
+    __device__ __forceinline__ Row read(int64_t row) const {
+      Row r;
+      load(src + row * channels, r.x);
+      return r;
     }
-    squares = join_column(squares, Add{}, shared);
-    if (threadIdx.x >= kWarp || !inside) return;
-    partial[chunk * 2 * channels + channel] = mean;
-    partial[(chunk * 2 + 1) * channels + channel] = squares;
-  }
-
-  __host__ __device__ int64_t rows_of(int64_t chunk) const {
-    const int64_t left = rows - chunk * chunks.rows;
-    return left < chunks.rows ? left : chunks.rows;
+    __device__ __forceinline__ void add(int64_t, const Row& r, float (&sums)[2][W]) const {
+#pragma unroll
+      for (int w = 0; w < W; ++w) {
+        const float apart = r.x[w] - pivot[w];
+        sums[0][w] += apart;
+        sums[1][w] += apart * apart;
+      }
+    }
+  };
+  __device__ __forceinline__ Own own(int64_t channel, int64_t row) const {
+    Own o = {src + channel, channels, {}};
+    load(src + row * channels + channel, o.pivot);
+    return o;
   }
 };
 
 struct Statistics {
   float *mean, *rstd, *variance;  // null: nobody wants it
   float *kept_mean, *scale;       // for the pass that applies them
-};
-
-// Chan, Golub and LeVeque 1983: the chunks' moments joined in float64, in their order.
-struct JoinMoments {
-  static constexpr int kThreads = kJoinThreads;
-  using Shared = ColumnShared<double, kJoinLanes>;
-  Moments moments;
   const float* gamma;
   float epsilon;
-  Statistics out;
 
-  __device__ void operator()(Shared& shared) const {
-    const int64_t channels = moments.channels, rows = moments.rows;
-    const int64_t channel = (int64_t)blockIdx.x * kWarp + threadIdx.x % kWarp;
-    const bool inside = channel < channels;
-    const double count = rows > 0 ? (double)rows : 1.0;
-    double mean = 0, squares = 0;
-#pragma unroll 4
-    for (int64_t i = threadIdx.x / kWarp; inside && i < moments.chunks.count; i += kJoinLanes)
-      mean += (double)moments.rows_of(i) * moments.partial[i * 2 * channels + channel];
-    mean = join_column(mean, Add{}, shared) / count;
-#pragma unroll 4
-    for (int64_t i = threadIdx.x / kWarp; inside && i < moments.chunks.count; i += kJoinLanes) {
-      const double apart = moments.partial[i * 2 * channels + channel] - mean;
-      squares += moments.partial[(i * 2 + 1) * channels + channel];
-      squares += (double)moments.rows_of(i) * apart * apart;
-    }
-    const float variance = (float)(join_column(squares, Add{}, shared) / count);
-    if (threadIdx.x >= kWarp || !inside) return;
-    const float pivot = rows > 0 ? moments.src[channel] : 0.0f;
-    keep(channel, (float)mean + pivot, variance, 1.0f / sqrtf(variance + epsilon));
-  }
-
-  __device__ void keep(int64_t channel, float mean, float variance, float rstd) const {
-    if (out.mean) out.mean[channel] = mean;
-    if (out.rstd) out.rstd[channel] = rstd;
-    if (out.variance) out.variance[channel] = variance;
-    out.kept_mean[channel] = mean;
-    out.scale[channel] = gamma[channel] * rstd;
+  __device__ void keep(int64_t channel, float centre, float spread) const {
+    const float inverse = 1.0f / sqrtf(spread + epsilon);
+    if (mean) mean[channel] = centre;
+    if (rstd) rstd[channel] = inverse;
+    if (variance) variance[channel] = spread;
+    kept_mean[channel] = centre;
+    scale[channel] = gamma[channel] * inverse;
   }
 };
 
-// dst = activation((src - mean) scale + beta + add).
-template <class Scale>
-void normalise(const KernelCall& call, const Matrix& m, const float* mean, const Scale& scale,
-               const float* beta, int operands) {
-  const Epilogue e = attrs<BatchNormAttrs>(call).epilogue;
-  const float* src = input<float>(call, 0);
-  float* dst = output<float>(call, 0);
-  const int64_t count = m.rows * m.channels;
-  const auto y = [=] __device__(int64_t i, float x, float add) {
-    const int64_t c = m.channel(i);
-    return activate(e.activation, e.alpha, affine(x, mean[c], scale(c), beta[c]) + add);
+// What is left of a chunk: its mean, less the first row of all, and the sum of squares about it:
+// partial[chunk, 2, channel]. They are joined (Chan, Golub and LeVeque 1983) in float64.
+template <class T>
+struct KeepMoments {
+  Columns m;
+  const T* src;
+  float* partial;
+  double share;  // 1 / rows
+  Statistics out;
+
+  __device__ void operator()(int64_t chunk, int64_t channel, const float (&sums)[2]) const {
+    const float count = (float)m.rows_of(chunk), shift = sums[0] / count;
+    const float first = to_float(src[channel]);
+    const float mean = to_float(src[chunk * m.chunk * m.columns + channel]) - first + shift;
+    const float rest = sums[1] - sums[0] * shift, squares = rest < 0 ? 0.0f : rest;
+    if (m.chunks == 1) return out.keep(channel, mean + first, squares / count);
+    partial[chunk * 2 * m.columns + channel] = mean;
+    partial[(chunk * 2 + 1) * m.columns + channel] = squares;
+  }
+  __device__ void add(int64_t chunk, int64_t channel, double (&totals)[2]) const {
+    const double mean = partial[chunk * 2 * m.columns + channel];
+    const double sum = (double)m.rows_of(chunk) * mean;
+    totals[0] += sum;
+    totals[1] += (double)partial[(chunk * 2 + 1) * m.columns + channel] + sum * mean;
+  }
+  __device__ void finish(int64_t channel, const double (&totals)[2]) const {
+    const double mean = totals[0] * share, variance = totals[1] * share - mean * mean;
+    out.keep(channel, (float)mean + to_float(src[channel]), variance < 0 ? 0.0f : (float)variance);
+  }
+};
+
+// Of an empty batch.
+void no_moments(const KernelCall& call, int64_t channels, const Statistics& out) {
+  for_each(call, channels, [=] __device__(int64_t c) { out.keep(c, 0, 0); });
+}
+
+template <class T, int W>
+void moments(const KernelCall& call, const Statistics& out, float* partial) {
+  const Matrix x = matrix_of(call.inputs[0]);
+  const Columns m = columns_to_join(x.rows, x.channels, W);
+  const T* src = input<T>(call, 0);
+  if (x.rows == 0) return no_moments(call, x.channels, out);
+  join_chunks(call, m, 0, Add{}, Moments<T, W>{src, x.channels},
+              KeepMoments<T>{m, src, partial, 1.0 / (double)x.rows, out});
+}
+
+// dst = activation((src - mean) scale + beta + add), where scale is at hand, or gamma and the
+// variance are.
+template <class T, int W, bool Any>
+struct Normalise {
+  static constexpr int kWidth = W;
+  const T *src, *add;
+  T* dst;
+  int64_t channels;
+  const float *mean, *scale, *beta, *gamma, *variance;
+  float epsilon, alpha;
+  Activation activation;
+
+  struct Own {
+    struct Row {
+      float x[W], add[W];
+    };
+    const Normalise& n;
+    int64_t channel;
+    float mean[W], scale[W], beta[W];
+    __device__ __forceinline__ Row read(int64_t row) const {
+      Row r = {};
+      load(n.src + row * n.channels + channel, r.x);
+      if (n.add) load(n.add + row * n.channels + channel, r.add);
+      return r;
+    }
+    __device__ __forceinline__ void write(int64_t row, const Row& r) const {
+      float y[W];
+#pragma unroll
+      for (int w = 0; w < W; ++w) {
+        const float z = affine(r.x[w], mean[w], scale[w], beta[w]);
+        y[w] = activate_as<Any>(n.activation, n.alpha, n.add ? z + r.add[w] : z);
+      }
+      store(n.dst + row * n.channels + channel, y);
+    }
   };
+  __device__ __forceinline__ Own own(int64_t channel) const {
+    Own o = {*this, channel, {}, {}, {}};
+    load(mean + channel, o.mean);
+    load(beta + channel, o.beta);
+    if (scale) {
+      load(scale + channel, o.scale);
+      return o;
+    }
+#pragma unroll
+    for (int w = 0; w < W; ++w)
+      o.scale[w] = gamma[channel + w] * (1.0f / sqrtf(variance[channel + w] + epsilon));
+    return o;
+  }
+};
+
+// `operands`: the input that is added, if there is one.
+template <class T, int W, bool Any>
+void normalise(const KernelCall& call, int operands, const float* mean, const float* scale,
+               const float* variance) {
+  const auto& a = attrs<BatchNormAttrs>(call);
+  const Epilogue& e = a.epilogue;
+  const Matrix x = matrix_of(call.inputs[0]);
+  T* dst = output<T>(call, 0);
   if (!dst) return;
-  if (e.add)
-    map_at(call, dst, count, y, src, input<float>(call, operands));
-  else
-    map_at(call, dst, count, [=] __device__(int64_t i, float x) { return y(i, x, -0.0f); }, src);
+  map_columns(
+      call, x.rows, x.channels,
+      Normalise<T, W, Any>{input<T>(call, 0), e.add ? input<T>(call, operands) : nullptr, dst,
+                           x.channels, mean, scale, input<float>(call, 2), input<float>(call, 1),
+                           variance, a.epsilon, e.alpha, e.activation});
 }
 
 }  // namespace
@@ -117,28 +175,28 @@ int64_t batch_norm_workspace(const KernelCall& call) {
 }
 
 void batch_norm(const KernelCall& call) {
-  const Matrix m = matrix_of(call.inputs[0]);
-  if (m.channels == 0) return;
-  const Chunks chunks = chunks_of(m.rows, m.channels);
-  float *mean = workspace<float>(call), *scale = mean + m.channels;
-  const Moments moments = {m.rows, m.channels, chunks, input<float>(call, 0), scale + m.channels};
-  launch(call, moments, chunks.count * chunks.across.size());
-  const Statistics out = {output<float>(call, 1), output<float>(call, 2), output<float>(call, 3),
-                          mean, scale};
-  launch(call,
-         JoinMoments{moments, input<float>(call, 1), attrs<BatchNormAttrs>(call).epsilon, out},
-         chunks.across.size());
-  normalise(
-      call, m, mean, [=] __device__(int64_t c) { return scale[c]; }, input<float>(call, 2), 3);
+  const int64_t channels = matrix_of(call.inputs[0]).channels;
+  if (channels == 0) return;
+  float *mean = workspace<float>(call), *scale = mean + channels;
+  const Statistics out = {output<float>(call, 1),
+                          output<float>(call, 2),
+                          output<float>(call, 3),
+                          mean,
+                          scale,
+                          input<float>(call, 1),
+                          attrs<BatchNormAttrs>(call).epsilon};
+  with_shape(call, [&](auto tag, auto width, auto any) {
+    using T = typename decltype(tag)::type;
+    moments<T, width.value>(call, out, scale + channels);
+    normalise<T, width.value, any.value>(call, 3, mean, scale, nullptr);
+  });
 }
 
 void batch_norm_inference(const KernelCall& call) {
-  const float *gamma = input<float>(call, 1), *variance = input<float>(call, 4);
-  const float epsilon = attrs<BatchNormAttrs>(call).epsilon;
-  normalise(
-      call, matrix_of(call.inputs[0]), input<float>(call, 3),
-      [=] __device__(int64_t c) { return gamma[c] * (1.0f / sqrtf(variance[c] + epsilon)); },
-      input<float>(call, 2), 5);
+  with_shape(call, [&](auto tag, auto width, auto any) {
+    normalise<typename decltype(tag)::type, width.value, any.value>(call, 5, input<float>(call, 3),
+                                                                    nullptr, input<float>(call, 4));
+  });
 }
 
 }  // namespace fastconv::cuda

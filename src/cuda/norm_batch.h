@@ -1,19 +1,17 @@
-// What the directions of batch normalisation share: src [M, C], gamma, beta, mean, rstd [C].
+// What the directions of batch normalisation share: src [M, C], gamma, beta, mean, rstd [C]. The
+// parameters of a thread's channels are in registers while it goes down their rows.
 #pragma once
 #include "activation.h"
 #include "columns.h"
-#include "map.h"
 
 namespace fastconv::cuda {
 
 struct Matrix {
   int64_t rows, channels;
-  Divisor columns;
-  __device__ __forceinline__ int64_t channel(int64_t i) const { return i - columns(i) * channels; }
 };
 static inline Matrix matrix_of(const Tensor& src) {
   const int64_t channels = src.dims[src.rank - 1];
-  return {channels > 0 ? elements(src) / channels : 0, channels, Divisor(channels)};
+  return {channels > 0 ? elements(src) / channels : 0, channels};
 }
 
 // (x - mean) gamma rstd + beta. Subtracting first keeps the digits of a channel whose mean is
@@ -21,6 +19,30 @@ static inline Matrix matrix_of(const Tensor& src) {
 // the bit.
 __device__ __forceinline__ float affine(float x, float mean, float scale, float beta) {
   return __fadd_rn(__fmul_rn(x - mean, scale), beta);
+}
+
+// Whether all that a thread reads and writes is aligned to packs of the element type T.
+template <class T>
+static inline bool in_packs(const KernelCall& call, int64_t channels) {
+  bool aligned = channels % kPack<T> == 0 && is_aligned(call.workspace);
+  for (int i = 0; i < call.n_inputs; ++i) aligned = aligned && is_aligned(call.inputs[i].data);
+  for (int i = 0; i < call.n_outputs; ++i) aligned = aligned && is_aligned(call.outputs[i].data);
+  return aligned;
+}
+
+// Calls f with the element type, the channels of a thread, and whether any activation may come:
+// those of more than a few instructions stand in kernels of one channel a thread alone.
+template <class F>
+static inline void with_shape(const KernelCall& call, const F& f) {
+  const Activation activation = attrs<BatchNormAttrs>(call).epilogue.activation;
+  with_float(call, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    const Tensor& src = call.inputs[0];
+    if (in_packs<T>(call, matrix_of(src).channels) && is_comparison(activation))
+      f(tag, Constant<kPack<T>>{}, Constant<false>{});
+    else
+      f(tag, Constant<1>{}, Constant<true>{});
+  });
 }
 
 }  // namespace fastconv::cuda

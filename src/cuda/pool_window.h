@@ -1,30 +1,52 @@
-// Which inputs a pooling window covers, and which windows cover an input.
+// Which inputs a pooling window covers, and which windows cover an input. A thread has a few
+// neighbouring channels of one position.
 #pragma once
 #include "kernels.h"
+#include "pack.h"
 
 namespace fastconv::cuda {
 
-// An element of N D H W C.
+// A position of N D H W C, and the first channel of a thread.
 struct Place {
   int64_t sample, at[3], channel;
 };
 
 class MapIndex {
  public:
-  __host__ MapIndex(const int64_t (&size)[3], int64_t channels)
-      : channels_(channels), size_{Divisor(size[0]), Divisor(size[1]), Divisor(size[2])} {}
+  // `width` channels a thread.
+  __host__ MapIndex(const int64_t (&size)[3], int64_t channels, int width)
+      : width_(width),
+        packs_(channels / width),
+        size_{Divisor(size[0]), Divisor(size[1]), Divisor(size[2])} {}
   __device__ __forceinline__ Place place(int64_t i) const {
-    const int64_t position = channels_(i), row = size_[2](position), plane = size_[1](row);
+    const int64_t position = packs_(i), row = size_[2](position), plane = size_[1](row);
     const int64_t sample = size_[0](plane);
     return {sample,
             {plane - sample * size_[0].size(), row - plane * size_[1].size(),
              position - row * size_[2].size()},
-            i - position * channels_.size()};
+            (i - position * packs_.size()) * width_};
   }
 
  private:
-  Divisor channels_, size_[3];
+  int width_;
+  Divisor packs_, size_[3];
 };
+
+// Calls f with the element type and the channels of a thread: a pack of them where all is aligned.
+template <class F>
+static inline void with_channels(const KernelCall& call, const F& f) {
+  const int64_t channels = attrs<PoolAttrs>(call).geometry.in_channels;
+  bool aligned = true;
+  for (int i = 0; i < call.n_inputs; ++i) aligned = aligned && is_aligned(call.inputs[i].data);
+  for (int i = 0; i < call.n_outputs; ++i) aligned = aligned && is_aligned(call.outputs[i].data);
+  with_float(call, [&](auto tag) {
+    constexpr int width = kPack<typename decltype(tag)::type>;
+    if (aligned && channels % width == 0)
+      f(tag, Constant<width>{});
+    else
+      f(tag, Constant<1>{});
+  });
+}
 
 // The taps of output `out` that fall inside the input, along one axis: `count` of them, from input
 // index `first`, `dilation` apart. Positions along an axis fit 32 bits (pool_declines).

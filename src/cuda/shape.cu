@@ -1,7 +1,8 @@
-// Operations that only move data, for elements of any type: they work on unsigned integers of the
-// same size. All but pad are one strided copy, whose axes are merged as far as they go.
-#include "convert.h"
+// Operations that only move data, for elements of any type: they work on units of the same size, or
+// of several elements where rows stay together. All but pad are one strided copy, whose axes are
+// merged as far as they go.
 #include "kernels.h"
+#include "pack.h"
 
 namespace fastconv::cuda {
 namespace {
@@ -9,12 +10,59 @@ namespace {
 // Operand 0 is src, 1 is dst.
 using Copy = Axes<2>;
 
+// A thread copies a few units, a block's width apart.
 template <class T>
-void copy_elements(const KernelCall& call, const Copy& copy, const T* src, T* dst) {
-  for_each(call, copy.count(), [=] __device__(int64_t i) {
-    const auto at = copy.offsets(i);
-    dst[at.at[1]] = src[at.at[0]];
-  });
+struct CopyUnits {
+  static constexpr int kThreads = 256, kEach = 2;
+  Copy copy;
+  int64_t count;
+  const T* src;
+  T* dst;
+  __device__ void operator()() const {
+    const int64_t first = (int64_t)blockIdx.x * (kThreads * kEach) + threadIdx.x;
+    T unit[kEach];
+    int64_t to[kEach];
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      if (first + i * kThreads >= count) continue;
+      const auto at = copy.offsets(first + i * kThreads);
+      unit[i] = src[at.at[0]];
+      to[i] = at.at[1];
+    }
+#pragma unroll
+    for (int i = 0; i < kEach; ++i)
+      if (first + i * kThreads < count) dst[to[i]] = unit[i];
+  }
+};
+
+template <class T>
+void copy_units(const KernelCall& call, const Copy& copy, const T* src, T* dst) {
+  const int64_t count = copy.count();
+  launch(call, CopyUnits<T>{copy, count, src, dst},
+         ceil_div(count, CopyUnits<T>::kThreads * CopyUnits<T>::kEach));
+}
+
+// Bytes that stay together in both, at most `most`, of elements of `size` bytes.
+int64_t unit_of(const Copy& copy, const void* src, const void* dst, int64_t size, int64_t most) {
+  const int last = copy.rank - 1;
+  if (last < 0 || copy.strides[0][last] != 1 || copy.strides[1][last] != 1) return size;
+  uint64_t bits = reinterpret_cast<uintptr_t>(src) | reinterpret_cast<uintptr_t>(dst) |
+                  (uint64_t)(copy.sizes[last].size() * size | most);
+  for (int i = 0; i < last; ++i)
+    bits |= (uint64_t)((copy.strides[0][i] | copy.strides[1][i]) * size);
+  return (int64_t)(bits & -bits);
+}
+
+// The same copy, of units of `by` elements.
+Copy in_units(const Copy& copy, int64_t by) {
+  if (by == 1) return copy;
+  Copy units;
+  for (int i = 0; i < copy.rank; ++i) {
+    const bool last = i == copy.rank - 1;
+    const int64_t size = copy.sizes[i].size(), src = copy.strides[0][i], dst = copy.strides[1][i];
+    units.append(last ? size / by : size, {last ? 1 : src / by, last ? 1 : dst / by});
+  }
+  return units;
 }
 
 // Where src is contiguous along another axis than dst, squares of both go through shared memory, so
@@ -59,7 +107,7 @@ int turned_axis(const Copy& copy) {
 template <class T>
 void copy_strided(const KernelCall& call, const Copy& copy, const T* src, T* dst) {
   const int row = turned_axis(copy), column = copy.rank - 1;
-  if (row < 0) return copy_elements(call, copy, src, dst);
+  if (row < 0) return copy_units(call, copy, src, dst);
   Copy outer;
   for (int i = 0; i < column; ++i)
     if (i != row) outer.append(copy.sizes[i].size(), {copy.strides[0][i], copy.strides[1][i]});
@@ -74,12 +122,18 @@ void copy_strided(const KernelCall& call, const Copy& copy, const T* src, T* dst
 
 void run_copy_strided(const KernelCall& call, const Copy& copy, const Tensor& src,
                       int64_t src_offset, int64_t dst_offset) {
-  const Tensor& dst = call.outputs[0];
   if (copy.count() == 0) return;
-  with_size(size_of(dst.dtype), [&](auto tag) {
+  const int64_t size = size_of(src.dtype);
+  const char* from = static_cast<const char*>(src.data) + src_offset * size;
+  char* to = static_cast<char*>(call.outputs[0].data) + dst_offset * size;
+  const int64_t unit = unit_of(copy, from, to, size, kPackBytes);
+  const Copy units = in_units(copy, unit / size);
+  if (unit == kPackBytes)
+    return copy_units(call, units, reinterpret_cast<const Line*>(from),
+                      reinterpret_cast<Line*>(to));
+  with_size(unit, [&](auto tag) {
     using T = typename decltype(tag)::type;
-    copy_strided(call, copy, static_cast<const T*>(src.data) + src_offset,
-                 static_cast<T*>(dst.data) + dst_offset);
+    copy_strided(call, units, reinterpret_cast<const T*>(from), reinterpret_cast<T*>(to));
   });
 }
 
@@ -179,25 +233,43 @@ PadPlan plan_pad(const KernelCall& call) {
 }
 
 template <class T>
-void pad(const KernelCall& call, const T* src, T* dst, T value) {
-  const PadPlan plan = plan_pad(call);
-  for_each(call, elements(call.outputs[0]), [=] __device__(int64_t i) {
+void pad(const KernelCall& call, const PadPlan& plan, int64_t count, const T& value) {
+  const T* src = input<T>(call, 0);
+  T* dst = output<T>(call, 0);
+  for_each(call, count, [=] __device__(int64_t i) {
     const int64_t from = plan.source(i);
     dst[i] = from < 0 ? value : src[from];
   });
 }
 
+// Elements of a unit where the last axis has no padding; else 1.
+int64_t elements_together(const KernelCall& call, const PadPlan& plan) {
+  const auto& a = attrs<PadAttrs>(call);
+  const int last = plan.rank - 1;
+  const Tensor &src = call.inputs[0], &dst = call.outputs[0];
+  const int64_t by = kPackBytes / size_of(dst.dtype);
+  const bool whole = last >= 0 && a.before[last] == 0 && a.interior[last] == 0 &&
+                     src.dims[last] == dst.dims[last] && dst.dims[last] % by == 0;
+  return whole && is_aligned(src.data) && is_aligned(dst.data) ? by : 1;
+}
+
 void run_pad(const KernelCall& call) {
   const Tensor& dst = call.outputs[0];
+  PadPlan plan = plan_pad(call);
   uint64_t value = 0;
   with_type(dst.dtype, [&](auto tag) {
     const auto element = convert<typename decltype(tag)::type>(attrs<PadAttrs>(call).value);
     __builtin_memcpy(&value, &element, sizeof element);
   });
-  with_size(size_of(dst.dtype), [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    pad(call, input<T>(call, 0), output<T>(call, 0), (T)value);
-  });
+  const int64_t size = size_of(dst.dtype), by = elements_together(call, plan);
+  if (by > 1) {
+    const int last = plan.rank - 1;
+    plan.sizes[last] = Divisor(dst.dims[last] / by);
+    plan.src_sizes[last] /= by;
+    return pad(call, plan, elements(dst) / by, line_of(&value, size));
+  }
+  with_size(size,
+            [&](auto tag) { pad(call, plan, elements(dst), (typename decltype(tag)::type)value); });
 }
 
 constexpr Kernel kConcat[] = {{"strided", nullptr, nullptr, run_concat}};

@@ -17,10 +17,9 @@ struct Update {
 
   __device__ void operator()() const {
     const int64_t first = thread_index() * kEach;
-    const bool whole = aligned && first + kEach <= count;
     float x[2 + N][kEach] = {};
 #pragma unroll
-    for (int k = 0; k < 2 + N; ++k) load(from[k], first, whole, x[k]);
+    for (int k = 0; k < 2 + N; ++k) load_some(from[k], first, count, aligned, x[k]);
 #pragma unroll
     for (int i = 0; i < kEach; ++i) {
       float s[N > 0 ? N : 1] = {};
@@ -30,32 +29,9 @@ struct Update {
 #pragma unroll
       for (int k = 0; k < N; ++k) x[2 + k][i] = s[k];
     }
-    store(to[0], first, whole, x[0]);
+    store_some(to[0], first, count, aligned, x[0]);
 #pragma unroll
-    for (int k = 0; k < N; ++k) store(to[1 + k], first, whole, x[2 + k]);
-  }
-
- private:
-  __device__ __forceinline__ void load(const float* array, int64_t first, bool whole,
-                                       float (&x)[kEach]) const {
-    if (whole) {
-      const float4 four = *reinterpret_cast<const float4*>(array + first);
-      x[0] = four.x, x[1] = four.y, x[2] = four.z, x[3] = four.w;
-      return;
-    }
-#pragma unroll
-    for (int i = 0; i < kEach; ++i)
-      if (first + i < count) x[i] = array[first + i];
-  }
-  __device__ __forceinline__ void store(float* array, int64_t first, bool whole,
-                                        const float (&x)[kEach]) const {
-    if (whole) {
-      *reinterpret_cast<float4*>(array + first) = {x[0], x[1], x[2], x[3]};
-      return;
-    }
-#pragma unroll
-    for (int i = 0; i < kEach; ++i)
-      if (first + i < count) array[first + i] = x[i];
+    for (int k = 0; k < N; ++k) store_some(to[1 + k], first, count, aligned, x[2 + k]);
   }
 };
 

@@ -54,12 +54,13 @@ class Function:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the function on arrays, and returns arrays in the same structure."""
-        if current_trace() is not None or is_symbolic((args, kwargs)):
+        symbolic = not _only_arrays(args, kwargs) and is_symbolic((args, kwargs))
+        if symbolic or current_trace() is not None:
             return self.python(*args, **kwargs)
         spec, arrays = self._spec(args, kwargs)
         with self._lock:
             run, structure, parties = self._plan(spec, arrays)
-            results = _between(parties, lambda: run(arrays))
+            results = _between(parties, run, arrays)
         return _rebuild(structure, iter(results))
 
     def compile(self, *args: Any, **kwargs: Any) -> Executable:
@@ -78,7 +79,7 @@ class Function:
         with self._lock:
             run = self._executable(spec, arrays)
             parties = self._plan(spec, arrays)[2]
-            times = _between(parties, lambda: run.profile(arrays))
+            times = _between(parties, run.profile, arrays)
         return list(zip(run.report(), times, strict=True))
 
     def clear(self) -> None:
@@ -90,10 +91,10 @@ class Function:
     def _spec(self, args: Any, kwargs: Any) -> tuple[Any, list[np.ndarray]]:
         """The structure of the arguments, and the arrays in it."""
         arrays: list[np.ndarray] = []
-        if not kwargs and all(type(a) is np.ndarray for a in args):  # quicker
+        if _only_arrays(args, kwargs):  # quicker
             wide = self.device == "reference"
             arrays.extend([check_feed("input", a, wide) for a in args])
-            return ("tuple", ("tuple", *[_HOLE] * len(args)), ("dict",)), arrays
+            return _spec_of_arrays(len(args)), arrays
         spec = _flatten((args, kwargs), lambda v: _argument(v, arrays, self.device))
         return spec, arrays
 
@@ -104,11 +105,12 @@ class Function:
         return run
 
     def _plan(self, spec: Any, arrays: list[np.ndarray]) -> tuple[Any, Any, Any]:
-        shapes = tuple((a.shape, a.dtype) for a in arrays)
+        shapes = tuple([(a.shape, a.dtype) for a in arrays])
         key = (spec, shapes, *(party.plan_key() for party in self._parties))
-        if key in self._plans and not getattr(self._plans[key][0], "outdated", False):
+        made = self._plans.get(key)
+        if made is not None and not getattr(made[0], "outdated", False):
             self._plans.move_to_end(key)
-            return self._plans[key]
+            return made
         graph, structure, parties = self._trace(spec, arrays)
         made = (self._lower(graph), structure, parties)
         self._parties |= parties
@@ -165,11 +167,11 @@ def function(python: Callable[..., Any] | None = None, *, device: str = "auto") 
     return Function(python, device)
 
 
-def _between(parties: Iterable[Any], run: Callable[[], Any]) -> Any:
+def _between(parties: Iterable[Any], run: Callable[..., Any], arrays: Any) -> Any:
     """Tells the parties of a plan that it runs, and that it ran without an error."""
     for party in parties:
         party.before_run()
-    result = run()
+    result = run(arrays)
     for party in parties:
         party.after_run()
     return result
@@ -183,6 +185,15 @@ class _Hole:
 
 
 _HOLE = _Hole()
+
+
+def _only_arrays(args: Any, kwargs: Any) -> bool:
+    return not kwargs and all(type(a) is np.ndarray for a in args)
+
+
+@functools.cache
+def _spec_of_arrays(count: int) -> Any:
+    return "tuple", ("tuple", *[_HOLE] * count), ("dict",)
 
 
 def _is_number_list(value: Any) -> bool:

@@ -13,6 +13,7 @@ from fastconv import _core
 from fastconv._core import CallbackAttrs, OpKind
 from fastconv.errors import OutOfMemoryError
 from fastconv.execution.narrow import narrow
+from fastconv.execution.pooling import pool_into
 from fastconv.graph.ir import DTYPES, Graph, Leaf, Node, Tensor
 from fastconv.graph.passes.fuse import fuse
 from fastconv.graph.passes.memory import (
@@ -54,7 +55,7 @@ def lower(
     ------
     OutOfMemoryError if no recomputation gets below the limit.
     """
-    graph = narrow(verify(anchor(fuse(graph))), backend)
+    graph = pool_into(narrow(verify(anchor(fuse(graph))), backend), backend)
     draft = _Draft(recompute(graph), backend)
     if limit is not None and draft.bytes > limit:
         draft = _within(graph, backend, limit)

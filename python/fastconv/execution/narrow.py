@@ -36,7 +36,7 @@ def narrow(graph: Graph, backend: _core.Backend) -> Graph:
         choices = _places(node, inputs) if node.label in graph.mixed else []
         for places in choices:
             made = _narrowed(node, inputs, places, casts)
-            if _accepted(made[0].node, backend):
+            if accepted(made[0].node, backend):
                 return made
         return _as_traced(node, inputs, casts, backend)
 
@@ -96,7 +96,7 @@ def _as_traced(
 ) -> tuple[Tensor, ...] | None:
     """The outputs of the node with its own dtypes, if need be by casts."""
     own, made = [t.dtype for t in node.inputs], [t.dtype for t in node.outputs]
-    if NARROW in own and node.kind in RULES and not _accepted(node, backend):
+    if NARROW in own and node.kind in RULES and not accepted(node, backend):
         floats = [casts(t, wide(dtype)) for t, dtype in zip(inputs, own, strict=True)]
         results = _remade(node, floats, [wide(dtype) for dtype in made])
         return tuple(casts(t, dtype) for t, dtype in zip(results, made, strict=True))
@@ -106,7 +106,7 @@ def _as_traced(
     return _remade(node, operands, made)
 
 
-def _accepted(node: Node, backend: _core.Backend) -> bool:
+def accepted(node: Node, backend: _core.Backend) -> bool:
     """Whether the backend has a kernel for the node."""
     tensors = (*node.inputs, *node.outputs)
     slots = [_core.Slot(DTYPES[t.dtype], list(t.shape), 0, 0) for t in tensors]

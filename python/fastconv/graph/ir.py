@@ -6,12 +6,12 @@ passes make new ones. Every shape is known.
 
 from __future__ import annotations
 
-import contextlib
 import enum
 import itertools
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from math import prod
 from typing import Any
 
@@ -53,18 +53,31 @@ class Leaf(enum.Enum):
 
 
 _counter = itertools.count()
-_rewriting = threading.local()  # .orders: of the nodes made where another one stood
+
+
+class _Rewriting(threading.local):
+    """Where the nodes stand that are made in the place of another one."""
+
+    after: tuple[int, ...] = ()  # its order
+    count = 0
+
+
+_rewriting = _Rewriting()
 
 
 def _next_order() -> tuple[int, ...]:
-    inside = getattr(_rewriting, "orders", None)
-    return next(inside) if inside else (next(_counter),)
+    if not _rewriting.after:
+        return (next(_counter),)
+    _rewriting.count += 1
+    return (*_rewriting.after, _rewriting.count)
 
 
 class Node:
     """One operation: its kind, its attributes, what it reads and what it makes."""
 
-    __slots__ = ("attrs", "inputs", "kind", "label", "order", "outputs", "payload")
+    __slots__ = (
+        "attrs", "inputs", "kind", "label", "order", "outputs", "payload", "verified",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -84,6 +97,7 @@ class Node:
         self.payload = payload  # of a leaf: name, Variable or array; the callback
         self.order = order or _next_order()  # above those of all that it reads
         self.outputs = tuple(Tensor(self, i, *spec) for i, spec in enumerate(specs))
+        self.verified = False  # whether passes.verify has seen it
 
     @property
     def op(self) -> OpKind:
@@ -209,12 +223,20 @@ class Graph:
         """Everything that must be computed."""
         return self.outputs + tuple(value for _, value in self.updates)
 
-    def nodes(self) -> list[Node]:
+    def nodes(self) -> Sequence[Node]:
         """All nodes that the results need, each after those that it reads."""
-        return sorted(ancestors(self.results), key=lambda node: node.order)
+        return self._nodes
+
+    @cached_property
+    def _nodes(self) -> tuple[Node, ...]:
+        return tuple(sorted(ancestors(self.results), key=lambda node: node.order))
 
     def consumers(self) -> dict[Tensor, list[Node]]:
         """The nodes that read each tensor (a node that reads it twice stands twice)."""
+        return self._consumers
+
+    @cached_property
+    def _consumers(self) -> dict[Tensor, list[Node]]:
         readers: dict[Tensor, list[Node]] = {}
         for node in self.nodes():
             for tensor in node.inputs:
@@ -233,14 +255,17 @@ class Graph:
         right after the node's. It may put more into ``new``, old tensor to new one.
         """
         new = {} if new is None else new
-        for node in self.nodes():
-            inputs = tuple(new[t] for t in node.inputs)
-            with _orders_after(node):
+        try:
+            for node in self.nodes():
+                inputs = tuple([new[t] for t in node.inputs])
+                _rewriting.after, _rewriting.count = node.order, 0
                 outputs = new_node(node, inputs)
-            if outputs is None:
-                same = inputs == node.inputs
-                outputs = node.outputs if same else copy_node(node, inputs)
-            new.update(zip(node.outputs, outputs, strict=True))
+                if outputs is None:
+                    same = inputs == node.inputs
+                    outputs = node.outputs if same else copy_node(node, inputs)
+                new.update(zip(node.outputs, outputs, strict=True))
+        finally:
+            _rewriting.after = ()
         return replace(
             self,
             inputs=tuple(new.get(t, t) for t in self.inputs),
@@ -260,15 +285,6 @@ class Graph:
             lines.append(f"%{i} = {node.name}({read}) -> {made}  # {node.label}")
         lines.append("return " + ", ".join(names[t] for t in self.outputs))
         return "\n".join(lines)
-
-
-@contextlib.contextmanager
-def _orders_after(node: Node) -> Iterator[None]:
-    _rewriting.orders = ((*node.order, i) for i in itertools.count())
-    try:
-        yield
-    finally:
-        _rewriting.orders = None
 
 
 def copy_node(

@@ -8,10 +8,12 @@ from typing import Any
 import numpy as np
 
 from fastconv.errors import ArgumentError, DtypeError, ShapeError
-from fastconv.graph.ir import DTYPES, Graph, Leaf, Node, Tensor, dtype_name
+from fastconv.graph.ir import DTYPES, Graph, Leaf, Node, Shape, Tensor, dtype_name
 from fastconv.graph.scope import current_trace, tracing
-from fastconv.graph.variable import Variable
+from fastconv.graph.variable import Block, Variable
 from fastconv.operators import OPERATORS
+
+Place = tuple[Block, int, Shape]  # where a variable is, and how it is seen
 
 
 class Trace:
@@ -21,8 +23,8 @@ class Trace:
         self.inputs: list[Tensor] = []
         self.parties: dict[Any, None] = {}
         self.mixed: set[str] = set()  # see Graph
-        self._reads: list[tuple[Variable, Tensor]] = []
-        self._assigned: list[tuple[Variable, Tensor]] = []
+        self._reads: dict[Place, Tensor] = {}
+        self._assigned: dict[Block, _Assigned] = {}
 
     def active(self) -> AbstractContextManager[Trace]:
         """Makes this the current trace inside a with block."""
@@ -44,17 +46,18 @@ class Trace:
 
     def read(self, variable: Variable) -> Tensor:
         """The value of a variable, as assigned so far."""
-        for other, value in reversed(self._assigned):
-            if other.overlaps(variable):
-                return _part(value, variable.offset - other.offset, variable)
-        for other, tensor in self._reads:
-            if _same(other, variable):
-                return tensor
+        place = _place(variable)
+        found = self._assigned.get(variable.block, _NOTHING).find(variable)
+        if found:
+            other, value = found
+            return _part(value, variable.offset - other.offset, variable)
+        if place in self._reads:
+            return self._reads[place]
         spec = (variable.shape, variable.dtype)
         node = Node(
             Leaf.variable, None, (), [spec], label=variable.name, payload=variable
         )
-        self._reads.append((variable, node.outputs[0]))
+        self._reads[place] = node.outputs[0]
         return node.outputs[0]
 
     def assign(self, variable: Variable, value: Any) -> None:
@@ -65,23 +68,21 @@ class Trace:
                 f"variable {variable.name!r}: expected a value {variable.dtype}"
                 f"{list(variable.shape)}, received {tensor.dtype}{list(tensor.shape)}"
             )
-        kept = []
-        for other, old in self._assigned:
-            if not other.overlaps(variable):
-                kept.append((other, old))
-            elif not _same(other, variable):
-                raise ArgumentError(
-                    f"variable {variable.name!r} was already assigned in this function "
-                    f"as part of {other.name!r}; assign the same variables each time"
-                )
-        self._assigned = [*kept, (variable, tensor)]
+        assigned = self._assigned.setdefault(variable.block, _Assigned())
+        found = assigned.find(variable)
+        if found and _place(found[0]) != _place(variable):
+            raise ArgumentError(
+                f"variable {variable.name!r} was already assigned in this function "
+                f"as part of {found[0].name!r}; assign the same variables each time"
+            )
+        assigned.add(variable, tensor)
 
     def graph(self, outputs: list[Tensor]) -> Graph:
         """What was traced, as a graph."""
         graph = Graph(
             tuple(self.inputs),
             tuple(outputs),
-            tuple(self._assigned),
+            tuple(pair for block in self._assigned.values() for pair in block.values()),
             frozenset(self.mixed),
         )
         for node in graph.nodes():
@@ -93,8 +94,30 @@ class Trace:
         return graph
 
 
-def _same(a: Variable, b: Variable) -> bool:
-    return a.block is b.block and a.offset == b.offset and a.shape == b.shape
+class _Assigned(dict[Place, tuple[Variable, Tensor]]):
+    """The new values of variables of one block; none overlaps another."""
+
+    begin, end = 0, 0  # of all together
+
+    def find(self, variable: Variable) -> tuple[Variable, Tensor] | None:
+        """What was assigned there, to the variable or to one that overlaps it."""
+        if variable.offset >= self.end or variable.offset + variable.size <= self.begin:
+            return None
+        overlapping = (pair for pair in self.values() if pair[0].overlaps(variable))
+        return self.get(_place(variable)) or next(overlapping, None)
+
+    def add(self, variable: Variable, value: Tensor) -> None:
+        begin, end = variable.offset, variable.offset + variable.size
+        self.begin = min(begin, self.begin) if self else begin
+        self.end = max(end, self.end)
+        self[_place(variable)] = (variable, value)
+
+
+_NOTHING = _Assigned()
+
+
+def _place(variable: Variable) -> Place:
+    return variable.block, variable.offset, variable.shape
 
 
 def _part(value: Tensor, offset: int, variable: Variable) -> Tensor:

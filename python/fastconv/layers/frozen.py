@@ -19,14 +19,14 @@ from fastconv.layers import context
 from fastconv.layers.base import Layer
 from fastconv.ops.shape import Target
 
-__all__ = ["BATCHES", "FrozenGraph", "freeze"]
+__all__ = ["BATCHES", "FrozenGraph", "program_of"]
 
 BATCHES = (2, 3)  # of the two graphs that show what follows the batch
 _ROLES = {OpKind.quantized_conv: {1: "kernel", 2: "bias", 3: "scale"}}
 
 
 class FrozenGraph(Layer):
-    """The ops of a graph, in their order; `freeze` makes it.
+    """The ops of a graph, in their order; `freeze` and `quantize` make it.
 
     Its arrays are constants of a plan: kernels pack them once. They change through
     `Variable.assign` (and so by `load_weights`), not through their ``value``. It is for
@@ -36,7 +36,8 @@ class FrozenGraph(Layer):
     ----------
     program: the graph as JSON-like data: ``nodes``, each with the numbers of the
         results it reads, and ``outputs``. Sizes that follow the batch N are
-        ``{"times": a, "plus": b}``, for a N + b.
+        ``{"times": a, "plus": b}``, for a N + b; results of nodes that are ``mixed``
+        may be bfloat16.
 
     Raises
     ------
@@ -94,6 +95,8 @@ class FrozenGraph(Layer):
         reads = [made[i][j] for i, j in node["reads"]]
         specs = RULES[kind].shape(attrs, *reads)
         name = "/".join(filter(None, (label(), node["label"])))
+        if node.get("mixed"):
+            current_trace().mixed.add(name)
         return Node(kind, attrs, reads, specs, label=name).outputs
 
     # What a trace asks of those that take part in a plan.
@@ -117,7 +120,9 @@ def _leaf(array: np.ndarray) -> Tensor:
 # From graphs to a layer ---------------------------------------------------------------
 
 
-def freeze(graphs: Sequence[Graph], name: str) -> tuple[dict[str, Any], list[Any]]:
+def program_of(
+    graphs: Sequence[Graph], name: str
+) -> tuple[dict[str, Any], list[np.ndarray]]:
     """The program of two graphs that differ by the batch, and its arrays.
 
     graphs: of one function, with batches of `BATCHES`; without variables and updates.
@@ -143,9 +148,8 @@ def freeze(graphs: Sequence[Graph], name: str) -> tuple[dict[str, Any], list[Any
         else:
             reads = [places[t] for t in one.inputs]
             attrs = _packed(one, one.attrs, other.attrs)
-            nodes.append({
-                "op": one.name, "label": one.label, "reads": reads, "attrs": attrs
-            })  # fmt: skip
+            op = {"op": one.name, "label": one.label, "reads": reads, "attrs": attrs}
+            nodes.append(op | ({"mixed": True} if one.label in graphs[0].mixed else {}))
     return {"nodes": nodes, "outputs": [places[t] for t in graphs[0].outputs]}, arrays
 
 

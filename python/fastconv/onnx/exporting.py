@@ -92,7 +92,7 @@ def _message(model: Any, opset: int, first: bool) -> proto.Model:
     traces = [_traced(model, batch) for batch in _BATCHES]
     dims = _dims(*traces)
     graph = traces[0]
-    consumers = graph.consumers()
+    consumers = {t: list(nodes) for t, nodes in graph.consumers().items()}
     for tensor in graph.outputs:
         consumers.setdefault(tensor, []).append(tensor.node)
     arrays = _arrays(graph, traces[1], dims)

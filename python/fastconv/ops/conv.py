@@ -390,6 +390,9 @@ def _shape(attrs: ConvAttrs, src: Tensor, weights: Tensor, *rest: Tensor) -> lis
     _expect(attrs, src, input_shape(attrs.geometry, axes))
     _expect(attrs, weights, weights_shape(attrs.geometry, axes))
     _epilogue(attrs, dst, rest)
+    if attrs.max_pool:
+        *outer, rows, columns, filters = dst
+        dst = (*outer, rows // 2, columns // 2, filters)
     return [(dst, src.dtype)]
 
 

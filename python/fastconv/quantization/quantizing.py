@@ -10,19 +10,18 @@ import numpy as np
 from fastconv.errors import ArgumentError, ShapeError, unknown_name
 from fastconv.execution.devices import arena_of
 from fastconv.execution.executable import Executable
+from fastconv.freezing.folding import Folding
+from fastconv.freezing.freezing import frozen_model, specs_of
 from fastconv.graph.ir import Graph, Tensor
 from fastconv.layers.base import KerasTensor
-from fastconv.layers.core import Input
-from fastconv.layers.frozen import BATCHES, FrozenGraph, freeze
+from fastconv.layers.frozen import BATCHES
 from fastconv.ops.quantized import Scale
 from fastconv.quantization.calibration import METHODS, Range, ranges, scale_of
 from fastconv.quantization.choosing import choose
-from fastconv.quantization.folding import Folding
 from fastconv.quantization.rewriting import rewrite
 from fastconv.training.call_graph import align
 from fastconv.training.feeding import Epochs, feed
 from fastconv.training.model import Model
-from fastconv.tree import flatten
 
 __all__ = ["quantize"]
 
@@ -93,18 +92,16 @@ def quantize(
     """
     if method not in METHODS:
         raise unknown_name("method", method, list(METHODS))
-    if not isinstance(model, Model) or not model.described:
-        raise ArgumentError(
-            f"quantize: expected a model whose inputs are known, received {model!r:.80}"
-            "; call build(input_shape), or give the first layer an input_shape"
-        )
-    specs = flatten(model.input_specs, KerasTensor)
+    specs = specs_of(model, "quantize")
     batches = list(_inputs(model, specs, calibration_data, batch_size, steps))
-    shapes = [array.shape[1:] for array in batches[0]] if batches else []
-    folding = Folding(model, shapes or [_sizes(spec) for spec in specs])
+    if batches:
+        shapes = [array.shape[1:] for array in batches[0]]
+    else:
+        shapes = [_sizes(spec) for spec in specs]
+    folding = Folding(model, shapes)
     scales = _scales(folding, batches, method)
     made = [_integers(folding.graph(batch), scales) for batch in BATCHES]
-    return _model(model, specs, made, shapes, name or f"{model.name}_int8")
+    return frozen_model(model, made, shapes, name or f"{model.name}_int8", "int8")
 
 
 def _inputs(
@@ -171,26 +168,3 @@ def _scales(
 def _integers(graph: Graph, scales: list[Scale]) -> Graph:
     choice = choose(graph)
     return rewrite(graph, choice, dict(zip(choice.observed(), scales, strict=True)))
-
-
-def _model(
-    model: Any,
-    specs: list[KerasTensor],
-    graphs: list[Graph],
-    shapes: list[tuple[int, ...]],
-    name: str,
-) -> Model:
-    program, arrays = freeze(graphs, model.name)
-    inputs = [
-        Input(shape, dtype=spec.dtype, name=spec.name)
-        for spec, shape in zip(specs, shapes, strict=True)
-    ]
-    layer = FrozenGraph(program, name="int8")
-    result = Model(inputs[0] if len(inputs) == 1 else inputs, layer(*inputs), name=name)
-    for weight, array in zip(layer.held, arrays, strict=True):
-        weight.assign(array)
-    result.metadata = dict(model.metadata)
-    if model.compiled_loss is not None and len(graphs[0].outputs) == 1:
-        metrics = model.compiled_metrics.get_config()
-        result.compile("sgd", **model.compiled_loss.get_config(), **metrics)
-    return result

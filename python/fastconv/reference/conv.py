@@ -60,7 +60,14 @@ def conv(
     y = _dst(g, dst)
     for tap, seen, made in _taps(g):
         y[:, *made] += np.einsum("...gc,cgk->...gk", x[:, *seen], w[tap])
-    return (epilogue(attrs.epilogue, dst, *operands),)
+    dst = epilogue(attrs.epilogue, dst, *operands)
+    return (_max_pool(dst) if attrs.max_pool else dst,)
+
+
+def _max_pool(map_: np.ndarray) -> np.ndarray:
+    n, o, p, q, k = map_.shape
+    whole = map_[:, :, : p // 2 * 2, : q // 2 * 2]
+    return whole.reshape(n, o, p // 2, 2, q // 2, 2, k).max(axis=(3, 5))
 
 
 @kernel(OpKind.conv_backward_data)

@@ -91,7 +91,7 @@ class Plans:
         self._whole = None
 
     def _run(self, mode: str, *arguments: Any) -> Any:
-        key = (mode, *(a.shape for a in _arrays(arguments)))
+        key = (mode, *map(_shapes, arguments))
         if key not in self._accepted:
             if self.arena is not None:
                 self._check_memory(mode, arguments)
@@ -165,6 +165,12 @@ class Plans:
 
 def _arrays(value: Any) -> list[np.ndarray]:
     return flatten(value, np.ndarray)
+
+
+def _shapes(value: Any) -> Any:
+    if type(value) is np.ndarray:
+        return value.shape
+    return tuple(a.shape for a in _arrays(value))
 
 
 def with_batch(value: Any, batch: int) -> Any:

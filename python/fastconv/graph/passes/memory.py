@@ -141,16 +141,18 @@ def last_reads(graph: Graph, steps: Sequence[Node]) -> dict[Tensor, int]:
 
 def assign_offsets(storages: list[Storage]) -> int:
     """Offsets in the arena; returns its size."""
-    placed = np.zeros((4, 0), np.int64)  # first, last, begin, end; sorted by begin
-    arena = 0
+    # First, last, begin and end of each piece; those placed so far, sorted by begin.
+    table = np.zeros((4, sum(len(s.pieces) or 1 for s in storages)), np.int64)
+    placed, arena = table[:, :0], 0
     for storage in sorted(storages, key=lambda s: (-s.size, s.first, s.last)):
         pieces = np.array(storage.pieces or [(0, storage.size, storage.first)])
         storage.offset = _lowest(placed, pieces, storage.last)
         for start, size, first in pieces:
             begin = storage.offset + start
-            where = np.searchsorted(placed[2], begin)
-            piece = (first, storage.last, begin, begin + size)
-            placed = np.insert(placed, where, piece, axis=1)
+            where, count = np.searchsorted(placed[2], begin), placed.shape[1]
+            table[:, where + 1 : count + 1] = table[:, where:count]
+            table[:, where] = first, storage.last, begin, begin + size
+            placed = table[:, : count + 1]
         arena = max(arena, _aligned(storage.offset + storage.size))
     return arena
 

@@ -32,7 +32,7 @@ class Folding:
     def __init__(self, model: Any, shapes: Sequence[tuple[int, ...]]) -> None:
         self.model, self.shapes = model, shapes
         small, large = (self._traced(batch) for batch in (2, 3))
-        self._values = _values(small, _fixed(small, large))
+        self._values = _values(small, _fixed(small, large, model.name))
 
     def graph(self, batch: int) -> Graph:
         """The fused graph of a batch."""
@@ -65,11 +65,11 @@ def _places(graph: Graph) -> dict[Tensor, Place]:
     return {t: (i, t.index) for i, node in nodes for t in node.outputs}
 
 
-def _fixed(small: Graph, large: Graph) -> set[Tensor]:
+def _fixed(small: Graph, large: Graph, name: str) -> set[Tensor]:
     """The tensors of the first graph that neither inputs nor the batch change."""
     first, second = small.nodes(), large.nodes()
     if [n.kind for n in first] != [n.kind for n in second]:
-        raise ArgumentError("quantize: what the model computes follows from the batch")
+        raise ArgumentError(f"model {name!r}: what it computes follows from the batch")
     fixed: set[Tensor] = set()
     for one, other in zip(first, second, strict=True):
         shapes = [t.shape for t in one.outputs] == [t.shape for t in other.outputs]

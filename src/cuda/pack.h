@@ -1,0 +1,182 @@
+// Neighbouring elements of float or bfloat16, which a thread reads and writes at once; in registers
+// they are floats.
+#pragma once
+#include "convert.h"
+#include "device.h"
+
+namespace fastconv::cuda {
+
+constexpr int kPackBytes = 16;  // that a thread reads or writes at most at once
+
+template <class... T>
+constexpr int widest() {
+  size_t bytes = 1;
+  ((bytes = sizeof(T) > bytes ? sizeof(T) : bytes), ...);
+  return (int)bytes;
+}
+// Elements of a pack, of the widest of several types.
+template <class... T>
+constexpr int kPack = kPackBytes / widest<T...>();
+
+// A number as a type, for functions that are called for several.
+template <auto V>
+struct Constant {
+  static constexpr auto value = V;
+};
+
+static inline bool is_aligned(const void* p) {
+  return reinterpret_cast<uintptr_t>(p) % kPackBytes == 0;
+}
+
+// Elements of any type, as many as a thread moves at once.
+struct alignas(kPackBytes) Line {
+  uint32_t words[kPackBytes / 4];
+};
+// One of `size` bytes, over and over.
+static inline Line line_of(const void* element, int64_t size) {
+  Line line;
+  for (int64_t at = 0; at < kPackBytes; at += size)
+    __builtin_memcpy(reinterpret_cast<char*>(&line) + at, element, (size_t)size);
+  return line;
+}
+
+__device__ __forceinline__ float to_float(float x) { return x; }
+__device__ __forceinline__ float to_float(BFloat16 x) { return widen(x); }
+
+// Two bfloat16 in a word, the first in its lower half.
+__device__ __forceinline__ float first_of(uint32_t pair) {
+  return __int_as_float((int)(pair << 16));
+}
+__device__ __forceinline__ float second_of(uint32_t pair) {
+  return __int_as_float((int)(pair & 0xffff0000));
+}
+// Rounds to nearest, ties to even; NaN stays NaN.
+__device__ __forceinline__ uint32_t narrow_pair(float first, float second) {
+#if defined(FASTCONV_EMULATED)
+  return to_bfloat16(first).bits | (uint32_t)to_bfloat16(second).bits << 16;
+#else
+  uint32_t pair;
+  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+  return pair;
+#endif
+}
+
+__device__ __forceinline__ void store(float* p, float x) { *p = x; }
+__device__ __forceinline__ void store(BFloat16* p, float x) {
+  p->bits = (uint16_t)narrow_pair(x, 0);
+}
+
+// x = the N elements from p on, which is aligned to all of them, or to 16 bytes.
+template <int N>
+__device__ __forceinline__ void load(const float* p, float (&x)[N]) {
+  if constexpr (N % 4 == 0) {
+#pragma unroll
+    for (int i = 0; i < N; i += 4) {
+      const float4 four = *reinterpret_cast<const float4*>(p + i);
+      x[i] = four.x, x[i + 1] = four.y, x[i + 2] = four.z, x[i + 3] = four.w;
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < N; ++i) x[i] = p[i];
+  }
+}
+__device__ __forceinline__ void unpack(uint32_t pair, float* x) {
+  x[0] = first_of(pair);
+  x[1] = second_of(pair);
+}
+template <int N>
+__device__ __forceinline__ void load(const BFloat16* p, float (&x)[N]) {
+  static_assert(N == 1 || N == 4 || N == 8);
+  if constexpr (N == 8) {
+    const uint4 words = *reinterpret_cast<const uint4*>(p);
+    unpack(words.x, x), unpack(words.y, x + 2), unpack(words.z, x + 4), unpack(words.w, x + 6);
+  } else if constexpr (N == 4) {
+    const uint2 words = *reinterpret_cast<const uint2*>(p);
+    unpack(words.x, x), unpack(words.y, x + 2);
+  } else {
+    x[0] = widen(*p);
+  }
+}
+// Bytes, of a mask.
+__device__ __forceinline__ float to_float(uint8_t x) { return (float)x; }
+template <int N>
+__device__ __forceinline__ void load(const uint8_t* p, float (&x)[N]) {
+  static_assert(N == 4 || N == 8);
+#pragma unroll
+  for (int i = 0; i < N; i += 4) {
+    const uint32_t four = *reinterpret_cast<const uint32_t*>(p + i);
+#pragma unroll
+    for (int k = 0; k < 4; ++k) x[i + k] = (float)(four >> 8 * k & 0xff);
+  }
+}
+// The same for integers, as they are.
+template <int N>
+__device__ __forceinline__ void load(const int32_t* p, int32_t (&x)[N]) {
+  if constexpr (N % 4 == 0) {
+#pragma unroll
+    for (int i = 0; i < N; i += 4) {
+      const uint4 four = *reinterpret_cast<const uint4*>(p + i);
+      x[i] = (int32_t)four.x, x[i + 1] = (int32_t)four.y;
+      x[i + 2] = (int32_t)four.z, x[i + 3] = (int32_t)four.w;
+    }
+  } else {
+#pragma unroll
+    for (int i = 0; i < N; ++i) x[i] = p[i];
+  }
+}
+
+template <int N>
+__device__ __forceinline__ void store(float* p, const float (&x)[N]) {
+  if constexpr (N % 4 == 0) {
+#pragma unroll
+    for (int i = 0; i < N; i += 4)
+      *reinterpret_cast<float4*>(p + i) = {x[i], x[i + 1], x[i + 2], x[i + 3]};
+  } else {
+#pragma unroll
+    for (int i = 0; i < N; ++i) p[i] = x[i];
+  }
+}
+template <int N>
+__device__ __forceinline__ void store(BFloat16* p, const float (&x)[N]) {
+  static_assert(N == 1 || N == 4 || N == 8);
+  if constexpr (N == 8)
+    *reinterpret_cast<uint4*>(p) = {narrow_pair(x[0], x[1]), narrow_pair(x[2], x[3]),
+                                    narrow_pair(x[4], x[5]), narrow_pair(x[6], x[7])};
+  else if constexpr (N == 4)
+    *reinterpret_cast<uint2*>(p) = {narrow_pair(x[0], x[1]), narrow_pair(x[2], x[3])};
+  else
+    store(p, x[0]);
+}
+template <int N>
+__device__ __forceinline__ void store(int32_t* p, const int32_t (&x)[N]) {
+  if constexpr (N % 4 == 0) {
+#pragma unroll
+    for (int i = 0; i < N; i += 4)
+      *reinterpret_cast<uint4*>(p + i) = {(uint32_t)x[i], (uint32_t)x[i + 1], (uint32_t)x[i + 2],
+                                          (uint32_t)x[i + 3]};
+  } else {
+#pragma unroll
+    for (int i = 0; i < N; ++i) p[i] = x[i];
+  }
+}
+
+// Elements [first, first + N) of an array of `count`, as far as it goes, whether it is aligned or
+// not.
+template <int N, class T>
+__device__ __forceinline__ void load_some(const T* array, int64_t first, int64_t count,
+                                          bool aligned, float (&x)[N]) {
+  if (aligned && first + N <= count) return load(array + first, x);
+#pragma unroll
+  for (int i = 0; i < N; ++i)
+    if (first + i < count) x[i] = to_float(array[first + i]);
+}
+template <int N, class T>
+__device__ __forceinline__ void store_some(T* array, int64_t first, int64_t count, bool aligned,
+                                           const float (&x)[N]) {
+  if (aligned && first + N <= count) return store(array + first, x);
+#pragma unroll
+  for (int i = 0; i < N; ++i)
+    if (first + i < count) store(array + first + i, x[i]);
+}
+
+}  // namespace fastconv::cuda

@@ -1,0 +1,164 @@
+// How a product is cut into the tiles of hopper_tiles.h, and what starts them.
+#include "hopper_tiles.h"
+#include "product_hopper.h"
+
+namespace fastconv::cuda {
+namespace {
+
+// How a product is cut: by its size alone, so that results do not depend on the device.
+struct Cut {
+  int slabs, columns;  // of a tile
+  int64_t splits;
+};
+
+int64_t channel_blocks(const HopperProduct& p) { return ceil_div(p.depth, kSlab); }
+int64_t taps_of(const HopperProduct& p) { return p.taps[0] * p.taps[1]; }
+int64_t slabs_of(const HopperProduct& p) {
+  return p.kind == ProductKind::taps ? taps_of(p) * channel_blocks(p) : ceil_div(p.rows, kSlab);
+}
+int64_t slices_of(const HopperProduct& p) {
+  return p.kind == ProductKind::taps ? ceil_div(p.rows, kSlice) : taps_of(p) * channel_blocks(p);
+}
+int64_t lines_of(const HopperProduct& p) {
+  return p.kind == ProductKind::taps ? taps_of(p) * p.depth : p.rows;
+}
+
+// Cycles that a product takes, roughly, on 132 multiprocessors, each with its share of what the
+// second-level cache (40 bytes a cycle) and the memory (18) give.
+double cycles(const HopperProduct& p, const Cut& cut) {
+  constexpr double kBlocks = 132, kCache = 40, kMemory = 18, kStart = 800, kLaunch = 4000;
+  const double area = 64.0 * cut.slabs * cut.columns;
+  const double product = area * kSlice / 2048, loads = (64.0 * cut.slabs + cut.columns) * 128;
+  const double slice = product > loads / kCache ? product : loads / kCache;
+  const int64_t tiles = ceil_div(slabs_of(p), cut.slabs) * ceil_div(p.columns, cut.columns);
+  const int64_t waves = ceil_div(tiles * cut.splits, (int64_t)kBlocks);
+  const double width = cut.splits > 1 || p.kind == ProductKind::taps ? 4 : 2;
+  const double tile =
+      (double)ceil_div(slices_of(p), cut.splits) * slice + kStart + area * width / kMemory;
+  const double results = (double)(lines_of(p) * p.columns);
+  const double join =
+      cut.splits > 1 ? kLaunch + results * 4 * (double)(cut.splits + 1) / kBlocks / kMemory : 0;
+  return (double)waves * tile + join;
+}
+
+Cut cut_product(const HopperProduct& p) {
+  constexpr int64_t kMostSplits = 64, kLeastSlices = 4, kMostPartial = int64_t{1} << 25;
+  Cut best = {2, 64, 1};
+  for (const int slabs : {4, 2})
+    for (const int columns : {128, 64})
+      for (int64_t splits = 1; splits <= kMostSplits; ++splits) {
+        const int64_t each = ceil_div(slices_of(p), splits);
+        if (splits > 1 && (each < kLeastSlices || splits * lines_of(p) * p.columns > kMostPartial))
+          break;
+        const Cut cut = {slabs, columns, splits};
+        if (ceil_div(slices_of(p), each) == splits && cycles(p, cut) < cycles(p, best)) best = cut;
+      }
+  return best;
+}
+
+Left left_of(const HopperProduct& p, int rows) {
+  Left left = {};
+  left.slides = p.slides;
+  left.taps_across = (int32_t)p.taps[0];
+  if (!p.slides) {
+    left.map = map_boxes(p.left, {p.depth, p.rows, 1}, rows);
+    return left;
+  }
+  left.map = map_windows(p.left, p.windows, rows);
+  left.across = Divisor(p.windows.count[0]);
+  left.down = Divisor(p.windows.count[1]);
+  for (int i = 0; i < 2; ++i) {
+    left.stride[i] = (int32_t)p.windows.stride[i];
+    left.low[i] = (int32_t)p.windows.low[i];
+    left.dilation[i] = (int32_t)p.dilation[i];
+  }
+  return left;
+}
+
+TensorMap right_of(const HopperProduct& p, int columns) {
+  switch (p.kind) {
+    case ProductKind::rows: return map_boxes(p.right, {p.columns, p.depth, taps_of(p)}, kSlice);
+    case ProductKind::turned: return map_boxes(p.right, {p.depth, p.columns, taps_of(p)}, columns);
+    default: return map_boxes(p.right, {p.columns, p.rows, 1}, kSlice);
+  }
+}
+
+template <int Slabs, int Columns, ProductKind Kind, class Out>
+void run_tiles(const KernelCall& call, const HopperProduct& p, const Epilogue& epilogue,
+               int64_t splits) {
+  using T = Tiles<Slabs, Columns, Kind, Out>;
+  T t = {};
+  t.left = left_of(p, T::kTurnA ? kSlice : T::kRowSlabs * kSlab);
+  t.right = right_of(p, Columns);
+  t.rows = (int32_t)p.rows, t.depth = (int32_t)p.depth, t.columns = (int32_t)p.columns;
+  t.taps = (int32_t)taps_of(p), t.blocks = (int32_t)channel_blocks(p);
+  t.slabs = (int32_t)slabs_of(p), t.slices = (int32_t)slices_of(p);
+  t.slices_of_split = (int32_t)ceil_div(t.slices, splits);
+  t.across = Divisor(ceil_div(p.columns, Columns));
+  t.down = Divisor(ceil_div(t.slabs, T::kRowSlabs));
+  t.tiles = t.across.size() * t.down.size() * splits;
+  t.finish = row_finish_of<Out>(call, epilogue);
+  t.partial = splits > 1 ? workspace<float>(call) : nullptr;
+  launch(call, t, t.tiles < multiprocessors() ? t.tiles : multiprocessors());
+  if (splits == 1) return;
+  const RowFinish<Out> finish = t.finish;
+  const float* partial = t.partial;
+  const int64_t count = lines_of(p) * p.columns;
+  const Divisor groups(p.columns / kEach);
+  for_each(call, count / kEach, [=] __device__(int64_t i) {
+    float sum[kEach], more[kEach];
+    load_each(partial + i * kEach, sum);
+#pragma unroll 4
+    for (int64_t split = 1; split < splits; ++split) {
+      load_each(partial + split * count + i * kEach, more);
+#pragma unroll
+      for (int e = 0; e < kEach; ++e) sum[e] += more[e];
+    }
+    const int64_t column = (i - groups(i) * groups.size()) * kEach;
+    finish.put(i * kEach, finish.columns(column), sum);
+  });
+}
+
+template <ProductKind Kind, class Out>
+void run_kind(const KernelCall& call, const HopperProduct& p, const Epilogue& epilogue) {
+  const Cut cut = cut_product(p);
+  if (cut.columns == 128)
+    cut.slabs == 4 ? run_tiles<2, 128, Kind, Out>(call, p, epilogue, cut.splits)
+                   : run_tiles<1, 128, Kind, Out>(call, p, epilogue, cut.splits);
+  else
+    cut.slabs == 4 ? run_tiles<2, 64, Kind, Out>(call, p, epilogue, cut.splits)
+                   : run_tiles<1, 64, Kind, Out>(call, p, epilogue, cut.splits);
+}
+
+}  // namespace
+
+const char* hopper_product_declines(const KernelCall& call, const HopperProduct& p,
+                                    const Epilogue& epilogue) {
+  const Dtype result = p.kind == ProductKind::taps ? Dtype::float32 : Dtype::bfloat16;
+  if (call.inputs[0].dtype != Dtype::bfloat16 || call.inputs[1].dtype != Dtype::bfloat16 ||
+      call.outputs[0].dtype != result)
+    return "only bfloat16";
+  if (!only_compares(epilogue.activation)) return "an activation that does not only compare";
+  if (p.rows == 0) return "nothing to compute";
+  if (p.depth % 8 || p.columns % 8) return "channels or filters that are no multiple of 8";
+  if (p.rows > INT32_MAX || p.depth > INT32_MAX || lines_of(p) > INT32_MAX)
+    return "sizes do not fit 32 bits";
+  if (!p.slides) return nullptr;
+  return windows_decline(p.windows,
+                         {(p.taps[0] - 1) * p.dilation[0], (p.taps[1] - 1) * p.dilation[1]});
+}
+
+int64_t hopper_product_workspace(const HopperProduct& p) {
+  const int64_t splits = cut_product(p).splits;
+  return splits > 1 ? 4 * splits * lines_of(p) * p.columns : 0;
+}
+
+void run_hopper_product(const KernelCall& call, const HopperProduct& p, const Epilogue& epilogue) {
+  switch (p.kind) {
+    case ProductKind::rows: return run_kind<ProductKind::rows, BFloat16>(call, p, epilogue);
+    case ProductKind::turned: return run_kind<ProductKind::turned, BFloat16>(call, p, epilogue);
+    case ProductKind::taps: return run_kind<ProductKind::taps, float>(call, p, epilogue);
+  }
+}
+
+}  // namespace fastconv::cuda

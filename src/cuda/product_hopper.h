@@ -1,0 +1,33 @@
+// The product of product_hopper.cu: bfloat16, summed in float32 by the matrix instructions of
+// sm_90a, for matrices and the three directions of a convolution.
+#pragma once
+#include "hopper_map.h"
+#include "kernels.h"
+
+namespace fastconv::cuda {
+
+// `left` has `rows` pixels of `depth` channels. For each tap of a window there is a matrix that
+// sees the pixels that windows read at this tap, `pixels(tap)` [rows, depth].
+//
+// kinds:  rows    dst[rows, columns] = sum over taps of pixels(tap) right[tap, depth, columns]
+//         turned  dst[rows, columns] = sum over taps of pixels(tap) right[last - tap, columns,
+//                 depth]^T
+//         taps    dst[tap, depth, columns] = pixels(tap)^T right[rows, columns], in float32
+enum class ProductKind { rows, turned, taps };
+
+struct HopperProduct {
+  ProductKind kind;
+  const void *left, *right;
+  int64_t rows, depth, columns;
+  bool slides;  // if not, there is one tap, and it sees the pixels as they are
+  WindowMap windows;
+  int64_t taps[2], dilation[2];  // along W and H
+};
+
+// Why it cannot be run, or null.
+const char* hopper_product_declines(const KernelCall& call, const HopperProduct& p,
+                                    const Epilogue& epilogue);
+int64_t hopper_product_workspace(const HopperProduct& p);
+void run_hopper_product(const KernelCall& call, const HopperProduct& p, const Epilogue& epilogue);
+
+}  // namespace fastconv::cuda
