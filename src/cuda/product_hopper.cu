@@ -42,7 +42,7 @@ double cycles(const HopperProduct& p, const Cut& cut) {
 }
 
 Cut cut_product(const HopperProduct& p) {
-  constexpr int64_t kMostSplits = 64, kLeastSlices = 4, kMostPartial = int64_t{1} << 25;
+  constexpr int64_t kMostSplits = 132, kLeastSlices = 4, kMostPartial = int64_t{1} << 25;
   Cut best = {2, 64, 1};
   for (const int slabs : {4, 2})
     for (const int columns : {128, 64})
@@ -97,25 +97,25 @@ void run_tiles(const KernelCall& call, const HopperProduct& p, const Epilogue& e
   t.across = Divisor(ceil_div(p.columns, Columns));
   t.down = Divisor(ceil_div(t.slabs, T::kRowSlabs));
   t.tiles = t.across.size() * t.down.size() * splits;
-  t.finish = row_finish_of<Out>(call, epilogue);
+  t.finish = finish_of<Out>(call, epilogue);
   t.partial = splits > 1 ? workspace<float>(call) : nullptr;
   launch(call, t, t.tiles < multiprocessors() ? t.tiles : multiprocessors());
   if (splits == 1) return;
-  const RowFinish<Out> finish = t.finish;
+  const Finish<Out> finish = t.finish;
   const float* partial = t.partial;
   const int64_t count = lines_of(p) * p.columns;
-  const Divisor groups(p.columns / kEach);
-  for_each(call, count / kEach, [=] __device__(int64_t i) {
-    float sum[kEach], more[kEach];
-    load_each(partial + i * kEach, sum);
+  const Divisor groups(p.columns / 8);
+  for_each(call, count / 8, [=] __device__(int64_t i) {
+    float sum[8], more[8];
+    load_eight(partial + i * 8, sum);
 #pragma unroll 4
     for (int64_t split = 1; split < splits; ++split) {
-      load_each(partial + split * count + i * kEach, more);
+      load_eight(partial + split * count + i * 8, more);
 #pragma unroll
-      for (int e = 0; e < kEach; ++e) sum[e] += more[e];
+      for (int e = 0; e < 8; ++e) sum[e] += more[e];
     }
-    const int64_t column = (i - groups(i) * groups.size()) * kEach;
-    finish.put(i * kEach, finish.columns(column), sum);
+    const int64_t column = (i - groups(i) * groups.size()) * 8;
+    finish.put_eight(i * 8, finish.columns(column, 8), sum, 8, true);
   });
 }
 
@@ -139,6 +139,9 @@ const char* hopper_product_declines(const KernelCall& call, const HopperProduct&
       call.outputs[0].dtype != result)
     return "only bfloat16";
   if (!only_compares(epilogue.activation)) return "an activation that does not only compare";
+  if (p.kind == ProductKind::taps &&
+      (call.n_inputs > 2 || epilogue.activation != Activation::identity))
+    return "an epilogue";
   if (p.rows == 0) return "nothing to compute";
   if (p.depth % 8 || p.columns % 8) return "channels or filters that are no multiple of 8";
   if (p.rows > INT32_MAX || p.depth > INT32_MAX || lines_of(p) > INT32_MAX)
