@@ -11,6 +11,12 @@ namespace fastconv::cuda {
 constexpr int kSlab = 64;  // rows that one instruction multiplies
 constexpr int kSlice = kBoxWidth;
 
+// Pixels of dst that rows are, if they are not all of them.
+struct Spread {
+  bool spreads;
+  int32_t size[2], first[2], apart[2];
+};
+
 // Where TMA reads the left operand.
 struct Left {
   TensorMap map;
@@ -64,6 +70,8 @@ struct Tiles {
 
   Left left;
   TensorMap right;
+  int32_t first_matrix, matrix_step[2];  // of `right`, by taps along W and H
+  Spread spread;
   int32_t rows, depth, columns, taps;
   int32_t blocks;  // of 64 channels
   int32_t slabs, slices, slices_of_split;
@@ -132,23 +140,28 @@ struct Tiles {
   // Slices of the channels of one tap after the other.
   __device__ __forceinline__ void load_taps(Shared& shared, Ring& ring, const Tile& t) const {
     const typename Left::Place place = left.place((int64_t)t.slab * kSlab);
-    int32_t tap = t.begin / blocks, block = t.begin - tap * blocks;
+    const int32_t tap = t.begin / blocks;
+    int32_t block = t.begin - tap * blocks, h = tap / left.taps_across;
+    int32_t w = tap - h * left.taps_across;
 #pragma unroll 1
     for (int32_t slice = t.begin; slice < t.end; ++slice, ring.advance()) {
       await_empty(shared, ring);
       Stage& stage = shared.stages[ring.stage];
       Barrier& full = shared.full[ring.stage];
-      left.load(stage.a, full, block * kSlice, place, left.tap(tap));
+      const int32_t matrix = first_matrix + w * matrix_step[0] + h * matrix_step[1];
+      left.load(stage.a, full, block * kSlice, place, {w * left.dilation[0], h * left.dilation[1]});
       if constexpr (kTurnB) {
 #pragma unroll
         for (int box = 0; box < kBoxes; ++box)
-          load_box(&stage.b[box], right, full, t.column + box * kBoxWidth, block * kSlice, tap);
+          load_box(&stage.b[box], right, full, t.column + box * kBoxWidth, block * kSlice, matrix);
       } else {
-        load_box(stage.b, right, full, block * kSlice, t.column, taps - 1 - tap);
+        load_box(stage.b, right, full, block * kSlice, t.column, matrix);
       }
       if (++block < blocks) continue;
       block = 0;
-      ++tap;
+      if (++w < left.taps_across) continue;
+      w = 0;
+      ++h;
     }
   }
 
@@ -192,6 +205,7 @@ struct Tiles {
     constexpr int kDepth = 16;  // of an instruction
     const bool leads = threadIdx.x % kWarpgroup == 0;
     int previous = -1;
+    if (count == 0) clear(sums);
 #pragma unroll 1
     for (int32_t slice = 0; slice < count; ++slice, ring.advance()) {
       const Stage& stage = shared.stages[ring.stage];
@@ -212,7 +226,14 @@ struct Tiles {
       previous = ring.stage;
     }
     wait_for_groups<0>();
-    if (leads) arrive(shared.empty[previous]);
+    if (previous >= 0 && leads) arrive(shared.empty[previous]);
+  }
+
+  __device__ static __forceinline__ void clear(float (&sums)[Slabs][Columns / 2]) {
+#pragma unroll
+    for (int s = 0; s < Slabs; ++s)
+#pragma unroll
+      for (int i = 0; i < Columns / 2; ++i) sums[s][i] = 0;
   }
 
   // Where an operand begins at k.
@@ -327,7 +348,12 @@ struct Tiles {
       return slab < slabs && channel < depth ? (int64_t)tap * depth + channel : -1;
     } else {
       const int64_t line = (int64_t)slab * kSlab + row;
-      return line < rows ? line : -1;
+      if (line >= rows) return -1;
+      if (!spread.spreads) return line;
+      const int64_t h = left.across(line), n = left.down(h);
+      const int32_t x = (int32_t)(line - h * left.across.size()) * spread.apart[0];
+      const int32_t y = (int32_t)(h - n * left.down.size()) * spread.apart[1];
+      return (n * spread.size[1] + y + spread.first[1]) * spread.size[0] + x + spread.first[0];
     }
   }
 };
