@@ -45,33 +45,33 @@ struct Finish {
   template <int Rows>
   __device__ __forceinline__ void put_rows(const int64_t (&at)[Rows], const Columns& c,
                                            float (&x)[Rows][8]) const {
+    float added[Rows][8], y[Rows][8];
+    if (add) load_rows(add, at, added);
+    if (saved) load_rows(saved, at, y);
 #pragma unroll
-    for (int row = 0; row < Rows; ++row)
-#pragma unroll
-      for (int i = 0; i < 8; ++i) x[row][i] = x[row][i] * c.scale[i] + c.bias[i];
-    float other[Rows][8];
-    if (add) {
-      load_rows(add, at, other);
-#pragma unroll
-      for (int row = 0; row < Rows; ++row)
-#pragma unroll
-        for (int i = 0; i < 8; ++i) x[row][i] += other[row][i];
-    }
-    if (saved) {
-      load_rows(saved, at, other);
-#pragma unroll
-      for (int row = 0; row < Rows; ++row)
-#pragma unroll
-        for (int i = 0; i < 8; ++i) x[row][i] = slope(x[row][i], other[row][i]);
-    } else if (activation != Activation::identity) {
-#pragma unroll
-      for (int row = 0; row < Rows; ++row)
-#pragma unroll
-        for (int i = 0; i < 8; ++i) x[row][i] = value(x[row][i]);
-    }
+    for (int row = 0; row < Rows; ++row) apply(c, added[row], y[row], x[row]);
 #pragma unroll
     for (int row = 0; row < Rows; ++row)
       if (at[row] >= 0) store_eight(dst + at[row], x[row]);
+  }
+  // The same for values in registers, with what `add` and `saved` have there, if they are.
+  __device__ __forceinline__ void apply(const Columns& c, const float (&added)[8],
+                                        const float (&y)[8], float (&x)[8]) const {
+    if (scale || bias) each(x, [&](int i) { return x[i] * c.scale[i] + c.bias[i]; });
+    if (add) each(x, [&](int i) { return x[i] + added[i]; });
+    if (activation == Activation::identity) return;
+    const bool leaky = activation == Activation::leaky_relu;
+    const float most = activation == Activation::relu6 ? 6.0f : INFINITY;
+    if (saved)
+      each(x, [&](int i) {
+        const float below = leaky ? x[i] * alpha : 0.0f;
+        return y[i] > 0 && y[i] < most ? x[i] : below;
+      });
+    else
+      each(x, [&](int i) {
+        const float below = leaky ? x[i] * alpha : 0.0f;
+        return x[i] < 0 ? below : x[i] > most ? most : x[i];
+      });
   }
   __host__ bool aligned() const { return is_aligned(dst) && is_aligned(add) && is_aligned(saved); }
 
@@ -81,6 +81,11 @@ struct Finish {
                                                    float (&x)[Rows][8]) {
 #pragma unroll
     for (int row = 0; row < Rows; ++row) load_eight(from + (at[row] >= 0 ? at[row] : 0), x[row]);
+  }
+  template <class F>
+  __device__ static __forceinline__ void each(float (&x)[8], const F& f) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) x[i] = f(i);
   }
   __device__ __forceinline__ float value(float x) const {
     const float below = activation == Activation::leaky_relu ? x * alpha : 0.0f;

@@ -186,7 +186,7 @@ struct TensorProduct {
     constexpr int kEach = 16 / kDown;
     const int first = threadIdx.x % kWarp / kAcross;
     float x[kEach][8];
-    int64_t at[kEach];
+    int64_t at[kEach] = {};
 #pragma unroll
     for (int i = 0; i < kEach; ++i) {
       const int32_t down = first + i * kDown, row = m0 + down;
