@@ -219,6 +219,16 @@ def test_runs_host_functions_and_errors(gpu):
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("splits", [1, 3])
+@pytest.mark.parametrize("tile", range(4))
+def test_every_tile_of_the_tensor_cores(tile, splits, stride):
+    library = ctypes.CDLL(str(cuda_emulator.library(HERE / "tensor_tiles.cu")))
+    library.fastconv_backend.restype = ctypes.c_void_p
+    backend = ctypes.c_void_p(library.fastconv_backend(4, 0, None))
+    assert library.wrong(backend, tile, splits, stride) == 0
+
+
 # The emulator
 
 
