@@ -75,7 +75,7 @@ def make(name: str) -> nn.Module:
 
 
 def _declare_operators() -> None:
-    """Those of torchvision that no model here needs: its own do not fit a CPU's torch."""
+    """Those of torchvision that no model here needs; its own do not fit this torch."""
     with contextlib.suppress(RuntimeError):
         for operator in ("nms", "qnms"):
             torch.library.define(

@@ -12,6 +12,7 @@ import numpy as np
 from fastconv import _core
 from fastconv._core import CallbackAttrs, OpKind
 from fastconv.errors import OutOfMemoryError
+from fastconv.execution.averages import move_together
 from fastconv.execution.narrow import narrow
 from fastconv.execution.pooling import pool_into
 from fastconv.graph.ir import DTYPES, Graph, Leaf, Node, Tensor
@@ -55,7 +56,8 @@ def lower(
     ------
     OutOfMemoryError if no recomputation gets below the limit.
     """
-    graph = pool_into(narrow(verify(anchor(fuse(graph))), backend), backend)
+    graph = move_together(verify(anchor(fuse(graph))))
+    graph = pool_into(narrow(graph, backend), backend)
     draft = _Draft(recompute(graph), backend)
     if limit is not None and draft.bytes > limit:
         draft = _within(graph, backend, limit)
