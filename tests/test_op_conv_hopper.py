@@ -26,6 +26,8 @@ CASES = {
     "3x3": (2, (13, 11), 24, 40, (3, 3), 1, "same", 1),
     "3x3, several blocks of channels": (1, (8, 8), 136, 72, (3, 3), 1, "same", 1),
     "3x3, stride 2": (2, (15, 14), 72, 64, (3, 3), 2, "same", 1),
+    "2x5, stride 4 and 3": (1, (17, 19), 8, 16, (2, 5), (4, 3), "same", 1),
+    "stride, one pixel": (2, (1, 5), 8, 16, (1, 3), (3, 2), "same", 1),
     "3x1, padded on one side": (1, (12, 9), 8, 8, (3, 1), 1, [(2, 0), (0, 3)], 1),
     "cropped": (2, (12, 10), 16, 8, (2, 2), 1, [(-1, 0), (0, -2)], 1),
     "dilated": (1, (12, 13), 16, 24, (3, 3), 1, "same", (2, 3)),
@@ -130,14 +132,17 @@ FLAGS = [
     {"add": 1, "activation": Activation.relu6},
     {"bias": 1, "add": 1, "activation": Activation.leaky_relu, "alpha": 0.5},
     {"derivative": 1, "activation": Activation.relu},
+    {"bias": 1, "activation": Activation.hard_tanh},
+    {"add": 1, "derivative": 1, "activation": Activation.hard_tanh},
 ]
 
 
 @pytest.mark.parametrize("flags", FLAGS)
 @pytest.mark.parametrize("kind", [OpKind.conv, OpKind.conv_backward_data])
-def test_epilogues(gpu, reference, kind, flags):
+@pytest.mark.parametrize("name", ["3x3", "pointwise, stride 2"])
+def test_epilogues(gpu, reference, name, kind, flags):
     epilogue = Epilogue(**flags)
-    attrs, (src, weights, dst) = attributes(CASES["3x3"], epilogue)
+    attrs, (src, weights, dst) = attributes(CASES[name], epilogue)
     read, made = (src, dst) if kind == OpKind.conv else (dst, src)
     arrays = signs(4, read, weights, *epilogue_shapes(epilogue, made))
     vectors = 2 + epilogue.scale + epilogue.bias
@@ -187,10 +192,11 @@ def test_infinity_reaches_the_outputs_that_read_it(gpu, reference):
     np.testing.assert_array_equal(~np.isfinite(y), reads > 0)
 
 
-def test_the_emulated_gpu_has_the_instructions(gpu):
+@pytest.mark.parametrize("name", ["pointwise", "3x3", "3x3, stride 2"])
+def test_the_emulated_gpu_has_the_instructions(gpu, name):
     if devices.backend_of("cuda").detail != "emulated":
         pytest.skip("needs the emulated GPU")
-    attrs, shapes = attributes(CASES["3x3"])
+    attrs, shapes = attributes(CASES[name])
     arrays, run = signs(0, *shapes), directions(attrs, narrow, wide)
     steps = gpu.function(run).explain(*arrays)
     assert {s.kernel for s in steps if s.op.startswith("conv")} == {"hopper"}

@@ -2,10 +2,12 @@
 // product_hopper.cu over the pixels that windows read.
 //
 // forward:  pixels of src, one a window, times weights[tap, channel, filter]
-// data:     pixels of ddst, one an input pixel: a window that steps by one covers it from the other
-//           side, so that the taps count backwards, times weights[tap, channel, filter] turned
+// data:     pixels of ddst, one an input pixel, times weights[tap, channel, filter] turned. Input
+//           pixels that are a stride apart are a phase: windows cover them by the same taps, and
+//           each phase is such a product, whose windows step by one and count taps backwards
 // weights:  pixels of src, one a window, turned, times ddst
 #include "conv.h"
+#include "finish.h"
 #include "product_hopper.h"
 
 namespace fastconv::cuda {
@@ -23,48 +25,85 @@ bool pointwise(const WindowGeometry& g) {
   return true;
 }
 
-// The windows over src, or, `backwards`, over ddst.
 HopperProduct product_of(const WindowGeometry& g, ProductKind kind) {
-  const bool backwards = kind == ProductKind::turned;
   HopperProduct p = {};
   p.kind = kind;
-  p.rows = backwards ? input_pixels(g) : output_pixels(g);
-  p.depth = backwards ? g.out_channels : g.in_channels;
-  p.columns = backwards ? g.in_channels : g.out_channels;
+  p.rows = output_pixels(g);
+  p.depth = g.in_channels;
+  p.columns = g.out_channels;
   p.slides = !pointwise(g);
   p.windows.batch = g.batch;
   p.windows.channels = p.depth;
   for (int i = 0; i < 2; ++i) {
     const int axis = 2 - i;
-    const int64_t reach = (g.kernel[axis] - 1) * g.dilation[axis];
     p.taps[i] = g.kernel[axis];
     p.dilation[i] = g.dilation[axis];
+    p.windows.size[i] = g.input[axis];
+    p.windows.count[i] = g.output[axis];
     p.windows.stride[i] = g.stride[axis];
-    p.windows.size[i] = backwards ? g.output[axis] : g.input[axis];
-    p.windows.count[i] = backwards ? g.input[axis] : g.output[axis];
-    p.windows.low[i] = backwards ? g.pad_before[axis] - reach : -g.pad_before[axis];
+    p.windows.low[i] = -g.pad_before[axis];
+  }
+  p.matrices = {window_taps(g), 0, {1, g.kernel[2]}};
+  return p;
+}
+
+// The phase of input pixels first[0] + i * stride, first[1] + j * stride, along W and H.
+HopperProduct phase_of(const WindowGeometry& g, const int64_t (&first)[2]) {
+  HopperProduct p = product_of(g, ProductKind::turned);
+  p.rows = g.batch * g.input[0];
+  p.depth = p.windows.channels = g.out_channels;
+  p.columns = g.in_channels;
+  p.spreads = g.stride[1] != 1 || g.stride[2] != 1;
+  p.matrices.first = 0;
+  for (int i = 0; i < 2; ++i) {
+    const int axis = 2 - i;
+    const int64_t stride = g.stride[axis], pitch = i == 0 ? 1 : g.kernel[2];
+    const int64_t at = first[i] + g.pad_before[axis];
+    const int64_t tap = (at % stride + stride) % stride;  // the first that covers the phase
+    p.taps[i] = tap < g.kernel[axis] ? ceil_div(g.kernel[axis] - tap, stride) : 0;
+    p.windows.size[i] = g.output[axis];
+    p.windows.count[i] = ceil_div(g.input[axis] - first[i], stride);
+    p.windows.stride[i] = 1;
+    p.windows.low[i] = (at - tap) / stride - (p.taps[i] - 1) * p.dilation[i];
+    p.matrices.first += (tap + (p.taps[i] - 1) * stride) * pitch;
+    p.matrices.step[i] = -stride * pitch;
+    p.rows *= p.windows.count[i];
+    p.result.size[i] = g.input[axis];
+    p.result.first[i] = first[i];
+    p.result.apart[i] = stride;
   }
   return p;
 }
 
-HopperProduct product_of(const KernelCall& call, ProductKind kind) {
-  HopperProduct p = product_of(geometry(call), kind);
-  p.left = call.inputs[0].data;
-  p.right = call.inputs[1].data;
-  return p;
+// f(phase) for all that have pixels, until f gives a reason.
+template <class F>
+const char* for_phases(const WindowGeometry& g, const F& f) {
+  for (int64_t h = 0; h < g.stride[1] && h < g.input[1]; ++h)
+    for (int64_t w = 0; w < g.stride[2] && w < g.input[2]; ++w)
+      if (const char* reason = f(phase_of(g, {w, h}))) return reason;
+  return nullptr;
 }
 
 const char* declines(const KernelCall& call, ProductKind kind) {
   const WindowGeometry& g = geometry(call);
+  const Epilogue& epilogue = attrs<ConvAttrs>(call).epilogue;
   if (g.groups != 1) return "groups > 1";
   if (!flat(g) && !pointwise(g)) return "windows over depth";
-  if (kind == ProductKind::turned && (g.stride[1] != 1 || g.stride[2] != 1)) return "strides > 1";
-  return hopper_product_declines(call, product_of(g, kind), attrs<ConvAttrs>(call).epilogue);
+  if (kind != ProductKind::turned)
+    return hopper_product_declines(call, product_of(g, kind), epilogue);
+  for (int i = 1; i < 3; ++i) {
+    if (g.stride[i] > 1 && g.dilation[i] > 1) return "strides and dilation";
+    if (g.stride[i] > 4) return "strides > 4";
+  }
+  return for_phases(g, [&](const HopperProduct& phase) {
+    return hopper_product_declines(call, phase, epilogue);
+  });
 }
 
-template <ProductKind Kind>
-int64_t workspace_of(const KernelCall& call) {
-  return hopper_product_workspace(product_of(geometry(call), Kind));
+void run(const KernelCall& call, HopperProduct p, const Epilogue& epilogue) {
+  p.left = call.inputs[0].data;
+  p.right = call.inputs[1].data;
+  run_hopper_product(call, p, epilogue);
 }
 
 }  // namespace
@@ -80,23 +119,30 @@ const char* conv_backward_weights_hopper_declines(const KernelCall& call) {
 }
 
 int64_t conv_hopper_workspace(const KernelCall& call) {
-  return workspace_of<ProductKind::rows>(call);
+  return hopper_product_workspace(product_of(geometry(call), ProductKind::rows));
 }
 int64_t conv_backward_data_hopper_workspace(const KernelCall& call) {
-  return workspace_of<ProductKind::turned>(call);
+  return hopper_product_workspace(phase_of(geometry(call), {0, 0}));  // several need none
 }
 int64_t conv_backward_weights_hopper_workspace(const KernelCall& call) {
-  return workspace_of<ProductKind::taps>(call);
+  return hopper_product_workspace(product_of(geometry(call), ProductKind::taps));
 }
 
 void conv_hopper(const KernelCall& call) {
-  run_hopper_product(call, product_of(call, ProductKind::rows), attrs<ConvAttrs>(call).epilogue);
+  const Epilogue& epilogue = attrs<ConvAttrs>(call).epilogue;
+  run(call, product_of(geometry(call), ProductKind::rows), epilogue);
+  finish_activation<BFloat16>(call, epilogue);
 }
 void conv_backward_data_hopper(const KernelCall& call) {
-  run_hopper_product(call, product_of(call, ProductKind::turned), attrs<ConvAttrs>(call).epilogue);
+  const Epilogue& epilogue = attrs<ConvAttrs>(call).epilogue;
+  for_phases(geometry(call), [&](const HopperProduct& phase) -> const char* {
+    run(call, phase, epilogue);
+    return nullptr;
+  });
+  finish_activation<BFloat16>(call, epilogue);
 }
 void conv_backward_weights_hopper(const KernelCall& call) {
-  run_hopper_product(call, product_of(call, ProductKind::taps), Epilogue{});
+  run(call, product_of(geometry(call), ProductKind::taps), Epilogue{});
 }
 
 }  // namespace fastconv::cuda

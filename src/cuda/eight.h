@@ -12,6 +12,14 @@ struct alignas(16) Chunk {
   uint32_t words[4];
 };
 
+__device__ __forceinline__ void widen_eight(const Chunk& chunk, float (&x)[8]) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) {
+    x[2 * i] = __int_as_float((int)(chunk.words[i] << 16));
+    x[2 * i + 1] = __int_as_float((int)(chunk.words[i] & 0xffff0000));
+  }
+}
+
 // All eight, from an address that is a multiple of 16 bytes.
 __device__ __forceinline__ void load_eight(const float* from, float (&x)[8]) {
 #pragma unroll
@@ -21,12 +29,7 @@ __device__ __forceinline__ void load_eight(const float* from, float (&x)[8]) {
   }
 }
 __device__ __forceinline__ void load_eight(const BFloat16* from, float (&x)[8]) {
-  const Chunk chunk = *reinterpret_cast<const Chunk*>(from);
-#pragma unroll
-  for (int i = 0; i < 4; ++i) {
-    x[2 * i] = __int_as_float((int)(chunk.words[i] << 16));
-    x[2 * i + 1] = __int_as_float((int)(chunk.words[i] & 0xffff0000));
-  }
+  widen_eight(*reinterpret_cast<const Chunk*>(from), x);
 }
 __device__ __forceinline__ void store_eight(float* to, const float (&x)[8]) {
 #pragma unroll

@@ -88,6 +88,9 @@ inline int __float_as_int(float value) {
   return bits;
 }
 
+struct alignas(8) float2 {
+  float x, y;
+};
 struct alignas(16) float4 {
   float x, y, z, w;
 };

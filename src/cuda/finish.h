@@ -44,22 +44,39 @@ struct Finish {
   // operands lie so.
   __device__ __forceinline__ void put_eight(int64_t at, const Columns& c, float (&x)[8], int count,
                                             bool aligned) const {
-    float other[8];
-#pragma unroll
-    for (int i = 0; i < 8; ++i) x[i] = x[i] * c.scale[i] + c.bias[i];
-    if (add) {
-      load_some(add + at, other, count, aligned);
-#pragma unroll
-      for (int i = 0; i < 8; ++i) x[i] += other[i];
-    }
-    if (saved) load_some(saved + at, other, count, aligned);
-#pragma unroll
-    for (int i = 0; i < 8; ++i) x[i] = saved ? slope(x[i], other[i]) : value(x[i]);
+    float added[8], y[8];
+    if (add) load_some(add + at, added, count, aligned);
+    if (saved) load_some(saved + at, y, count, aligned);
+    apply(c, added, y, x);
     store_some(dst + at, x, count, aligned);
+  }
+  // The same for values in registers, with what `add` and `saved` have there, if they are.
+  __device__ __forceinline__ void apply(const Columns& c, const float (&added)[8],
+                                        const float (&y)[8], float (&x)[8]) const {
+    if (scale || bias) each(x, [&](int i) { return x[i] * c.scale[i] + c.bias[i]; });
+    if (add) each(x, [&](int i) { return x[i] + added[i]; });
+    if (activation == Activation::identity) return;
+    const bool leaky = activation == Activation::leaky_relu;
+    const float most = activation == Activation::relu6 ? 6.0f : INFINITY;
+    if (saved)
+      each(x, [&](int i) {
+        const float below = leaky ? x[i] * alpha : 0.0f;
+        return y[i] > 0 && y[i] < most ? x[i] : below;
+      });
+    else
+      each(x, [&](int i) {
+        const float below = leaky ? x[i] * alpha : 0.0f;
+        return x[i] < 0 ? below : x[i] > most ? most : x[i];
+      });
   }
   __host__ bool aligned() const { return is_aligned(dst) && is_aligned(add) && is_aligned(saved); }
 
  private:
+  template <class F>
+  __device__ static __forceinline__ void each(float (&x)[8], const F& f) {
+#pragma unroll
+    for (int i = 0; i < 8; ++i) x[i] = f(i);
+  }
   __device__ __forceinline__ float value(float x) const {
     const float below = activation == Activation::leaky_relu ? x * alpha : 0.0f;
     if (activation == Activation::relu6) return clip(x, 0, 6);

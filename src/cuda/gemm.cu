@@ -45,7 +45,7 @@ HopperProduct hopper_product_of(const KernelCall& call) {
   p.rows = g.transpose_a ? g.k : g.m;
   p.depth = g.transpose_a ? g.m : g.k;
   p.columns = g.n;
-  p.taps[0] = p.taps[1] = 1;
+  p.taps[0] = p.taps[1] = p.matrices.count = 1;
   return p;
 }
 
@@ -61,7 +61,9 @@ int64_t gemm_hopper_workspace(const KernelCall& call) {
 }
 
 void gemm_hopper(const KernelCall& call) {
-  run_hopper_product(call, hopper_product_of(call), attrs<GemmAttrs>(call).epilogue);
+  const Epilogue& epilogue = attrs<GemmAttrs>(call).epilogue;
+  run_hopper_product(call, hopper_product_of(call), epilogue);
+  if (!attrs<GemmAttrs>(call).transpose_a) finish_activation<BFloat16>(call, epilogue);
 }
 
 // A product of bfloat16 is a convolution with windows of one pixel, or one of its gradients, of a

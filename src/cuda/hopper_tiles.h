@@ -1,113 +1,21 @@
 // A block multiplies tiles of 128 or 256 rows. A thread of its first warpgroup asks TMA for slices
 // of 64 of the depth, a few ahead of the two other warpgroups, which multiply them, each half of
 // the rows. Blocks stay and take the next tile: its slices come while results are written.
-#include "convert.h"
-#include "finish.h"
 #pragma once
-#include <type_traits>
-
-#include "convert.h"
 #include "finish.h"
 #include "hopper.h"
 #include "product_hopper.h"
 
 namespace fastconv::cuda {
 
-using BFloat16 = cpu::shared::BFloat16;
-
 constexpr int kSlab = 64;  // rows that one instruction multiplies
 constexpr int kSlice = kBoxWidth;
-constexpr int kEach = 8;  // neighbouring results that a thread writes
 
-struct alignas(16) Sixteen {
-  uint32_t words[4];
+// Pixels of dst that rows are, if they are not all of them.
+struct Spread {
+  bool spreads;
+  int32_t size[2], first[2], apart[2];
 };
-
-__device__ __forceinline__ void load_each(const float* p, float (&x)[kEach]) {
-#pragma unroll
-  for (int i = 0; i < kEach; i += 4) {
-    const float4 four = *reinterpret_cast<const float4*>(p + i);
-    x[i] = four.x, x[i + 1] = four.y, x[i + 2] = four.z, x[i + 3] = four.w;
-  }
-}
-__device__ __forceinline__ void load_each(const BFloat16* p, float (&x)[kEach]) {
-  const Sixteen bytes = *reinterpret_cast<const Sixteen*>(p);
-#pragma unroll
-  for (int i = 0; i < kEach / 2; ++i) {
-    x[2 * i] = __int_as_float((int)(bytes.words[i] << 16));
-    x[2 * i + 1] = __int_as_float((int)(bytes.words[i] & 0xffff0000));
-  }
-}
-__device__ __forceinline__ void store_each(float* p, const float (&x)[kEach]) {
-#pragma unroll
-  for (int i = 0; i < kEach; i += 4)
-    *reinterpret_cast<float4*>(p + i) = {x[i], x[i + 1], x[i + 2], x[i + 3]};
-}
-__device__ __forceinline__ void store_each(BFloat16* p, const float (&x)[kEach]) {
-  Sixteen bytes;
-#pragma unroll
-  for (int i = 0; i < kEach / 2; ++i) bytes.words[i] = pack_bfloat16(x[2 * i], x[2 * i + 1]);
-  *reinterpret_cast<Sixteen*>(p) = bytes;
-}
-
-// The end of the operation, for neighbouring columns.
-template <class T>
-struct RowFinish {
-  const float *scale, *bias;
-  const T *add, *saved;
-  T* dst;
-  Activation activation;
-  float alpha;
-
-  struct Columns {
-    float scale[kEach], bias[kEach];
-  };
-  __device__ __forceinline__ Columns columns(int64_t column) const {
-    Columns c;
-    if (scale) load_each(scale + column, c.scale);
-    if (bias) load_each(bias + column, c.bias);
-    return c;
-  }
-  __device__ __forceinline__ void put(int64_t at, const Columns& c, float (&x)[kEach]) const {
-    float added[kEach], y[kEach];
-    if (add) load_each(add + at, added);
-    if (saved) load_each(saved + at, y);
-#pragma unroll
-    for (int i = 0; i < kEach; ++i) {
-      if (scale) x[i] *= c.scale[i];
-      if (bias) x[i] += c.bias[i];
-      if (add) x[i] += added[i];
-      x[i] = saved ? slope(x[i], y[i]) : value(x[i]);
-    }
-    store_each(dst + at, x);
-  }
-
- private:
-  __device__ __forceinline__ float value(float x) const {
-    const float below = activation == Activation::leaky_relu ? x * alpha : 0.0f;
-    if (activation == Activation::relu6) return x < 0 ? 0.0f : x > 6 ? 6.0f : x;
-    return activation != Activation::identity && x < 0 ? below : x;
-  }
-  __device__ __forceinline__ float slope(float dy, float y) const {
-    const float below = activation == Activation::leaky_relu ? dy * alpha : 0.0f;
-    if (activation == Activation::identity) return dy;
-    return y > 0 && (activation != Activation::relu6 || y < 6.0f) ? dy : below;
-  }
-};
-
-template <class T>
-RowFinish<T> row_finish_of(const KernelCall& call, const Epilogue& e) {
-  RowFinish<T> f = {};
-  f.dst = output<T>(call, 0);
-  f.alpha = e.alpha;
-  f.activation = e.activation;
-  int i = 2;
-  if (e.scale) f.scale = input<float>(call, i++);
-  if (e.bias) f.bias = input<float>(call, i++);
-  if (e.add) f.add = input<T>(call, i++);
-  if (e.derivative) f.saved = input<T>(call, i);
-  return f;
-}
 
 // Where TMA reads the left operand.
 struct Left {
@@ -162,12 +70,14 @@ struct Tiles {
 
   Left left;
   TensorMap right;
+  int32_t first_matrix, matrix_step[2];  // of `right`, by taps along W and H
+  Spread spread;
   int32_t rows, depth, columns, taps;
   int32_t blocks;  // of 64 channels
   int32_t slabs, slices, slices_of_split;
   Divisor across, down;  // tiles
   int64_t tiles;         // of all splits
-  RowFinish<Out> finish;
+  Finish<Out> finish;
   float* partial;  // not null: sums of the splits, [splits, rows of dst, columns]
 
   struct Tile {
@@ -230,23 +140,28 @@ struct Tiles {
   // Slices of the channels of one tap after the other.
   __device__ __forceinline__ void load_taps(Shared& shared, Ring& ring, const Tile& t) const {
     const typename Left::Place place = left.place((int64_t)t.slab * kSlab);
-    int32_t tap = t.begin / blocks, block = t.begin - tap * blocks;
+    const int32_t tap = t.begin / blocks;
+    int32_t block = t.begin - tap * blocks, h = tap / left.taps_across;
+    int32_t w = tap - h * left.taps_across;
 #pragma unroll 1
     for (int32_t slice = t.begin; slice < t.end; ++slice, ring.advance()) {
       await_empty(shared, ring);
       Stage& stage = shared.stages[ring.stage];
       Barrier& full = shared.full[ring.stage];
-      left.load(stage.a, full, block * kSlice, place, left.tap(tap));
+      const int32_t matrix = first_matrix + w * matrix_step[0] + h * matrix_step[1];
+      left.load(stage.a, full, block * kSlice, place, {w * left.dilation[0], h * left.dilation[1]});
       if constexpr (kTurnB) {
 #pragma unroll
         for (int box = 0; box < kBoxes; ++box)
-          load_box(&stage.b[box], right, full, t.column + box * kBoxWidth, block * kSlice, tap);
+          load_box(&stage.b[box], right, full, t.column + box * kBoxWidth, block * kSlice, matrix);
       } else {
-        load_box(stage.b, right, full, block * kSlice, t.column, taps - 1 - tap);
+        load_box(stage.b, right, full, block * kSlice, t.column, matrix);
       }
       if (++block < blocks) continue;
       block = 0;
-      ++tap;
+      if (++w < left.taps_across) continue;
+      w = 0;
+      ++h;
     }
   }
 
@@ -290,6 +205,7 @@ struct Tiles {
     constexpr int kDepth = 16;  // of an instruction
     const bool leads = threadIdx.x % kWarpgroup == 0;
     int previous = -1;
+    if (count == 0) clear(sums);
 #pragma unroll 1
     for (int32_t slice = 0; slice < count; ++slice, ring.advance()) {
       const Stage& stage = shared.stages[ring.stage];
@@ -310,7 +226,14 @@ struct Tiles {
       previous = ring.stage;
     }
     wait_for_groups<0>();
-    if (leads) arrive(shared.empty[previous]);
+    if (previous >= 0 && leads) arrive(shared.empty[previous]);
+  }
+
+  __device__ static __forceinline__ void clear(float (&sums)[Slabs][Columns / 2]) {
+#pragma unroll
+    for (int s = 0; s < Slabs; ++s)
+#pragma unroll
+      for (int i = 0; i < Columns / 2; ++i) sums[s][i] = 0;
   }
 
   // Where an operand begins at k.
@@ -319,48 +242,102 @@ struct Tiles {
     return Turned ? box.rows[k] : box.rows[0] + k;
   }
 
-  // A thread has two neighbours of every eight columns, in two rows of a slab. Four threads that
-  // share the rows swap, so that each writes eight neighbours.
+  // A thread has two neighbours of every eight columns, in two rows of a slab.
   __device__ __forceinline__ void write(const Tile& t, int32_t first,
                                         const float (&sums)[Slabs][Columns / 2]) const {
-    const int lane = (int)threadIdx.x % kWarp, member = lane % 4;
-    const int row = (int)threadIdx.x % kWarpgroup / kWarp * 16 + lane / 4;
+    const int row = (int)threadIdx.x % kWarpgroup / kWarp * 16 + (int)threadIdx.x % kWarp / 4;
 #pragma unroll
-    for (int group = 0; group < Columns / 32; ++group) {
-      const int32_t column = t.column + group * 32 + member * kEach;
-      const typename RowFinish<Out>::Columns ends = !partial && column < columns
-                                                        ? finish.columns(column)
-                                                        : typename RowFinish<Out>::Columns{};
+    for (int s = 0; s < Slabs; ++s)
 #pragma unroll
-      for (int s = 0; s < Slabs; ++s)
+      for (int half = 0; half < 2; ++half) {
+        const int64_t line = line_of(first + s, row + 8 * half);
+        if (partial)
+          write_sums(partial + t.split * lines() * columns, line, t.column, half, sums[s]);
+        else if constexpr (kTurnA)
+          write_sums(finish.dst, line, t.column, half, sums[s]);
+        else
+          write_row(line, t.column, half, sums[s]);
+      }
+  }
+
+  __device__ __forceinline__ void write_sums(float* to, int64_t line, int32_t column, int half,
+                                             const float* sums) const {
+    if (line < 0) return;
+    const int32_t pair = column + (int)threadIdx.x % 4 * 2;
 #pragma unroll
-        for (int half = 0; half < 2; ++half) {
-          float x[kEach];
-          gather(sums[s], group, half, member, x);
-          const int64_t line = line_of(first + s, row + 8 * half);
-          if (line < 0 || column >= columns) continue;
-          if (partial)
-            store_each(partial + (t.split * lines() + line) * columns + column, x);
-          else
-            finish.put(line * columns + column, ends, x);
-        }
+    for (int block = 0; block < Columns / 8; ++block)
+      if (pair + block * 8 < columns)
+        *reinterpret_cast<float2*>(to + line * columns + pair + block * 8) = {
+            sums[block * 4 + 2 * half], sums[block * 4 + 2 * half + 1]};
+  }
+
+  // Four threads that share a row swap, so that each has eight neighbours in memory; and with what
+  // stands beside the results, so that each has it for its pairs.
+  __device__ __forceinline__ void write_row(int64_t line, int32_t column, int half,
+                                            const float* sums) const {
+    constexpr int kGroups = Columns / 32;
+    const int member = (int)threadIdx.x % 4;
+    const int32_t mine = column + member * 8;
+    const int64_t at = line * columns + mine;
+    const auto inside = [&](int group) { return line >= 0 && mine + group * 32 < columns; };
+    Chunk add[kGroups] = {}, saved[kGroups] = {};
+    if (finish.add) read(finish.add + at, inside, add);
+    if (finish.saved) read(finish.saved + at, inside, saved);
+#pragma unroll
+    for (int group = 0; group < kGroups; ++group) {
+      float x[8];
+#pragma unroll
+      for (int i = 0; i < 8; ++i) x[i] = sums[(group * 4 + i / 2) * 4 + 2 * half + i % 2];
+      typename Finish<Out>::Columns ends;
+      float added[8], y[8];
+      if (finish.scale || finish.bias) ends = ends_of(column + group * 32 + 2 * member);
+      if (finish.add) widen_eight(swapped(add[group]), added);
+      if (finish.saved) widen_eight(swapped(saved[group]), y);
+      finish.apply(ends, added, y, x);
+      Chunk bytes;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) bytes.words[i] = pack_bfloat16(x[2 * i], x[2 * i + 1]);
+      bytes = swapped(bytes);
+      if (inside(group)) *reinterpret_cast<Chunk*>(finish.dst + at + group * 32) = bytes;
     }
   }
 
-  __device__ static __forceinline__ void gather(const float* sums, int group, int half, int member,
-                                                float (&x)[kEach]) {
+  template <class Inside>
+  __device__ static __forceinline__ void read(const Out* from, const Inside& inside,
+                                              Chunk (&to)[Columns / 32]) {
 #pragma unroll
-    for (int i = 0; i < kEach; ++i) x[i] = sums[(group * 4 + i / 2) * 4 + 2 * half + i % 2];
+    for (int group = 0; group < Columns / 32; ++group)
+      if (inside(group)) to[group] = *reinterpret_cast<const Chunk*>(from + group * 32);
+  }
+
+  // Scale and bias of two of every eight columns from `first` on.
+  __device__ __forceinline__ typename Finish<Out>::Columns ends_of(int32_t first) const {
+    typename Finish<Out>::Columns ends;
 #pragma unroll
-    for (int step = 1; step <= 2; step *= 2)
+    for (int i = 0; i < 8; ++i) {
+      const int32_t column = first + i / 2 * 8 + i % 2;
+      const bool inside = column < columns;
+      ends.scale[i] = finish.scale && inside ? finish.scale[column] : 1.0f;
+      ends.bias[i] = finish.bias && inside ? finish.bias[column] : 0.0f;
+    }
+    return ends;
+  }
+
+  // Word i of thread j, of four, for word j of thread i.
+  __device__ static __forceinline__ Chunk swapped(Chunk bytes) {
 #pragma unroll
-      for (int i = 0; i < kEach; ++i) {
-        if (i & 2 * step) continue;
-        float& low = x[i];
-        float& high = x[i + 2 * step];
-        const float other = __shfl_xor_sync(kAllLanes, member & step ? low : high, step);
-        (member & step ? low : high) = other;
+    for (int step = 1; step <= 2; step *= 2) {
+      const bool upper = threadIdx.x & step;
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        if (i & step) continue;
+        uint32_t &low = bytes.words[i], &high = bytes.words[i + step];
+        const uint32_t other = __shfl_xor_sync(kAllLanes, upper ? low : high, step);
+        low = upper ? other : low;
+        high = upper ? high : other;
       }
+    }
+    return bytes;
   }
 
   // Rows of dst, and the one of a slab's row, or -1.
@@ -371,7 +348,12 @@ struct Tiles {
       return slab < slabs && channel < depth ? (int64_t)tap * depth + channel : -1;
     } else {
       const int64_t line = (int64_t)slab * kSlab + row;
-      return line < rows ? line : -1;
+      if (line >= rows) return -1;
+      if (!spread.spreads) return line;
+      const int64_t h = left.across(line), n = left.down(h);
+      const int32_t x = (int32_t)(line - h * left.across.size()) * spread.apart[0];
+      const int32_t y = (int32_t)(h - n * left.down.size()) * spread.apart[1];
+      return (n * spread.size[1] + y + spread.first[1]) * spread.size[0] + x + spread.first[0];
     }
   }
 };

@@ -42,16 +42,18 @@ double cycles(const HopperProduct& p, const Cut& cut) {
 }
 
 Cut cut_product(const HopperProduct& p) {
-  constexpr int64_t kMostSplits = 64, kLeastSlices = 4, kMostPartial = int64_t{1} << 25;
+  constexpr int64_t kMostSplits = 132, kLeastSlices = 4, kMostPartial = int64_t{1} << 25;
   Cut best = {2, 64, 1};
   for (const int slabs : {4, 2})
     for (const int columns : {128, 64})
       for (int64_t splits = 1; splits <= kMostSplits; ++splits) {
         const int64_t each = ceil_div(slices_of(p), splits);
-        if (splits > 1 && (each < kLeastSlices || splits * lines_of(p) * p.columns > kMostPartial))
+        if (splits > 1 &&
+            (p.spreads || each < kLeastSlices || splits * lines_of(p) * p.columns > kMostPartial))
           break;
         const Cut cut = {slabs, columns, splits};
-        if (ceil_div(slices_of(p), each) == splits && cycles(p, cut) < cycles(p, best)) best = cut;
+        const bool even = splits == 1 || ceil_div(slices_of(p), each) == splits;
+        if (even && cycles(p, cut) < cycles(p, best)) best = cut;
       }
   return best;
 }
@@ -59,7 +61,7 @@ Cut cut_product(const HopperProduct& p) {
 Left left_of(const HopperProduct& p, int rows) {
   Left left = {};
   left.slides = p.slides;
-  left.taps_across = (int32_t)p.taps[0];
+  left.taps_across = p.taps[0] > 0 ? (int32_t)p.taps[0] : 1;
   if (!p.slides) {
     left.map = map_boxes(p.left, {p.depth, p.rows, 1}, rows);
     return left;
@@ -77,10 +79,23 @@ Left left_of(const HopperProduct& p, int rows) {
 
 TensorMap right_of(const HopperProduct& p, int columns) {
   switch (p.kind) {
-    case ProductKind::rows: return map_boxes(p.right, {p.columns, p.depth, taps_of(p)}, kSlice);
-    case ProductKind::turned: return map_boxes(p.right, {p.depth, p.columns, taps_of(p)}, columns);
+    case ProductKind::rows:
+      return map_boxes(p.right, {p.columns, p.depth, p.matrices.count}, kSlice);
+    case ProductKind::turned:
+      return map_boxes(p.right, {p.depth, p.columns, p.matrices.count}, columns);
     default: return map_boxes(p.right, {p.columns, p.rows, 1}, kSlice);
   }
+}
+
+Spread spread_of(const HopperProduct& p) {
+  Spread spread = {};
+  spread.spreads = p.spreads;
+  for (int i = 0; i < 2; ++i) {
+    spread.size[i] = (int32_t)p.result.size[i];
+    spread.first[i] = (int32_t)p.result.first[i];
+    spread.apart[i] = (int32_t)p.result.apart[i];
+  }
+  return spread;
 }
 
 template <int Slabs, int Columns, ProductKind Kind, class Out>
@@ -90,6 +105,9 @@ void run_tiles(const KernelCall& call, const HopperProduct& p, const Epilogue& e
   T t = {};
   t.left = left_of(p, T::kTurnA ? kSlice : T::kRowSlabs * kSlab);
   t.right = right_of(p, Columns);
+  t.first_matrix = (int32_t)p.matrices.first;
+  for (int i = 0; i < 2; ++i) t.matrix_step[i] = (int32_t)p.matrices.step[i];
+  t.spread = spread_of(p);
   t.rows = (int32_t)p.rows, t.depth = (int32_t)p.depth, t.columns = (int32_t)p.columns;
   t.taps = (int32_t)taps_of(p), t.blocks = (int32_t)channel_blocks(p);
   t.slabs = (int32_t)slabs_of(p), t.slices = (int32_t)slices_of(p);
@@ -97,25 +115,25 @@ void run_tiles(const KernelCall& call, const HopperProduct& p, const Epilogue& e
   t.across = Divisor(ceil_div(p.columns, Columns));
   t.down = Divisor(ceil_div(t.slabs, T::kRowSlabs));
   t.tiles = t.across.size() * t.down.size() * splits;
-  t.finish = row_finish_of<Out>(call, epilogue);
+  t.finish = finish_of<Out>(call, epilogue);
   t.partial = splits > 1 ? workspace<float>(call) : nullptr;
   launch(call, t, t.tiles < multiprocessors() ? t.tiles : multiprocessors());
   if (splits == 1) return;
-  const RowFinish<Out> finish = t.finish;
+  const Finish<Out> finish = t.finish;
   const float* partial = t.partial;
   const int64_t count = lines_of(p) * p.columns;
-  const Divisor groups(p.columns / kEach);
-  for_each(call, count / kEach, [=] __device__(int64_t i) {
-    float sum[kEach], more[kEach];
-    load_each(partial + i * kEach, sum);
+  const Divisor groups(p.columns / 8);
+  for_each(call, count / 8, [=] __device__(int64_t i) {
+    float sum[8], more[8];
+    load_eight(partial + i * 8, sum);
 #pragma unroll 4
     for (int64_t split = 1; split < splits; ++split) {
-      load_each(partial + split * count + i * kEach, more);
+      load_eight(partial + split * count + i * 8, more);
 #pragma unroll
-      for (int e = 0; e < kEach; ++e) sum[e] += more[e];
+      for (int e = 0; e < 8; ++e) sum[e] += more[e];
     }
-    const int64_t column = (i - groups(i) * groups.size()) * kEach;
-    finish.put(i * kEach, finish.columns(column), sum);
+    const int64_t column = (i - groups(i) * groups.size()) * 8;
+    finish.put_eight(i * 8, finish.columns(column, 8), sum, 8, true);
   });
 }
 
@@ -138,7 +156,9 @@ const char* hopper_product_declines(const KernelCall& call, const HopperProduct&
   if (call.inputs[0].dtype != Dtype::bfloat16 || call.inputs[1].dtype != Dtype::bfloat16 ||
       call.outputs[0].dtype != result)
     return "only bfloat16";
-  if (!only_compares(epilogue.activation)) return "an activation that does not only compare";
+  if (p.kind == ProductKind::taps &&
+      (call.n_inputs > 2 || epilogue.activation != Activation::identity))
+    return "an epilogue";
   if (p.rows == 0) return "nothing to compute";
   if (p.depth % 8 || p.columns % 8) return "channels or filters that are no multiple of 8";
   if (p.rows > INT32_MAX || p.depth > INT32_MAX || lines_of(p) > INT32_MAX)

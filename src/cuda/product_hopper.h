@@ -9,9 +9,8 @@ namespace fastconv::cuda {
 // `left` has `rows` pixels of `depth` channels. For each tap of a window there is a matrix that
 // sees the pixels that windows read at this tap, `pixels(tap)` [rows, depth].
 //
-// kinds:  rows    dst[rows, columns] = sum over taps of pixels(tap) right[tap, depth, columns]
-//         turned  dst[rows, columns] = sum over taps of pixels(tap) right[last - tap, columns,
-//                 depth]^T
+// kinds:  rows    dst[rows, columns] = sum over taps of pixels(tap) right[tap', depth, columns]
+//         turned  dst[rows, columns] = sum over taps of pixels(tap) right[tap', columns, depth]^T
 //         taps    dst[tap, depth, columns] = pixels(tap)^T right[rows, columns], in float32
 enum class ProductKind { rows, turned, taps };
 
@@ -21,13 +20,23 @@ struct HopperProduct {
   int64_t rows, depth, columns;
   bool slides;  // if not, there is one tap, and it sees the pixels as they are
   WindowMap windows;
-  int64_t taps[2], dilation[2];  // along W and H
+  int64_t taps[2], dilation[2];  // along W and H; without taps the sum is 0
+  // Matrices of `right`, and which is tap' of tap (i, j): first + i * step[0] + j * step[1].
+  struct {
+    int64_t count, first, step[2];
+  } matrices;
+  // If it spreads, the rows are pixels of dst that are `apart`, from `first` on, along W and H.
+  bool spreads;
+  struct {
+    int64_t size[2], first[2], apart[2];
+  } result;
 };
 
 // Why it cannot be run, or null.
 const char* hopper_product_declines(const KernelCall& call, const HopperProduct& p,
                                     const Epilogue& epilogue);
 int64_t hopper_product_workspace(const HopperProduct& p);
+// But for an activation that takes a pass of its own (finish_activation).
 void run_hopper_product(const KernelCall& call, const HopperProduct& p, const Epilogue& epilogue);
 
 }  // namespace fastconv::cuda
