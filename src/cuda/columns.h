@@ -88,7 +88,7 @@ __device__ __forceinline__ void go_down(const Part& part, const Own& own, const 
 // own.write(row, own.read(row)) of every element, `own` being body.own(column).
 template <class Body>
 struct MapColumns {
-  static constexpr int kThreads = kColumnThreads;
+  static constexpr int kThreads = kColumnThreads, kBlocks = 2;
   Columns m;
   Body body;
   __device__ void operator()() const {
@@ -108,7 +108,7 @@ void map_columns(const KernelCall& call, int64_t rows, int64_t columns, const Bo
 // term.own(column, first row); out(chunk, column, sums) gets them.
 template <class Term, class Op, class Out>
 struct JoinChunks {
-  static constexpr int kThreads = kColumnThreads, kWarps = kThreads / kWarp;
+  static constexpr int kThreads = kColumnThreads, kWarps = kThreads / kWarp, kBlocks = 2;
   static constexpr int W = Term::kWidth, Q = Term::kSums;
   struct Shared {
     float sums[Q][kWarps][W * kWarp];

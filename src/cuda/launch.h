@@ -16,6 +16,16 @@ constexpr int64_t shared_bytes() {
     return 0;
 }
 
+// Blocks of a kernel that a multiprocessor shall hold at once, which bounds their registers: its
+// kBlocks, or 1.
+template <class K>
+constexpr int resident_blocks() {
+  if constexpr (requires { K::kBlocks; })
+    return K::kBlocks;
+  else
+    return 1;
+}
+
 #if defined(FASTCONV_EMULATED)
 
 template <class K>
@@ -38,7 +48,7 @@ void note(cudaError_t error);
 
 // After an error in an earlier step nothing more may change, as if the plan had stopped.
 template <class K>
-__global__ void __launch_bounds__(K::kThreads, 1)
+__global__ void __launch_bounds__(K::kThreads, resident_blocks<K>())
     entry(const __grid_constant__ K kernel, const KernelError* error) {
   if (error->step) return;
   if constexpr (kCooperates<K>) {
