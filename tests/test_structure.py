@@ -251,13 +251,8 @@ WITHOUT_GRADIENT = {
     "softmax_cross_entropy": "is only made by fusion, after gradients were taken",
     "callback": "is made by the function that is given with it",
     **dict.fromkeys(
-        (
-            "quantize",
-            "dequantize",
-            "requantize",
-            "quantized_conv",
-            "quantized_average_pool",
-        ),
+        ("quantize", "dequantize", "requantize", "quantized_conv",
+         "quantized_average_pool"),
         "is for inference",
     ),
 }

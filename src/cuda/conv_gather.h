@@ -20,7 +20,6 @@ class Split {
  public:
   __host__ Split(const int64_t (&size)[3], int64_t inner)
       : inner_(inner), size_{Divisor(size[0]), Divisor(size[1]), Divisor(size[2])} {}
-  __device__ __forceinline__ int64_t size(int axis) const { return size_[axis].size(); }
   struct Parts {
     int64_t outer;
     int32_t at[3], inner;

@@ -31,6 +31,14 @@ void pad(const KernelCall& call, const BFloat16* src, const Padding& p, BFloat16
   });
 }
 
+// The elements of a map between neighbours along its axes, in a Correlation.
+void set_distances(Correlation& c, int64_t pixel) {
+  c.distance[2] = (int32_t)pixel;
+  c.distance[1] = c.size[2] * c.distance[2];
+  c.distance[0] = c.size[1] * c.distance[1];
+  c.sample = c.size[0] * c.distance[0];
+}
+
 TensorSize forward_size(const WindowGeometry& g, const TensorShape& s) {
   const int64_t taps = window_taps(g) / (s.line ? g.kernel[2] : 1);
   return {output_pixels(g), g.out_channels / g.groups, taps * s.channels, g.groups};
@@ -93,10 +101,12 @@ const BFloat16* padded(const KernelCall& call, int i, const Padding& padding, ch
 }
 
 Correlation windows_of(const WindowGeometry& g, const TensorShape& s) {
-  Correlation c(Split(g.output, 1), 1);
+  Correlation c = {};
+  c.phases = Divisor(1);
   for (int a = 0; a < 3; ++a) {
+    c.rows[a] = Divisor(g.output[a]);
     c.count[a] = 1;
-    c.axis[a][0] = {(int32_t)g.kernel[a], 0, (int32_t)-g.pad_before[a], 0};
+    c.axis[a][0] = {Divisor(g.kernel[a]), 0, (int32_t)-g.pad_before[a], 0};
     c.size[a] = (int32_t)g.input[a];
     c.result[a] = (int32_t)g.output[a];
     c.stride[a] = (int32_t)g.stride[a];
@@ -105,30 +115,25 @@ Correlation windows_of(const WindowGeometry& g, const TensorShape& s) {
     c.window[a] = (int32_t)g.kernel[a];
   }
   if (s.line) {
-    c.axis[2][0] = {1, 0, 0, 0};
+    c.axis[2][0] = {Divisor(1), 0, 0, 0};
     c.size[2] = (int32_t)s.width;
   }
-  c.depth = (int32_t)s.channels;
-  c.pixel = g.groups * s.pixel();
-  c.sample = g.input[0] * g.input[1] * c.size[2] * c.pixel;
-  c.group = s.channels;
-  c.batch = g.batch;
+  c.depth = Divisor(s.channels);
+  c.group = (int32_t)s.channels;
+  set_distances(c, g.groups * s.pixel());
   return c;
 }
 
 // An input pixel at h meets output pixel q by tap r if h + pad = q * stride + r * dilation. In a
 // phase, h + pad and so r * dilation leave the same rest `b` when divided by the stride.
 Correlation covers_of(const WindowGeometry& g, const TensorShape& s) {
-  int64_t rows[3], phases = 1;
-  for (int a = 0; a < 3; ++a) {
-    rows[a] = ceil_div(g.input[a], g.stride[a]);
-    phases *= g.stride[a];
-  }
-  Correlation c(Split(rows, 1), phases);
+  Correlation c = {};
+  c.phases = Divisor(g.stride[0] * g.stride[1] * g.stride[2]);
   for (int a = 0; a < 3; ++a) {
     const int32_t stride = (int32_t)g.stride[a], dilation = (int32_t)g.dilation[a];
     const int32_t kernel = (int32_t)g.kernel[a], pad = (int32_t)g.pad_before[a];
     const int32_t tap_step = stride / gcd(stride, dilation);
+    c.rows[a] = Divisor(ceil_div(g.input[a], stride));
     c.count[a] = stride;
     c.size[a] = (int32_t)g.output[a];
     c.result[a] = (int32_t)g.input[a];
@@ -141,26 +146,36 @@ Correlation covers_of(const WindowGeometry& g, const TensorShape& s) {
       int32_t tap = 0;
       while (tap < tap_step && (tap * dilation - b) % stride != 0) ++tap;
       const bool meets = tap < tap_step && tap < kernel;
-      c.axis[a][b] = {meets ? (kernel - tap + tap_step - 1) / tap_step : 0, tap,
+      c.axis[a][b] = {Divisor(meets ? (kernel - tap + tap_step - 1) / tap_step : 0), tap,
                       (first + pad - b) / stride - (tap * dilation - b) / stride, first};
     }
   }
-  c.depth = (int32_t)s.filters;
-  c.pixel = g.groups * s.filters;
-  c.sample = g.output[0] * g.output[1] * g.output[2] * c.pixel;
-  c.group = s.filters;
-  c.batch = g.batch;
+  c.depth = Divisor(s.filters);
+  c.group = (int32_t)s.filters;
+  set_distances(c, g.groups * s.filters);
   return c;
 }
 
+const char* tensor_sizes_decline(const WindowGeometry& g) {
+  constexpr int64_t kMost = INT32_MAX / 2;
+  const int64_t C = whole_chunks(g.in_channels / g.groups) * g.groups;
+  const int64_t K = whole_chunks(g.out_channels / g.groups) * g.groups;
+  if (g.kernel[0] + g.kernel[1] + g.kernel[2] > kMostTaps) return "too large a window";
+  if (C > kMost / window_taps(g) / K) return "the weights do not fit 31 bits";
+  int64_t src = C, dst = K;
+  for (int i = 0; i < 3; ++i) {
+    const int64_t padded = g.input[i] + g.pad_before[i] + g.pad_after[i];
+    if (padded > kMost / src || g.input[i] > kMost / src || g.output[i] > kMost / dst)
+      return "a sample does not fit 31 bits";
+    src *= padded > g.input[i] ? padded : g.input[i];
+    dst *= g.output[i];
+  }
+  if (input_pixels(g) > kMost || output_pixels(g) > kMost) return "pixels do not fit 31 bits";
+  return nullptr;
+}
+
 const char* conv_tensor_declines(const KernelCall& call) {
-  const WindowGeometry& g = geometry(call);
-  if (!all_bfloat16(call)) return "only bfloat16";
-  const int64_t most = g.in_channels > g.out_channels ? g.in_channels : g.out_channels;
-  if (most > INT32_MAX / 2 / window_taps(g)) return "the depth does not fit 32 bits";
-  if (input_pixels(g) > INT32_MAX || output_pixels(g) > INT32_MAX)
-    return "pixels do not fit 32 bits";
-  return conv_sizes_decline(g);
+  return all_bfloat16(call) ? tensor_sizes_decline(geometry(call)) : "only bfloat16";
 }
 
 void tensor_forward(const KernelCall& call, const WindowGeometry& g, const Epilogue& epilogue) {
@@ -172,8 +187,8 @@ void tensor_forward(const KernelCall& call, const WindowGeometry& g, const Epilo
   const Correlation c = windows_of(g, s);
   const int64_t filters = g.out_channels / g.groups;
   run_tensor_product(call, WindowRows{c, src},
-                     MatrixRows{weights, g.groups * s.filters, size.k, s.filters},
-                     PixelResult{c, g.out_channels, filters}, size,
+                     MatrixRows{weights, (int32_t)(g.groups * s.filters), (int32_t)s.filters},
+                     PixelResult{c, (int32_t)g.out_channels, (int32_t)filters}, size,
                      finish_of<BFloat16>(call, epilogue), reinterpret_cast<float*>(work));
   finish_activation<BFloat16>(call, epilogue);
 }

@@ -38,6 +38,8 @@ const BFloat16* padded(const KernelCall& call, int i, const Padding& padding, ch
 Correlation windows_of(const WindowGeometry& g, const TensorShape& s);
 Correlation covers_of(const WindowGeometry& g, const TensorShape& s);
 
+// Why it cannot be run, or null.
+const char* tensor_sizes_decline(const WindowGeometry& g);
 const char* conv_tensor_declines(const KernelCall& call);
 const char* conv_backward_data_tensor_declines(const KernelCall& call);
 

@@ -13,12 +13,12 @@ TensorShape shape_of(const WindowGeometry& g) {
 }
 
 TensorSize size_of(const WindowGeometry& g, const Correlation& c) {
-  int64_t pixels = g.batch, depth = c.depth;
+  int64_t pixels = g.batch, depth = c.depth.size();
   for (int a = 0; a < 3; ++a) {
     pixels *= ceil_div(g.input[a], g.stride[a]);
-    int32_t most = 0;
+    int64_t most = 0;
     for (int b = 0; b < c.count[a]; ++b)
-      if (c.axis[a][b].taps > most) most = c.axis[a][b].taps;
+      if (c.axis[a][b].taps.size() > most) most = c.axis[a][b].taps.size();
     depth *= most;
   }
   return {pixels, g.in_channels / g.groups, depth, g.groups * c.phases.size()};
@@ -42,7 +42,7 @@ void tensor_backward_data(const KernelCall& call, const WindowGeometry& g,
   const int64_t row = g.groups * s.filters;
   run_tensor_product(call, WindowRows{c, ddst},
                      TurnedFilters{c, weights, row, s.channels * row, s.filters},
-                     PixelResult{c, g.in_channels, s.channels}, size_of(g, c),
+                     PixelResult{c, (int32_t)g.in_channels, (int32_t)s.channels}, size_of(g, c),
                      finish_of<BFloat16>(call, epilogue), reinterpret_cast<float*>(work));
   finish_activation<BFloat16>(call, epilogue);
 }

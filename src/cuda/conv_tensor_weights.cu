@@ -22,10 +22,10 @@ void tensor_backward_weights(const KernelCall& call, const WindowGeometry& g) {
                                Divisor(s.pixel()),
                                (int32_t)(s.line ? g.kernel[2] : 1),
                                (int32_t)(g.in_channels / g.groups),
-                               g.out_channels,
-                               g.out_channels / g.groups};
-  run_tensor_product(call, WindowColumns{windows_of(g, s), src, pixels},
-                     MatrixRows{ddst, g.groups * s.filters, pixels, s.filters}, result,
+                               (int32_t)g.out_channels,
+                               (int32_t)(g.out_channels / g.groups)};
+  run_tensor_product(call, WindowColumns{windows_of(g, s), src, (int32_t)pixels},
+                     MatrixRows{ddst, (int32_t)(g.groups * s.filters), (int32_t)s.filters}, result,
                      size_of(g, s), finish_of<float>(call, Epilogue{}),
                      reinterpret_cast<float*>(work));
 }

@@ -43,19 +43,4 @@ __device__ __forceinline__ void store_eight(BFloat16* to, const float (&x)[8]) {
   *reinterpret_cast<Chunk*>(to) = chunk;
 }
 
-// The first `count` of them.
-template <class T>
-__device__ __forceinline__ void load_some(const T* from, float (&x)[8], int count, bool aligned) {
-  if (aligned && count == 8) return load_eight(from, x);
-#pragma unroll
-  for (int i = 0; i < 8; ++i) x[i] = i < count ? widen(from[i]) : 0.0f;
-}
-template <class T>
-__device__ __forceinline__ void store_some(T* to, const float (&x)[8], int count, bool aligned) {
-  if (aligned && count == 8) return store_eight(to, x);
-#pragma unroll
-  for (int i = 0; i < 8; ++i)
-    if (i < count) to[i] = convert<T>(x[i]);
-}
-
 }  // namespace fastconv::cuda

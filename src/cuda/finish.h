@@ -27,28 +27,32 @@ struct Finish {
     dst[at] = convert<T>(saved ? slope(x, widen(saved[at])) : value(x));
   }
 
-  // Scale and bias of `count` columns from `first` on.
+  // Scale and bias of eight columns from `first` on.
   struct Columns {
     float scale[8], bias[8];
   };
-  __device__ __forceinline__ Columns columns(int64_t first, int count) const {
+  __device__ __forceinline__ Columns columns(int64_t first) const {
     Columns c;
 #pragma unroll
     for (int i = 0; i < 8; ++i) {
-      c.scale[i] = scale && i < count ? scale[first + i] : 1.0f;
-      c.bias[i] = bias && i < count ? bias[first + i] : 0.0f;
+      c.scale[i] = scale ? scale[first + i] : 1.0f;
+      c.bias[i] = bias ? bias[first + i] : 0.0f;
     }
     return c;
   }
-  // put() for these columns of a row, from dst[at] on. `aligned`: at is a multiple of 8, and all
-  // operands lie so.
-  __device__ __forceinline__ void put_eight(int64_t at, const Columns& c, float (&x)[8], int count,
-                                            bool aligned) const {
-    float added[8], y[8];
-    if (add) load_some(add + at, added, count, aligned);
-    if (saved) load_some(saved + at, y, count, aligned);
-    apply(c, added, y, x);
-    store_some(dst + at, x, count, aligned);
+  // put() for these columns of several rows, from dst[at[row]] on, where that is not negative. All
+  // operands are aligned() there.
+  template <int Rows>
+  __device__ __forceinline__ void put_rows(const int64_t (&at)[Rows], const Columns& c,
+                                           float (&x)[Rows][8]) const {
+    float added[Rows][8], y[Rows][8];
+    if (add) load_rows(add, at, added);
+    if (saved) load_rows(saved, at, y);
+#pragma unroll
+    for (int row = 0; row < Rows; ++row) apply(c, added[row], y[row], x[row]);
+#pragma unroll
+    for (int row = 0; row < Rows; ++row)
+      if (at[row] >= 0) store_eight(dst + at[row], x[row]);
   }
   // The same for values in registers, with what `add` and `saved` have there, if they are.
   __device__ __forceinline__ void apply(const Columns& c, const float (&added)[8],
@@ -72,6 +76,12 @@ struct Finish {
   __host__ bool aligned() const { return is_aligned(dst) && is_aligned(add) && is_aligned(saved); }
 
  private:
+  template <int Rows>
+  __device__ static __forceinline__ void load_rows(const T* from, const int64_t (&at)[Rows],
+                                                   float (&x)[Rows][8]) {
+#pragma unroll
+    for (int row = 0; row < Rows; ++row) load_eight(from + (at[row] >= 0 ? at[row] : 0), x[row]);
+  }
   template <class F>
   __device__ static __forceinline__ void each(float (&x)[8], const F& f) {
 #pragma unroll

@@ -83,9 +83,8 @@ const char* tensor_declines(const KernelCall& call) {
   if (a.batch != 1) return "a batch";
   if (a.transpose_a && a.transpose_b) return "both operands are transposed";
   if (a.transpose_a && call.n_inputs > 2) return "an epilogue of a gradient of weights";
-  if (a.m > INT32_MAX / 2 || a.n > INT32_MAX / 2 || a.k > INT32_MAX / 2)
-    return "a size does not fit 32 bits";
-  return nullptr;
+  if (a.m == 0 || a.n == 0 || a.k == 0) return "nothing to multiply";
+  return tensor_sizes_decline(line_of(a));
 }
 
 void gemm_tensor(const KernelCall& call) {

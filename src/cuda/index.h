@@ -24,6 +24,11 @@ class Divisor {
       return (int64_t)((((uint64_t)narrow_ * (uint64_t)n >> 32) + (uint64_t)n) >> shift_);
     return (int64_t)((__umul64hi(wide_, (uint64_t)n) + (uint64_t)n) >> shift_);
   }
+  // The same where both fit 31 bits.
+  __device__ __forceinline__ int32_t narrow(int32_t n) const {
+    const uint32_t product = (uint32_t)((uint64_t)narrow_ * (uint32_t)n >> 32);
+    return (int32_t)((product + (uint32_t)n) >> shift_);
+  }
 
  private:
   int64_t size_ = 1;

@@ -124,16 +124,17 @@ void run_tiles(const KernelCall& call, const HopperProduct& p, const Epilogue& e
   const int64_t count = lines_of(p) * p.columns;
   const Divisor groups(p.columns / 8);
   for_each(call, count / 8, [=] __device__(int64_t i) {
-    float sum[8], more[8];
-    load_eight(partial + i * 8, sum);
+    float sum[1][8], more[8];
+    load_eight(partial + i * 8, sum[0]);
 #pragma unroll 4
     for (int64_t split = 1; split < splits; ++split) {
       load_eight(partial + split * count + i * 8, more);
 #pragma unroll
-      for (int e = 0; e < 8; ++e) sum[e] += more[e];
+      for (int e = 0; e < 8; ++e) sum[0][e] += more[e];
     }
     const int64_t column = (i - groups(i) * groups.size()) * 8;
-    finish.put_eight(i * 8, finish.columns(column, 8), sum, 8, true);
+    const int64_t at[] = {i * 8};
+    finish.put_rows(at, finish.columns(column), sum);
   });
 }
 

@@ -30,10 +30,11 @@ struct TensorCut {
 static inline TensorCut cut_tensor_product(const TensorSize& p) {
   constexpr int64_t kProcessors = 132, kLeastDepth = 256, kMostSplits = 64;
   constexpr int64_t kMostPartial = int64_t{1} << 24;
-  // A large tile loads less for each product. Filling the ring and writing a tile costs as much as
-  // some steps; adding up partial sums, in a kernel of its own, what moving them costs.
-  constexpr double kRates[] = {1.0, 0.85, 0.7, 0.55};
-  constexpr double kTileCost = 128, kPartialCost = 4, kJoinCost = 4e6;
+  // Measured on an H200: a large tile loads less for each product, and a multiprocessor with few
+  // tiles is as slow as with kLeast. Making and writing a tile costs as much as a depth of
+  // kTileCost; sums of splits, which another kernel adds up, what moving them costs.
+  constexpr double kRates[] = {1.0, 0.8, 0.6, 0.48}, kLeast[] = {1.5, 1.8, 2.2, 2.2};
+  constexpr double kTileCost = 200, kPartialCost = 8, kJoinCost = 8e6;
   TensorCut best = {0, 1, p.k};
   double least = 0;
   const int64_t results = p.slices * p.m * p.n;
@@ -43,7 +44,8 @@ static inline TensorCut cut_tensor_product(const TensorSize& p) {
     for (int64_t splits = 1; splits <= kMostSplits; ++splits) {
       if (splits > 1 && (splits > p.k / kLeastDepth || splits * results > kMostPartial)) break;
       const int64_t depth = ceil_div(ceil_div(p.k, splits), kStepDepth) * kStepDepth;
-      double cost = (double)ceil_div(tiles * splits, kProcessors) * m * n *
+      const double share = (double)ceil_div(tiles * splits, kProcessors);
+      double cost = (share > kLeast[tile] ? share : kLeast[tile]) * m * n *
                     ((double)depth / kRates[tile] + kTileCost);
       if (splits > 1) cost += kJoinCost + kPartialCost * (double)(splits * results);
       if (least > 0 && cost >= least) continue;
@@ -62,8 +64,9 @@ static inline int64_t tensor_workspace(const TensorSize& p) {
 
 template <class A, class B, class Result, class T, int M, int N>
 struct TensorProduct {
-  static constexpr int kThreads = kTileThreads, kStages = 4;
+  static constexpr int kThreads = kTileThreads;
   static constexpr int kBlocks = M * N >= 128 * 128 ? 2 : M * N >= 128 * 64 ? 3 : 4;
+  static constexpr int kStages = M * N >= 128 * 128 ? 3 : 4;  // two blocks in less than 99 KiB
   using TileA = typename A::template Loader<M>::Tile;
   using TileB = typename B::template Loader<N>::Tile;
   // Of a warp: two by two make the tile. Its rows are handed over in strips of 16, whose pitch
@@ -84,80 +87,79 @@ struct TensorProduct {
   B b;
   Result result;
   TensorSize size;
-  int64_t depth;                 // of a split
+  int32_t depth;                 // of a split
   Divisor across, down, slices;  // tiles of a slice
   Finish<T> finish;
-  bool aligned;    // eight columns of a row of dst and of what `finish` reads
+  bool whole;      // rows are multiples of eight columns, and so aligned, wherever they go
   float* partial;  // not null: sums of the splits, [splits, slices, m, n]
 
   __device__ void operator()(Shared& shared) const {
-    int64_t block = blockIdx.x, rest = across(block);
-    const int64_t n0 = (block - rest * across.size()) * N;
-    block = rest, rest = down(block);
-    const int64_t m0 = (block - rest * down.size()) * M;
-    const int64_t split = slices(rest), slice = rest - split * slices.size();
+    int32_t block = (int32_t)blockIdx.x, rest = across.narrow(block);
+    const int32_t n0 = (block - rest * (int32_t)across.size()) * N;
+    block = rest, rest = down.narrow(block);
+    const int32_t m0 = (block - rest * (int32_t)down.size()) * M;
+    const int32_t split = slices.narrow(rest), slice = rest - split * (int32_t)slices.size();
     float sums[kRows][kColumns][4] = {};
     accumulate(shared.ring, m0, n0, slice, split * depth, sums);
     __syncthreads();
     write(shared.strips[threadIdx.x / kWarp], m0, n0, slice, split, sums);
   }
 
-  __device__ __forceinline__ void accumulate(Stage (&ring)[kStages], int64_t m0, int64_t n0,
-                                             int64_t index, int64_t begin,
+  __device__ __forceinline__ void accumulate(Stage (&ring)[kStages], int32_t m0, int32_t n0,
+                                             int32_t index, int32_t begin,
                                              float (&sums)[kRows][kColumns][4]) const {
     const Correlation::Slice slice = a.c.slice(index);
-    const int64_t length = a.length(slice);
-    const int64_t end = begin + depth < length ? begin + depth : length;
-    const int32_t steps = end > begin ? (int32_t)((end - begin + kStepDepth - 1) / kStepDepth) : 0;
-    typename A::template Loader<M> from_a(a, m0, size.m, (uint32_t)begin, slice);
-    typename B::template Loader<N> from_b(b, n0, size.n, (uint32_t)begin, slice);
-    const auto load = [&](int32_t step) {
-      if (step < steps) {
-        from_a.load(ring[step % kStages].a);
-        from_b.load(ring[step % kStages].b);
-      }
+    const int32_t length = a.length(slice), split = begin + depth;
+    const int32_t stop = split < length ? split : length;
+    typename A::template Loader<M> from_a(a, m0, (int32_t)size.m, begin, stop, slice);
+    typename B::template Loader<N> from_b(b, n0, (int32_t)size.n, begin, stop, slice);
+    const auto load = [&](Stage& stage) {  // zeros from `stop` on
+      from_a.load(stage.a);
+      from_b.load(stage.b);
       commit_copies();
     };
-#pragma unroll
-    for (int i = 0; i < kStages - 1; ++i) load(i);
 #pragma unroll 1
-    for (int32_t step = 0; step < steps; ++step) {
+    for (int stage = 0; stage < kStages - 1; ++stage) load(ring[stage]);
+    int filled = kStages - 1, read = 0;
+#pragma unroll 1
+    for (int32_t k = begin; k < stop; k += kStepDepth) {
       wait_copies<kStages - 2>();
       __syncthreads();
-      load(step + kStages - 1);
-      multiply(ring[step % kStages], sums);
+      multiply(ring[read], 0, sums);
+      load(ring[filled]);
+      multiply(ring[read], 1, sums);
+      filled = read;
+      read = read == kStages - 1 ? 0 : read + 1;
     }
     wait_copies<0>();
   }
 
-  __device__ __forceinline__ void multiply(const Stage& stage,
+  // A half of a stage.
+  __device__ __forceinline__ void multiply(const Stage& stage, int part,
                                            float (&sums)[kRows][kColumns][4]) const {
     const int warp = threadIdx.x / kWarp, m = warp / 2 * kM, n = warp % 2 * kN;
+    uint32_t x[kRows][4], y[kColumns / 2][2][2];
 #pragma unroll
-    for (int part = 0; part < 2; ++part) {
-      uint32_t x[kRows][4], y[kColumns / 2][2][2];
+    for (int i = 0; i < kRows; ++i) load_a<TileA>(x[i], stage.a, m + i * 16, part);
 #pragma unroll
-      for (int i = 0; i < kRows; ++i) load_a<TileA>(x[i], stage.a, m + i * 16, part);
+    for (int j = 0; j < kColumns / 2; ++j) load_b<TileB>(y[j], stage.b, n + j * 16, part);
 #pragma unroll
-      for (int j = 0; j < kColumns / 2; ++j) load_b<TileB>(y[j], stage.b, n + j * 16, part);
+    for (int i = 0; i < kRows; ++i)
 #pragma unroll
-      for (int i = 0; i < kRows; ++i)
-#pragma unroll
-        for (int j = 0; j < kColumns; ++j) multiply_add(sums[i][j], x[i], y[j / 2][j % 2]);
-    }
+      for (int j = 0; j < kColumns; ++j) multiply_add(sums[i][j], x[i], y[j / 2][j % 2]);
   }
 
-  // A warp turns its sums into rows of eight, through its strip. Each lane has columns of its own.
-  __device__ __forceinline__ void write(float (&strip)[16][kPitch], int64_t m0, int64_t n0,
-                                        int64_t slice, int64_t split,
+  // A warp turns its sums into rows, through its strip.
+  __device__ __forceinline__ void write(float (&strip)[16][kPitch], int32_t m0, int32_t n0,
+                                        int32_t slice, int32_t split,
                                         const float (&sums)[kRows][kColumns][4]) const {
-    constexpr int kAcross = kN / 8, kDown = kWarp / kAcross;
     const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
     m0 += warp / 2 * kM, n0 += warp % 2 * kN;
-    const int64_t column = n0 + lane % kAcross * 8, left = size.n - column;
-    const int count = left < 8 ? (int)left : 8;
-    const int64_t first = result.column(slice) + column;
-    const auto columns = finish.columns(first, partial ? 0 : count);
+    const typename Result::Slice rows = result.slice(slice);
+    const int32_t column = n0 + lane % kAcross * 8;
+    const bool inside = whole && column < size.n;
+    typename Finish<T>::Columns columns = {};
+    if (inside && !partial) columns = finish.columns(rows.column + column);
 #pragma unroll
     for (int i = 0; i < kRows; ++i) {
       __syncwarp();
@@ -168,32 +170,69 @@ struct TensorProduct {
           *reinterpret_cast<Pair*>(&strip[lane / 4 + half * 8][j * 8 + lane % 4 * 2]) = {
               sums[i][j][half * 2], sums[i][j][half * 2 + 1]};
       __syncwarp();
-#pragma unroll 1
-      for (int down = lane / kAcross; down < 16; down += kDown) {
-        const int64_t row = m0 + i * 16 + down;
-        if (row >= size.m || count <= 0) continue;
-        float x[8];
-        load_eight(&strip[down][lane % kAcross * 8], x);
-        if (partial) {
-          const int64_t line = (split * size.slices + slice) * size.m + row;
-          store_some(partial + line * size.n + column, x, count, size.n % 4 == 0);
-          continue;
-        }
-        const int64_t at = result.at(slice, row);
-        if (at >= 0) finish.put_eight(at + column, columns, x, count, aligned);
-      }
+      if (!whole)
+        write_elements(strip, m0 + i * 16, n0, slice, split, rows);
+      else if (inside)
+        write_rows(strip, m0 + i * 16, column, slice, split, rows, columns);
     }
+  }
+
+  // Eight columns a lane, of several rows.
+  static constexpr int kAcross = kN / 8, kDown = kWarp / kAcross;
+  __device__ __forceinline__ void write_rows(const float (&strip)[16][kPitch], int32_t m0,
+                                             int32_t column, int32_t slice, int32_t split,
+                                             const typename Result::Slice& rows,
+                                             const typename Finish<T>::Columns& columns) const {
+    constexpr int kEach = 16 / kDown;
+    const int first = threadIdx.x % kWarp / kAcross;
+    float x[kEach][8];
+    int64_t at[kEach] = {};
+#pragma unroll
+    for (int i = 0; i < kEach; ++i) {
+      const int32_t down = first + i * kDown, row = m0 + down;
+      load_eight(&strip[down][threadIdx.x % kAcross * 8], x[i]);
+      at[i] = -1;
+      if (row < size.m) at[i] = partial ? partial_row(slice, split, row) : result.at(rows, row);
+      if (at[i] >= 0) at[i] += column;
+    }
+    if (!partial) return finish.put_rows(at, columns, x);
+#pragma unroll
+    for (int i = 0; i < kEach; ++i)
+      if (at[i] >= 0) store_eight(partial + at[i], x[i]);
+  }
+
+  // Element by element.
+  __device__ __forceinline__ void write_elements(const float (&strip)[16][kPitch], int32_t m0,
+                                                 int32_t n0, int32_t slice, int32_t split,
+                                                 const typename Result::Slice& rows) const {
+#pragma unroll 1
+    for (int i = threadIdx.x % kWarp; i < 16 * kN; i += kWarp) {
+      const int32_t row = m0 + i / kN, column = n0 + i % kN;
+      if (row >= size.m || column >= size.n) continue;
+      const float x = strip[i / kN][i % kN];
+      const int64_t at = partial ? partial_row(slice, split, row) : result.at(rows, row);
+      if (partial)
+        partial[at + column] = x;
+      else if (at >= 0)
+        finish.put(at + column, rows.column + column, x);
+    }
+  }
+
+  __device__ __forceinline__ int64_t partial_row(int32_t slice, int32_t split, int32_t row) const {
+    return ((int64_t)(split * (int32_t)size.slices + slice) * size.m + row) * size.n;
   }
 };
 
 template <int Tile, class A, class B, class Result, class T>
 void run_tensor_tiles(const KernelCall& call, const A& a, const B& b, const Result& result,
                       const TensorSize& size, const TensorCut& cut, const Finish<T>& finish,
-                      bool aligned, float* partial) {
+                      float* partial) {
   using P = TensorProduct<A, B, Result, T, kTileSizes[Tile].m, kTileSizes[Tile].n>;
   const Divisor across(ceil_div(size.n, kTileSizes[Tile].n));
   const Divisor down(ceil_div(size.m, kTileSizes[Tile].m)), slices(size.slices);
-  launch(call, P{a, b, result, size, cut.depth, across, down, slices, finish, aligned, partial},
+  const bool whole = size.n % 8 == 0 && (partial || (finish.aligned() && result.aligned()));
+  launch(call,
+         P{a, b, result, size, (int32_t)cut.depth, across, down, slices, finish, whole, partial},
          across.size() * down.size() * size.slices * cut.splits);
 }
 
@@ -204,12 +243,14 @@ void join_splits(const KernelCall& call, const Result& result, const TensorSize&
   const Divisor rows(size.m), columns(size.n);
   const int64_t count = size.slices * size.m * size.n;
   for_each(call, count, [=] __device__(int64_t i) {
-    const int64_t line = columns(i), slice = rows(line), column = i - line * columns.size();
+    const int32_t line = columns.narrow((int32_t)i), slice = rows.narrow(line);
+    const int32_t column = (int32_t)i - line * (int32_t)columns.size();
     float sum = 0;
 #pragma unroll 8
     for (int64_t s = 0; s < splits; ++s) sum += partial[s * count + i];
-    const int64_t at = result.at(slice, line - slice * rows.size());
-    if (at >= 0) finish.put(at + column, result.column(slice) + column, sum);
+    const typename Result::Slice to = result.slice(slice);
+    const int64_t at = result.at(to, line - slice * (int32_t)rows.size());
+    if (at >= 0) finish.put(at + column, to.column + column, sum);
   });
 }
 
@@ -220,13 +261,12 @@ void run_tensor_product(const KernelCall& call, const A& a, const B& b, const Re
                         const TensorSize& size, const Finish<T>& finish, float* work) {
   if (size.m * size.n * size.slices == 0) return;
   const TensorCut cut = cut_tensor_product(size);
-  const bool aligned = finish.aligned() && result.aligned();
   float* partial = cut.splits > 1 ? work : nullptr;
   switch (cut.tile) {
-    case 0: run_tensor_tiles<0>(call, a, b, result, size, cut, finish, aligned, partial); break;
-    case 1: run_tensor_tiles<1>(call, a, b, result, size, cut, finish, aligned, partial); break;
-    case 2: run_tensor_tiles<2>(call, a, b, result, size, cut, finish, aligned, partial); break;
-    default: run_tensor_tiles<3>(call, a, b, result, size, cut, finish, aligned, partial);
+    case 0: run_tensor_tiles<0>(call, a, b, result, size, cut, finish, partial); break;
+    case 1: run_tensor_tiles<1>(call, a, b, result, size, cut, finish, partial); break;
+    case 2: run_tensor_tiles<2>(call, a, b, result, size, cut, finish, partial); break;
+    default: run_tensor_tiles<3>(call, a, b, result, size, cut, finish, partial);
   }
   if (partial) join_splits(call, result, size, cut.splits, finish, partial);
 }

@@ -5,6 +5,7 @@
 // the outer index, a row of it for each of the 32 k.
 #pragma once
 #include "eight.h"
+#include "index.h"
 
 namespace fastconv::cuda {
 
@@ -20,7 +21,7 @@ __device__ __forceinline__ int place(int row, int chunk) {
 }
 
 // A tile with k along its rows: `Outer` rows of four chunks. A thread copies the same chunk of rows
-// that are 32 apart.
+// that are kApart apart; its first is at first().
 template <int Outer>
 struct AlongDepth {
   static constexpr bool kAlongDepth = true;
@@ -28,7 +29,8 @@ struct AlongDepth {
   static constexpr int kRows = Outer / kApart;  // of a thread
   __device__ static __forceinline__ int chunk() { return threadIdx.x % kChunks; }
   __device__ static __forceinline__ int row(int i) { return threadIdx.x / kChunks + i * kApart; }
-  __device__ static __forceinline__ int at(int i) { return place<kChunks>(row(i), chunk()); }
+  __device__ static __forceinline__ int first() { return place<kChunks>(row(0), chunk()); }
+  __device__ static constexpr int behind(int i) { return i * kApart * kChunks; }
 };
 
 // A tile with k across: 32 rows of Outer / 8 chunks. A thread copies the same chunks of rows that
@@ -41,9 +43,8 @@ struct AcrossDepth {
   static constexpr int kRows = kStepDepth / kApart, kColumns = kChunks / kSide;  // of a thread
   __device__ static __forceinline__ int chunk(int j) { return threadIdx.x % kSide + j * kSide; }
   __device__ static __forceinline__ int row(int i) { return threadIdx.x / kSide + i * kApart; }
-  __device__ static __forceinline__ int at(int i, int j) {
-    return place<kChunks>(row(i), chunk(j));
-  }
+  __device__ static __forceinline__ int first() { return place<kChunks>(row(0), chunk(0)); }
+  __device__ static constexpr int behind(int i, int j) { return i * kApart * kChunks + j * kSide; }
 };
 
 // What a warp multiplies: 16 of m, and 16 of n, by 16 of k; `part` is 0 or 1.
@@ -69,29 +70,30 @@ __device__ __forceinline__ void load_b(uint32_t (&b)[2][2], const Chunk* tile, i
   b[0][0] = words[0], b[0][1] = words[1], b[1][0] = words[2], b[1][1] = words[3];
 }
 
-// A number of four digits, from the outside in, which grows without divisions. Digit i of the last
+// A number of four digits, from the outside in, that grows without divisions. Digit i of the last
 // three is below bases[i - 1].
 struct Digits {
   int32_t at[4];
 
-  __device__ static __forceinline__ Digits of(uint32_t number, const int32_t (&bases)[3]) {
+  __device__ static __forceinline__ Digits of(int32_t number, const Divisor (&bases)[3]) {
     Digits d;
 #pragma unroll
     for (int i = 3; i > 0; --i) {
-      const uint32_t rest = number / (uint32_t)bases[i - 1];
-      d.at[i] = (int32_t)(number - rest * (uint32_t)bases[i - 1]);
+      const int32_t rest = bases[i - 1].narrow(number);
+      d.at[i] = number - rest * (int32_t)bases[i - 1].size();
       number = rest;
     }
-    d.at[0] = (int32_t)number;
+    d.at[0] = number;
     return d;
   }
-  __device__ __forceinline__ void add(const Digits& other, const int32_t (&bases)[3]) {
+  __device__ __forceinline__ void add(const Digits& other, const Divisor (&bases)[3]) {
     int32_t carry = 0;
 #pragma unroll
     for (int i = 3; i > 0; --i) {
+      const int32_t base = (int32_t)bases[i - 1].size();
       at[i] += other.at[i] + carry;
-      carry = at[i] >= bases[i - 1];
-      if (carry) at[i] -= bases[i - 1];
+      carry = at[i] >= base;
+      if (carry) at[i] -= base;
     }
     at[0] += other.at[0] + carry;
   }
