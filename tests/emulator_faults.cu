@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "kernels.h"
+#include "tensor_core.h"
 
 namespace fastconv::cuda {
 namespace {
@@ -64,6 +65,37 @@ struct NoShared {
   __device__ void operator()() const { __syncthreads(); }
 };
 
+template <bool Waits>
+struct Copied {
+  static constexpr int kThreads = kWidth;
+  struct Shared {
+    alignas(16) float values[kWidth];
+  };
+  float* out;
+  __device__ void operator()(Shared& shared) const {
+    if (threadIdx.x < kWidth / 4) copy_async(shared.values + threadIdx.x * 4, out, false);
+    commit_copies();
+    if (Waits) wait_copies<0>();
+    __syncthreads();
+    out[threadIdx.x] = shared.values[threadIdx.x];
+  }
+};
+
+// Rows of a matrix that are `Apart` bytes apart.
+template <int Apart>
+struct Rows {
+  static constexpr int kThreads = kWarp;
+  struct Shared {
+    alignas(128) char rows[8 * Apart];
+  };
+  float* out;
+  __device__ void operator()(Shared& shared) const {
+    uint32_t words[4];
+    load_matrices(words, shared.rows + threadIdx.x % 8 * Apart);
+    out[threadIdx.x] = 0;
+  }
+};
+
 }  // namespace
 
 KernelList kernels(const Backend&, OpKind) { return {nullptr, 0}; }
@@ -83,6 +115,10 @@ extern "C" __attribute__((visibility("default"))) const char* planted(const Back
   if (is("unwritten shared memory")) launch(call, UnwrittenShared{{out}}, 1);
   if (is("part of a warp")) launch(call, PartOfAWarp{out}, 1);
   if (is("no shared memory")) launch(call, NoShared{out}, 1);
+  if (is("copy")) launch(call, Copied<true>{out}, 1);
+  if (is("copy that nobody waits for")) launch(call, Copied<false>{out}, 1);
+  if (is("rows in different banks")) launch(call, Rows<16>{out}, 1);
+  if (is("rows in the same banks")) launch(call, Rows<128>{out}, 1);
   if (is("host reads the device")) {
     const float* memory = static_cast<float*>(backend->allocate(*backend, 4096));
     out[0] = memory[0];

@@ -263,6 +263,18 @@ def test_shared_memory_that_was_not_written_is_seen(planted):
     assert np.isnan(out[7])
 
 
+def test_a_copy_that_nobody_waits_for_is_seen(planted):
+    found, out = planted("copy")
+    assert not found
+    assert (out == 0).all()
+    assert np.isnan(planted("copy that nobody waits for")[1]).all()
+
+
+def test_rows_of_a_matrix_in_the_same_banks_are_seen(planted):
+    assert planted("rows in different banks")[0] == ""
+    assert "rows of a matrix in the same banks" in planted("rows in the same banks")[0]
+
+
 @pytest.mark.parametrize(
     ("name", "fault"),
     [
