@@ -64,6 +64,20 @@ def test_any_size_is_exact(backend, m, n, k, ta, tb, batch):
     np.testing.assert_array_equal(stored(actual[2], tb), np.swapaxes(a, -1, -2) @ dc)
 
 
+# One row beside columns that fill no vector; an operand that outgrows the caches, for
+# few rows and for more.
+@pytest.mark.parametrize(
+    ("m", "n", "k"),
+    [(1, 300, 40), (1, 129, 1100), (1, 7, 3), (9, 1037, 1100), (32, 1037, 1100)],
+)
+def test_few_rows_are_exact(cpu, threads, m, n, k):
+    rng = np.random.default_rng(m)
+    a, b, c = integers(rng, m, k), integers(rng, k, n), integers(rng, n)
+    function = cpu.function(lambda a, b, c: ops.relu(ops.matmul(a, b) + c))
+    [actual] = threads(lambda: function(a, b, c))
+    np.testing.assert_array_equal(actual, np.maximum(a @ b + c, 0))
+
+
 @pytest.mark.parametrize("ta", [False, True])
 @pytest.mark.parametrize("tb", [False, True])
 @pytest.mark.parametrize(

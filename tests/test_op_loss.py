@@ -112,6 +112,14 @@ def test_a_label_out_of_range_is_named(backend, python, label, position):
     assert f"{text}: expected 0 <= label < 10" in str(error.value)
 
 
+@pytest.mark.parametrize("position", [0, 9876, 9999])
+def test_the_first_of_many_bad_labels_is_named(backend, position):
+    labels = np.zeros(10_000, np.int64)
+    labels[position:] = 3
+    with pytest.raises(DataError, match=f"label 3 at position {position} "):
+        backend.run(softmax_cross_entropy, np.ones((10_000, 2)), labels)
+
+
 def test_mean_squared_error(backend):
     y_true, y_pred = (
         RNG.integers(-4, 5, (3, 5, 8)).astype(np.float32) for _ in range(2)

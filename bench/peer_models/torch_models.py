@@ -67,15 +67,20 @@ def make(name: str) -> nn.Module:
         return UNet(name)
     if name in _OWN:
         return _OWN[name]()
-    # torchvision's compiled operators, which no model here needs, may not fit torch.
+    if torch.version.cuda is None:
+        _declare_operators()
+    models = importlib.import_module("torchvision.models")
+    make_one = getattr(models, _VISION.get(name, name))
+    return make_one(weights=None, **_PLAIN.get(name, {}))
+
+
+def _declare_operators() -> None:
+    """Those of torchvision that no model here needs; its own do not fit this torch."""
     with contextlib.suppress(RuntimeError):
         for operator in ("nms", "qnms"):
             torch.library.define(
                 f"torchvision::{operator}", "(Tensor a, Tensor b, float c) -> Tensor"
             )
-    models = importlib.import_module("torchvision.models")
-    make_one = getattr(models, _VISION.get(name, name))
-    return make_one(weights=None, **_PLAIN.get(name, {}))
 
 
 def version() -> str:

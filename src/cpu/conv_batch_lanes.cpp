@@ -65,6 +65,10 @@ Cut cut_work(const GatherProblem& p, const Stripes& stripes, int64_t pool) {
   cut.lines = ceil_div(wanted > g.axis[1].taps ? wanted : g.axis[1].taps, pool) * pool;
   cut.lines = cut.lines < all ? cut.lines : all;
   while (cut.lines > pool && band_floats(g, cut.lines) > kLaneScratch) cut.lines -= pool;
+  // Rather larger ones than a last one that is smaller than the others.
+  int64_t even = cut.lines;
+  while (all % even != 0) even += pool;
+  if (even < 2 * cut.lines && band_floats(g, even) <= kLaneScratch) cut.lines = even;
   cut.bands = ceil_div(all, cut.lines);
   return cut;
 }

@@ -13,15 +13,24 @@ int64_t pixel_words(const Gather& g) {
   return g.in_channels / kInWord<T>;
 }
 
+// Whether the weights lie as if they were packed: in one panel, without a gap.
+template <class T>
+bool lie_packed(const GatherProblem& p) {
+  const int64_t K = p.geometry->out_channels;
+  return kInWord<T> == 1 && !p.backward && p.geometry->groups == 1 && K <= kPanel &&
+         K % kLanes == 0;
+}
+
 // The packed weights are [phase][group][panel][tap][pixel_words][columns of the panel].
 template <class T>
 int64_t packed_floats(const GatherProblem& p) {
+  if (lie_packed<T>(p)) return 0;
   const Gather g = phase_of(p, 0);
   return window_taps(*p.geometry) * pixel_words<T>(g) * g.groups * padded(g.out_channels);
 }
 
-template <class T>
-float* packed_group(const Gather& g, int64_t group, float* packed) {
+template <class T, class Floats>
+Floats* packed_group(const Gather& g, int64_t group, Floats* packed) {
   const int64_t columns = padded(g.out_channels);
   return packed + (g.tap_base * g.groups + group * g.taps) * pixel_words<T>(g) * columns;
 }
@@ -212,10 +221,11 @@ void run_implicit(GatherCallOf<T> c, float* prepared = nullptr) {
   const GatherProblem problem = whole.problem();
   T* zeros = reinterpret_cast<T*>(c.workspace);
   float* free = c.workspace + zero_floats(problem);
-  float* packed = prepared ? prepared : free;
   __builtin_memset(zeros, 0, static_cast<size_t>(zero_floats(problem)) * sizeof(float));
-  if (!prepared) {
-    pack_weights(c, problem, packed);
+  const bool packs = !prepared && !lie_packed<T>(problem);
+  const float* weights = prepared ? prepared : packs ? free : c.weights;
+  if (packs) {
+    pack_weights(c, problem, free);
     free += packed_floats<T>(problem);
   }
   if (whole.copied > 0) {
@@ -237,7 +247,7 @@ void run_implicit(GatherCallOf<T> c, float* prepared = nullptr) {
     const int64_t group = task / panel_tasks % groups;
     const int64_t block = task / panel_tasks / groups % block_tasks * cut.blocks;
     const Gather g = gather_phase(problem, task / panel_tasks / groups / block_tasks);
-    multiply_blocks<T>(c, g, cut, zeros, packed_group<T>(g, group, packed), group, block, panel);
+    multiply_blocks<T>(c, g, cut, zeros, packed_group<T>(g, group, weights), group, block, panel);
     if (c.finish.stream) stream_end();
   });
 }

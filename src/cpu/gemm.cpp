@@ -102,7 +102,10 @@ Plan plan_of(const GemmAttrs& a, bool prepared) {
   p.path = path_of(a, prepared);
   const bool swapped = p.path == Path::swapped, columns = p.path == Path::columns;
   p.rows = columns ? kColumnRows : block_rows(vectors_for(swapped ? a.m : a.n));
-  p.row_blocks = ceil_div(swapped ? a.n : a.m, p.rows);
+  const int64_t rows = swapped ? a.n : a.m;
+  const int64_t tile = tile_rows(vectors_for(swapped ? a.m : a.n));
+  p.row_blocks = ceil_div(rows, p.rows);
+  p.rows = ceil_div(ceil_div(rows, p.row_blocks), tile) * tile;  // of about one size
   p.panels = swapped ? 1 : ceil_div(a.n, kPanel);
   p.streamed = p.path == Path::in_place && p.panels > 1 && a.k * a.n > kCacheFloats;
   p.depth = columns ? kColumnDepth : p.streamed ? stream_depth(a) : kDepth;
@@ -172,15 +175,22 @@ struct Slab {
   int64_t step, depth;
   bool accumulate;
   Finish finish;
-  bool reads_on;  // the rows are whole, and those behind them come next
+  bool reads_on;                // the rows are whole, and those behind them come next
+  const float* next = nullptr;  // the slab of B that comes next, if tiles are enough to ask for it
 };
+
+// As many as a row of a panel has lines of the cache.
+bool enough_tiles(int64_t rows) { return rows > (kMaxVectors - 1) * tile_rows(kMaxVectors); }
 
 void multiply_slab(const Part& part, const Slab& s, float* const* dst, int64_t column,
                    int64_t columns) {
   const int64_t b_at = 0;
   const int vectors = vectors_for(columns);
+  int64_t tile = 0;
   for_tiles(part.rows, tile_rows(vectors), [&](int64_t row, int count) {
-    const float* ahead = s.reads_on ? s.rows[row] + count * s.depth : nullptr;
+    Ahead ahead;
+    if (s.reads_on) ahead = {s.rows[row] + count * s.depth, count};
+    if (s.next && tile < vectors) ahead = {s.next + tile++ * kLanes, s.step};
     run_row_tile(count, vectors,
                  {s.rows + row, 0, &b_at, 1, s.depth, s.b, s.step, dst + row, column, columns,
                   s.accumulate, s.finish, ahead});
@@ -207,7 +217,8 @@ void multiply_rows(const GemmAttrs& attrs, const Plan& p, const Part& part, cons
   for (int64_t first = part.first; first == part.first || first < part.last; first += p.depth) {
     const int64_t left = part.last - first, depth = left < p.depth ? left : p.depth;
     for (int64_t i = 0; i < part.rows; ++i) rows[i] = a + (part.row + i) * attrs.k + first;
-    if (p.streamed) {
+    const bool asks = p.streamed && enough_tiles(part.rows);
+    if (p.streamed && (!asks || first == part.first)) {
       const int64_t column = part.panel * kPanel, end = part.last_panel * kPanel;
       touch_rows(b + first * attrs.n + column, attrs.n, depth,
                  (end < attrs.n ? end : attrs.n) - column);
@@ -219,6 +230,7 @@ void multiply_rows(const GemmAttrs& attrs, const Plan& p, const Part& part, cons
       const bool reads_on = panel == part.panel && depth == attrs.k;
       const Finish now = last ? finish.at_column(column) : Finish{};
       const float* at = b + first * attrs.n + column;
+      const float* next = asks && !last ? at + depth * attrs.n : nullptr;
       if (p.path == Path::packed) {
         const float* panel_at = packed + column * attrs.k + first * width;
         multiply_slab(part, {rows, panel_at, width, depth, more, now, reads_on}, dst, column,
@@ -229,7 +241,8 @@ void multiply_rows(const GemmAttrs& attrs, const Plan& p, const Part& part, cons
                       columns);
         multiply_slab(part, {ends, packed, width, 1, true, now, false}, dst, column, columns);
       } else {
-        multiply_slab(part, {rows, at, attrs.n, depth, more, now, reads_on}, dst, column, columns);
+        multiply_slab(part, {rows, at, attrs.n, depth, more, now, reads_on, next}, dst, column,
+                      columns);
       }
     }
   }
@@ -287,13 +300,15 @@ void multiply_columns(const GemmAttrs& attrs, const Plan& p, const Part& part, c
       const int64_t width = vectors * kLanes;
       const bool in_place = !attrs.transpose_b && attrs.n == width;
       if (!in_place) pack_panel(attrs, b, first, depth, column, packed);
-      const bool last = first + depth >= part.last;
+      const bool last = first + depth >= part.last, reads_on = !last && panel == part.panel;
       const Finish now = last ? finish.at_column(column) : Finish{};
       for_tiles(part.rows, tile_rows(vectors), [&](int64_t row, int count) {
         float* dst = c + (part.row + row) * attrs.n + column;
+        Ahead ahead;
+        if (reads_on) ahead = {rows[0] + depth * attrs.m + part.row + row, attrs.m};
         run_column_tile(count, vectors,
                         {rows, part.row + row, depth, in_place ? b + first * width : packed, width,
-                         dst, attrs.n, columns, first > part.first, now});
+                         dst, attrs.n, columns, first > part.first, now, ahead});
       });
     }
   }
@@ -313,10 +328,13 @@ void multiply_swapped(const GemmAttrs& attrs, const Plan& p, const Part& part, c
     for (int64_t i = 0; i < part.rows; ++i) rows[i] = b + (part.row + i) * attrs.k + first;
     for (int64_t column = 0; column < width; column += kPanel) {
       const int64_t columns = width - column;
+      const bool reads_on = column == 0 && depth == attrs.k;
       for_tiles(part.rows, tile_rows(vectors_for(columns)), [&](int64_t row, int count) {
+        Ahead ahead;
+        if (reads_on) ahead = {rows[row] + count * depth, count};
         run_row_tile(count, vectors_for(columns),
                      {rows + row, 0, &b_at, 1, depth, packed + first * width + column, width,
-                      dst + row, column, columns, first > 0, Finish{}});
+                      dst + row, column, columns, first > 0, Finish{}, ahead});
       });
     }
   }

@@ -130,15 +130,14 @@ void row_tile(const RowTileOf<T>& t) {
   }
   if (t.finish.add || t.finish.saved)
     for (int m = 0; m < MR; ++m) fetch_operands<NV>(t.finish, t.dst[m] + t.column);
-  const T* ahead = t.ahead ? t.ahead : reinterpret_cast<const T*>(t.b);
-  const int64_t ahead_step = t.ahead ? MR * kInWord<T> : 0;
+  const T* ahead = t.ahead.at ? t.ahead.at : reinterpret_cast<const T*>(t.b);
   for (int64_t r = 0; r < t.runs; ++r) {
     const T* const* rows = t.rows + r * t.row_step;
     const T* a[MR];
 #pragma GCC unroll 16
     for (int m = 0; m < MR; ++m) a[m] = rows[m];
     const float* b = t.b + t.b_at[r];
-    for (int64_t i = 0; i < t.depth; ++i, b += t.b_step, ahead += ahead_step) {
+    for (int64_t i = 0; i < t.depth; ++i, b += t.b_step, ahead += t.ahead.step) {
       __builtin_prefetch(ahead);
       vfloat row[NV];
 #pragma GCC unroll 4
@@ -166,8 +165,9 @@ void column_tile(const ColumnTile& t) {
       for (int v = 0; v < NV; ++v) sums[m][v] = vfloat{};
     }
   }
-  const float* b = t.b;
-  for (int64_t i = 0; i < t.depth; ++i, b += t.b_step) {
+  const float *b = t.b, *ahead = t.ahead.at ? t.ahead.at : b;
+  for (int64_t i = 0; i < t.depth; ++i, b += t.b_step, ahead += t.ahead.step) {
+    __builtin_prefetch(ahead);
     const float* a = t.rows[i] + t.row;
     vfloat row[NV];
 #pragma GCC unroll 4

@@ -23,6 +23,15 @@ static constexpr int block_rows(int vectors) {
   return kMostBlockRows / tile_rows(vectors) * tile_rows(vectors);
 }
 
+// (optional) What is read after a tile: a line of the cache is asked for at each step of the depth,
+// so that it comes meanwhile.
+template <class T>
+struct AheadOf {
+  const T* at = nullptr;
+  int64_t step = 0;
+};
+using Ahead = AheadOf<float>;
+
 // C[row][column] (+)= sum over runs r and i < depth of rows[r][row][i] * b[b_at[r]][i][column]. If
 // T, the type of A and C, is BFloat16, then every word of A and B is a pair of the depth.
 template <class T>
@@ -38,7 +47,7 @@ struct RowTileOf {
   int64_t columns;  // valid ones
   bool accumulate;  // start from dst and not from zero
   FinishOf<T> finish;
-  const T* ahead = nullptr;  // where as much lies as the rows hold, to be asked for meanwhile
+  AheadOf<T> ahead = {};
 };
 using RowTile = RowTileOf<float>;
 
@@ -54,6 +63,7 @@ struct ColumnTile {
   int64_t columns;
   bool accumulate;
   Finish finish;
+  Ahead ahead = {};
 };
 
 // `rows` is 1 .. tile_rows(vectors). B must be readable for all vectors of the tile.

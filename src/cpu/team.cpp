@@ -50,13 +50,24 @@ struct Job {
   const void* context;
 };
 
+// Tasks [next, end) are not begun yet.
+struct alignas(64) Range {
+  std::atomic<int64_t> next{0};
+  int64_t end = 0;
+};
+
+constexpr int kMostRanges = 64;
+
 class Team {
  public:
   // Only the thread that leads the team publishes jobs, one after the other.
   void share(const Job& job) {
     used_ = true;
     job_ = job;
-    next_.store(0, std::memory_order_relaxed);
+    for (int i = 0; i < ranges(); ++i) {
+      ranges_[i].next.store(job.tasks * i / ranges(), std::memory_order_relaxed);
+      ranges_[i].end = job.tasks * (i + 1) / ranges();
+    }
     turn_.fetch_add(1);  // odd: open
     work(0);
     turn_.fetch_add(1);  // even: nobody may enter any more
@@ -88,14 +99,21 @@ class Team {
   }
 
  private:
+  // Neighbouring tasks of its own first, so that it mostly reads what it wrote in the operation
+  // before; then those that others have not begun.
   void work(int id) {
-    for (int64_t i; (i = next_.fetch_add(1, std::memory_order_relaxed)) < job_.tasks;)
-      job_.task(job_.context, i, id);
+    for (int i = 0; i < ranges(); ++i) {
+      Range& range = ranges_[(id + i) % ranges()];
+      for (int64_t task; (task = range.next.fetch_add(1, std::memory_order_relaxed)) < range.end;)
+        job_.task(job_.context, task, id);
+    }
   }
+
+  int ranges() const { return job_.threads < kMostRanges ? job_.threads : kMostRanges; }
 
   Job job_{};
   bool used_ = false;
-  alignas(64) std::atomic<int64_t> next_{0};
+  Range ranges_[kMostRanges];  // of tasks, one for each thread
   alignas(64) std::atomic<int64_t> turn_{0};
   alignas(64) std::atomic<int> inside_{0};
   std::atomic<bool> closed_{false};

@@ -58,9 +58,9 @@ struct Part {
   int step;
 };
 template <int W>
-__device__ __forceinline__ Part part_of(const Columns& m) {
-  const int64_t chunk = m.across((int64_t)blockIdx.x), first = chunk * m.chunk;
-  const int64_t left = (blockIdx.x - chunk * m.across.size()) * m.lanes * W;
+__device__ __forceinline__ Part part_of(const Columns& m, int64_t block) {
+  const int64_t chunk = m.across(block), first = chunk * m.chunk;
+  const int64_t left = (block - chunk * m.across.size()) * m.lanes * W;
   const int lane = (int)threadIdx.x % m.lanes, down = (int)threadIdx.x / m.lanes;
   return {chunk,
           left,
@@ -85,14 +85,15 @@ __device__ __forceinline__ void go_down(const Part& part, const Own& own, const 
   }
 }
 
-// own.write(row, own.read(row)) of every element, `own` being body.own(column).
+// own.write(row, own.read(row)) of every element, `own` being body.own(column). It begins with the
+// last rows: the pass before, which summed them up, has left these in the cache.
 template <class Body>
 struct MapColumns {
-  static constexpr int kThreads = kColumnThreads;
+  static constexpr int kThreads = kColumnThreads, kBlocks = 2;
   Columns m;
   Body body;
   __device__ void operator()() const {
-    const Part part = part_of<Body::kWidth>(m);
+    const Part part = part_of<Body::kWidth>(m, (int64_t)gridDim.x - 1 - blockIdx.x);
     if (part.column >= m.columns) return;
     const auto own = body.own(part.column);
     go_down(part, own, [&](int64_t row, const auto& read) { own.write(row, read); });
@@ -108,7 +109,7 @@ void map_columns(const KernelCall& call, int64_t rows, int64_t columns, const Bo
 // term.own(column, first row); out(chunk, column, sums) gets them.
 template <class Term, class Op, class Out>
 struct JoinChunks {
-  static constexpr int kThreads = kColumnThreads, kWarps = kThreads / kWarp;
+  static constexpr int kThreads = kColumnThreads, kWarps = kThreads / kWarp, kBlocks = 2;
   static constexpr int W = Term::kWidth, Q = Term::kSums;
   struct Shared {
     float sums[Q][kWarps][W * kWarp];
@@ -120,7 +121,7 @@ struct JoinChunks {
   Out out;
 
   __device__ void operator()(Shared& shared) const {
-    const Part part = part_of<W>(m);
+    const Part part = part_of<W>(m, blockIdx.x);
     float sums[Q][W];
 #pragma unroll
     for (int q = 0; q < Q; ++q)

@@ -13,7 +13,7 @@ struct Moments {
   int64_t channels;
   struct Own {
     struct Row {
-      float x[W];
+      Pack<T, W> x;
     };
     const T* src;
     int64_t channels;
@@ -115,7 +115,7 @@ struct Normalise {
 
   struct Own {
     struct Row {
-      float x[W], add[W];
+      Pack<T, W> x, add;
     };
     const Normalise& n;
     int64_t channel;

@@ -43,7 +43,7 @@ Gradient<T> gradient_of(const KernelCall& call) {
 template <class T, int W, bool Any>
 struct Own {
   struct Row {
-    float dy[W], x[W];
+    Pack<T, W> dy, x;
   };
   const Gradient<T>& g;
   const T* from;  // ddst, or d that was kept
@@ -81,7 +81,7 @@ struct Sums {
   struct Summed : Own<T, W, Any> {
     using Base = Own<T, W, Any>;
     struct Row : Base::Row {
-      float y[W];
+      Pack<T, W> y;
     };
     using Base::Base;
     __device__ __forceinline__ Row read(int64_t row) const {

@@ -160,6 +160,29 @@ __device__ __forceinline__ void store(int32_t* p, const int32_t (&x)[N]) {
   }
 }
 
+// Elements as they were read, which takes fewer registers while others are on their way.
+template <class T, int N>
+struct Pack {
+  uint32_t words[(N * sizeof(T) + 3) / 4];
+  __device__ __forceinline__ float operator[](int i) const {
+    if constexpr (sizeof(T) == sizeof(float)) return __int_as_float((int)words[i]);
+    return i % 2 ? second_of(words[i / 2]) : first_of(words[i / 2]);
+  }
+};
+template <class T, int N>
+__device__ __forceinline__ void load(const T* p, Pack<T, N>& pack) {
+  static_assert(N == 1 || N * sizeof(T) == kPackBytes);
+  if constexpr (N > 1) {
+    const uint4 line = *reinterpret_cast<const uint4*>(p);
+    pack.words[0] = line.x, pack.words[1] = line.y;
+    pack.words[2] = line.z, pack.words[3] = line.w;
+  } else if constexpr (sizeof(T) == sizeof(float)) {
+    pack.words[0] = (uint32_t)__float_as_int(*p);
+  } else {
+    pack.words[0] = p->bits;
+  }
+}
+
 // Elements [first, first + N) of an array of `count`, as far as it goes, whether it is aligned or
 // not.
 template <int N, class T>

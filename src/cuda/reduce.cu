@@ -100,7 +100,7 @@ struct ColumnTerm {
   Op op;
   struct Own {
     struct Row {
-      float x[W];
+      Pack<T, W> x;
     };
     const T* src;
     const ColumnTerm& term;

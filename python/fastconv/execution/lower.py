@@ -12,6 +12,7 @@ import numpy as np
 from fastconv import _core
 from fastconv._core import CallbackAttrs, OpKind
 from fastconv.errors import OutOfMemoryError
+from fastconv.execution.averages import move_together
 from fastconv.execution.narrow import narrow
 from fastconv.execution.pooling import pool_into
 from fastconv.graph.ir import DTYPES, Graph, Leaf, Node, Tensor
@@ -55,11 +56,25 @@ def lower(
     ------
     OutOfMemoryError if no recomputation gets below the limit.
     """
-    graph = pool_into(narrow(verify(anchor(fuse(graph))), backend), backend)
-    draft = _Draft(recompute(graph), backend)
+    graph = move_together(verify(anchor(fuse(graph))))
+    graph = pool_into(narrow(graph, backend), backend)
+    draft = _first(graph, backend, limit)
     if limit is not None and draft.bytes > limit:
         draft = _within(graph, backend, limit)
     return draft.finish()
+
+
+def _first(graph: Graph, backend: _core.Backend, limit: int | None) -> _Draft:
+    """A draft that recomputes what is cheap, on GPUs only if not all can be kept.
+
+    For a CPU it pays: what is made again comes from a cache.
+    """
+    free = backend.available_bytes
+    if free is not None:
+        draft = _Draft(graph, backend)
+        if draft.bytes <= (free if limit is None else min(free, limit)):
+            return draft
+    return _Draft(recompute(graph), backend)
 
 
 def _within(graph: Graph, backend: _core.Backend, limit: int) -> _Draft:
