@@ -117,7 +117,7 @@ void run(const KernelCall& call) {
 // Sums over output pixels, of three taps at once: columns are channels, for each three taps.
 template <class T>
 struct TapSums {
-  static constexpr int kWidth = kChannels, kSums = 3;
+  static constexpr int kWidth = kPack<T>, kSums = 3;
   const T *src, *ddst;
   int32_t window, taps;  // S, R S
   Reach down, across;
@@ -125,7 +125,7 @@ struct TapSums {
 
   struct Own {
     struct Row {
-      float ddst[kWidth], src[kSums][kWidth];
+      Pack<T, kWidth> ddst, src[kSums];
     };
     const TapSums& t;
     int32_t channel, tap[kSums][2];
@@ -135,16 +135,15 @@ struct TapSums {
       const int32_t line = t.width.narrow((int32_t)row), sample = t.height.narrow(line);
       const int32_t p = line - sample * (int32_t)t.height.size();
       const int32_t q = (int32_t)row - line * (int32_t)t.width.size();
-      load_eight(t.ddst + row * t.channels.size() + channel, read.ddst);
+      load(t.ddst + row * t.channels.size() + channel, read.ddst);
 #pragma unroll
       for (int i = 0; i < kSums; ++i) {
-#pragma unroll
-        for (int c = 0; c < kWidth; ++c) read.src[i][c] = 0;
+        read.src[i] = {};
         const int32_t y = t.down.template pixel<false>(p, tap[i][0]);
         const int32_t x = t.across.template pixel<false>(q, tap[i][1]);
         if (y < 0 || x < 0) continue;
         const int64_t at = (int64_t)(sample * t.down.size + y) * t.across.size + x;
-        load_eight(t.src + at * t.channels.size() + channel, read.src[i]);
+        load(t.src + at * t.channels.size() + channel, read.src[i]);
       }
       return read;
     }
