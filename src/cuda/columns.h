@@ -13,6 +13,17 @@ constexpr int kColumnThreads = 256, kJoinLanes = 16;
 constexpr int kJoinThreads = kWarp * kJoinLanes;
 constexpr int64_t kColumnBlocks = 1024;  // enough to fill a GPU
 
+// Neighbouring columns of a thread where all is aligned: few enough that their parameters and
+// several rows fit in its registers.
+constexpr int kColumnsEach = 4;
+// Rows of `arrays` arrays of T that a thread reads before it uses the first: 64 bytes on their way
+// in each of 1024 threads hide the latency of memory.
+template <class T, int W>
+constexpr int rows_ahead(int arrays) {
+  const int rows = 64 / (arrays * (W > 1 ? W * (int)sizeof(T) : 16));
+  return rows > 1 ? rows : 2;
+}
+
 struct Columns {
   int64_t rows, columns, chunk, chunks;  // rows of a chunk; how many
   Divisor across;                        // blocks side by side
@@ -73,7 +84,7 @@ __device__ __forceinline__ Part part_of(const Columns& m, int64_t block) {
 // use(row, own.read(row)) for the rows of a thread: a few are read before the first is used.
 template <class Own, class Use>
 __device__ __forceinline__ void go_down(const Part& part, const Own& own, const Use& use) {
-  constexpr int kAhead = 4;
+  constexpr int kAhead = Own::kAhead;
   for (int64_t row = part.begin; row < part.end; row += kAhead * part.step) {
     typename Own::Row read[kAhead];
 #pragma unroll
@@ -89,7 +100,7 @@ __device__ __forceinline__ void go_down(const Part& part, const Own& own, const 
 // last rows: the pass before, which summed them up, has left these in the cache.
 template <class Body>
 struct MapColumns {
-  static constexpr int kThreads = kColumnThreads, kBlocks = 2;
+  static constexpr int kThreads = kColumnThreads, kBlocks = 4;
   Columns m;
   Body body;
   __device__ void operator()() const {
@@ -101,7 +112,7 @@ struct MapColumns {
 };
 template <class Body>
 void map_columns(const KernelCall& call, int64_t rows, int64_t columns, const Body& body) {
-  const Columns m = columns_of(rows, columns, Body::kWidth, 1, 8);
+  const Columns m = columns_of(rows, columns, Body::kWidth, 1, 16);
   if (rows > 0 && columns > 0) launch(call, MapColumns<Body>{m, body}, m.blocks());
 }
 
@@ -109,7 +120,7 @@ void map_columns(const KernelCall& call, int64_t rows, int64_t columns, const Bo
 // term.own(column, first row); out(chunk, column, sums) gets them.
 template <class Term, class Op, class Out>
 struct JoinChunks {
-  static constexpr int kThreads = kColumnThreads, kWarps = kThreads / kWarp, kBlocks = 2;
+  static constexpr int kThreads = kColumnThreads, kWarps = kThreads / kWarp, kBlocks = 3;
   static constexpr int W = Term::kWidth, Q = Term::kSums;
   struct Shared {
     float sums[Q][kWarps][W * kWarp];
@@ -265,6 +276,7 @@ struct EachElement {
   F f;
   struct Own {
     struct Row {};
+    static constexpr int kAhead = 4;
     const F& f;
     int64_t column;
     __device__ Row read(int64_t) const { return {}; }

@@ -15,6 +15,7 @@ struct Moments {
     struct Row {
       Pack<T, W> x;
     };
+    static constexpr int kAhead = rows_ahead<T, W>(1);
     const T* src;
     int64_t channels;
     float pivot[W];
@@ -117,6 +118,7 @@ struct Normalise {
     struct Row {
       Pack<T, W> x, add;
     };
+    static constexpr int kAhead = rows_ahead<T, W>(2);
     const Normalise& n;
     int64_t channel;
     float mean[W], scale[W], beta[W];

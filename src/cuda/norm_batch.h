@@ -21,10 +21,9 @@ __device__ __forceinline__ float affine(float x, float mean, float scale, float 
   return __fadd_rn(__fmul_rn(x - mean, scale), beta);
 }
 
-// Whether all that a thread reads and writes is aligned to packs of the element type T.
-template <class T>
+// Whether all that a thread reads and writes is aligned.
 static inline bool in_packs(const KernelCall& call, int64_t channels) {
-  bool aligned = channels % kPack<T> == 0 && is_aligned(call.workspace);
+  bool aligned = channels % kColumnsEach == 0 && is_aligned(call.workspace);
   for (int i = 0; i < call.n_inputs; ++i) aligned = aligned && is_aligned(call.inputs[i].data);
   for (int i = 0; i < call.n_outputs; ++i) aligned = aligned && is_aligned(call.outputs[i].data);
   return aligned;
@@ -36,10 +35,8 @@ template <class F>
 static inline void with_shape(const KernelCall& call, const F& f) {
   const Activation activation = attrs<BatchNormAttrs>(call).epilogue.activation;
   with_float(call, [&](auto tag) {
-    using T = typename decltype(tag)::type;
-    const Tensor& src = call.inputs[0];
-    if (in_packs<T>(call, matrix_of(src).channels) && is_comparison(activation))
-      f(tag, Constant<kPack<T>>{}, Constant<false>{});
+    if (in_packs(call, matrix_of(call.inputs[0]).channels) && is_comparison(activation))
+      f(tag, Constant<kColumnsEach>{}, Constant<false>{});
     else
       f(tag, Constant<1>{}, Constant<true>{});
   });

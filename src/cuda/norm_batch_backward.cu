@@ -45,6 +45,7 @@ struct Own {
   struct Row {
     Pack<T, W> dy, x;
   };
+  static constexpr int kAhead = rows_ahead<T, W>(2);
   const Gradient<T>& g;
   const T* from;  // ddst, or d that was kept
   int64_t channel;

@@ -171,8 +171,11 @@ struct Pack {
 };
 template <class T, int N>
 __device__ __forceinline__ void load(const T* p, Pack<T, N>& pack) {
-  static_assert(N == 1 || N * sizeof(T) == kPackBytes);
-  if constexpr (N > 1) {
+  static_assert(N == 1 || N == 4);
+  if constexpr (N * sizeof(T) == 8) {
+    const uint2 words = *reinterpret_cast<const uint2*>(p);
+    pack.words[0] = words.x, pack.words[1] = words.y;
+  } else if constexpr (N > 1) {
     const uint4 line = *reinterpret_cast<const uint4*>(p);
     pack.words[0] = line.x, pack.words[1] = line.y;
     pack.words[2] = line.z, pack.words[3] = line.w;

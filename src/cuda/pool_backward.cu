@@ -8,7 +8,7 @@ namespace {
 // An input position and the output of a window that covers it.
 struct Pair {
   int64_t in, out;    // their first elements
-  int64_t position;   // of the input in the channel's map
+  int32_t position;   // of the input in the channel's map
   int64_t window[3];  // of the output
 };
 
@@ -30,7 +30,7 @@ struct Gather {
     const Cover ow = cover(g, 2, here.at[2]);
     Pair pair = {thread_index() * W,
                  0,
-                 (here.at[0] * g.input[1] + here.at[1]) * g.input[2] + here.at[2],
+                 (int32_t)((here.at[0] * g.input[1] + here.at[1]) * g.input[2] + here.at[2]),
                  {}};
     float sums[W] = {};
     for (int32_t o = od.begin; o < od.end; ++o) {

@@ -54,7 +54,14 @@ struct Span {
   int64_t first, count;
 };
 
-__device__ __forceinline__ int32_t ceil_quotient(int32_t a, int32_t b) { return (a + b - 1) / b; }
+// Of a >= 0; b is 1 or 2 in most networks.
+__device__ __forceinline__ int32_t quotient(int32_t a, int32_t b) {
+  if (b == 1) return a;
+  return b == 2 ? a >> 1 : a / b;
+}
+__device__ __forceinline__ int32_t ceil_quotient(int32_t a, int32_t b) {
+  return quotient(a + b - 1, b);
+}
 
 __device__ __forceinline__ Span span(const WindowGeometry& g, int axis, int64_t out) {
   const int32_t stride = (int32_t)g.stride[axis], dilation = (int32_t)g.dilation[axis];
@@ -86,7 +93,7 @@ __device__ __forceinline__ Cover cover(const WindowGeometry& g, int axis, int64_
   const int32_t stride = (int32_t)g.stride[axis], output = (int32_t)g.output[axis];
   if (top < 0) return {0, 0};
   const int32_t low = top - (int32_t)((g.kernel[axis] - 1) * g.dilation[axis]);
-  const int32_t end = top / stride + 1, begin = low > 0 ? ceil_quotient(low, stride) : 0;
+  const int32_t end = quotient(top, stride) + 1, begin = low > 0 ? ceil_quotient(low, stride) : 0;
   return {begin, end < output ? end : output};
 }
 

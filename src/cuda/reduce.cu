@@ -102,6 +102,7 @@ struct ColumnTerm {
     struct Row {
       Pack<T, W> x;
     };
+    static constexpr int kAhead = rows_ahead<T, W>(1);
     const T* src;
     const ColumnTerm& term;
     __device__ __forceinline__ Row read(int64_t row) const {
@@ -140,8 +141,8 @@ void reduce_columns(const KernelCall& call, const Reduction& plan, float start, 
   const auto sum = [&](const auto& term) {
     sum_columns(call, plan.total, plan.results, start, op, term, finish, workspace<float>(call));
   };
-  if (in_packs(plan, src, kPack<T>))
-    sum(ColumnTerm<Op, T, kPack<T>>{src, plan.kept, plan.reduced, op});
+  if (in_packs(plan, src, kColumnsEach))
+    sum(ColumnTerm<Op, T, kColumnsEach>{src, plan.kept, plan.reduced, op});
   else
     sum(ColumnTerm<Op, T, 1>{src, plan.kept, plan.reduced, op});
 }

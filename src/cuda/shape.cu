@@ -197,60 +197,87 @@ void run_broadcast(const KernelCall& call) {
   run_copy_strided(call, copy, src, 0, 0);
 }
 
-// Where each element of dst comes from, axis by axis.
+// Where each element of dst comes from, axis by axis. Inner axes without padding are one with the
+// axis around them.
 struct PadPlan {
-  int rank;
+  int rank = 0;
   Divisor sizes[kMaxRank], spacings[kMaxRank];  // of dst; 1 + interior
-  int64_t before[kMaxRank], src_sizes[kMaxRank];
+  int64_t before[kMaxRank] = {}, src_sizes[kMaxRank] = {};
 
-  // -1: from the padding.
-  __device__ int64_t source(int64_t index) const {
+  // Of the last axis where it has no interior padding; `row` counts those of dst. -1: padding.
+  __device__ __forceinline__ int64_t source_row(int64_t row) const {
     int64_t at = 0, step = 1;
-    for (int i = rank - 1; i >= 0; --i) {
-      const int64_t rest = sizes[i](index), position = index - rest * sizes[i].size() - before[i];
-      index = rest;
-      if (position < 0) return -1;
-      const int64_t place = spacings[i](position);
-      if (place >= src_sizes[i] || place * spacings[i].size() != position) return -1;
+    for (int i = rank - 2; i >= 0; --i) {
+      const int64_t rest = sizes[i](row), place = place_of(i, row - rest * sizes[i].size());
+      row = rest;
+      if (place < 0) return -1;
       at += place * step;
       step *= src_sizes[i];
     }
     return at;
   }
+  // In src, of a position in dst along an axis; -1: padding.
+  __device__ __forceinline__ int64_t place_of(int axis, int64_t position) const {
+    position -= before[axis];
+    if (position < 0) return -1;
+    const int64_t place = spacings[axis](position);
+    const bool inside = place < src_sizes[axis] && place * spacings[axis].size() == position;
+    return inside ? place : -1;
+  }
 };
 
 PadPlan plan_pad(const KernelCall& call) {
   const auto& a = attrs<PadAttrs>(call);
-  PadPlan plan = {};
-  plan.rank = call.outputs[0].rank;
-  for (int i = 0; i < plan.rank; ++i) {
-    plan.sizes[i] = Divisor(call.outputs[0].dims[i]);
+  const Tensor &src = call.inputs[0], &dst = call.outputs[0];
+  int64_t inner = 1;
+  int end = dst.rank;
+  while (end > 1 && a.before[end - 1] == 0 && a.interior[end - 1] == 0 &&
+         a.interior[end - 2] == 0 && src.dims[end - 1] == dst.dims[end - 1])
+    inner *= dst.dims[--end];
+  PadPlan plan;
+  plan.rank = end > 0 ? end : 1;
+  for (int i = 0; i < end; ++i) {
+    const int64_t by = i == end - 1 ? inner : 1;
+    plan.sizes[i] = Divisor(dst.dims[i] * by);
     plan.spacings[i] = Divisor(a.interior[i] + 1);
-    plan.before[i] = a.before[i];
-    plan.src_sizes[i] = call.inputs[0].dims[i];
+    plan.before[i] = a.before[i] * by;
+    plan.src_sizes[i] = src.dims[i] * by;
   }
+  if (end == 0) plan.src_sizes[0] = 1;
   return plan;
 }
 
-template <class T>
+template <class T, int N>
+struct alignas(N * sizeof(T)) Neighbours {
+  T at[N];
+};
+
+// A thread makes `Each` elements of a row.
+template <class T, int Each>
 void pad(const KernelCall& call, const PadPlan& plan, int64_t count, const T& value) {
   const T* src = input<T>(call, 0);
   T* dst = output<T>(call, 0);
-  for_each(call, count, [=] __device__(int64_t i) {
-    const int64_t from = plan.source(i);
-    dst[i] = from < 0 ? value : src[from];
+  const int last = plan.rank - 1;
+  for_each(call, count / Each, [=] __device__(int64_t i) {
+    const int64_t first = i * Each, row = plan.sizes[last](first);
+    const int64_t from = plan.source_row(row), position = first - row * plan.sizes[last].size();
+    Neighbours<T, Each> made;
+#pragma unroll
+    for (int k = 0; k < Each; ++k) {
+      const int64_t place = plan.place_of(last, position + k);
+      made.at[k] = from < 0 || place < 0 ? value : src[from * plan.src_sizes[last] + place];
+    }
+    *reinterpret_cast<Neighbours<T, Each>*>(dst + first) = made;
   });
 }
 
-// Elements of a unit where the last axis has no padding; else 1.
+// Elements of a unit where all rows are of whole units and lie so; else 1.
 int64_t elements_together(const KernelCall& call, const PadPlan& plan) {
-  const auto& a = attrs<PadAttrs>(call);
   const int last = plan.rank - 1;
-  const Tensor &src = call.inputs[0], &dst = call.outputs[0];
-  const int64_t by = kPackBytes / size_of(dst.dtype);
-  const bool whole = last >= 0 && a.before[last] == 0 && a.interior[last] == 0 &&
-                     src.dims[last] == dst.dims[last] && dst.dims[last] % by == 0;
-  return whole && is_aligned(src.data) && is_aligned(dst.data) ? by : 1;
+  const int64_t by = kPackBytes / size_of(call.outputs[0].dtype);
+  const bool whole = plan.spacings[last].size() == 1 && plan.before[last] % by == 0 &&
+                     plan.src_sizes[last] % by == 0 && plan.sizes[last].size() % by == 0;
+  return whole && is_aligned(call.inputs[0].data) && is_aligned(call.outputs[0].data) ? by : 1;
 }
 
 void run_pad(const KernelCall& call) {
@@ -261,15 +288,21 @@ void run_pad(const KernelCall& call) {
     const auto element = convert<typename decltype(tag)::type>(attrs<PadAttrs>(call).value);
     __builtin_memcpy(&value, &element, sizeof element);
   });
+  const int last = plan.rank - 1;
   const int64_t size = size_of(dst.dtype), by = elements_together(call, plan);
   if (by > 1) {
-    const int last = plan.rank - 1;
-    plan.sizes[last] = Divisor(dst.dims[last] / by);
+    plan.sizes[last] = Divisor(plan.sizes[last].size() / by);
+    plan.before[last] /= by;
     plan.src_sizes[last] /= by;
-    return pad(call, plan, elements(dst) / by, line_of(&value, size));
+    return pad<Line, 1>(call, plan, elements(dst) / by, line_of(&value, size));
   }
-  with_size(size,
-            [&](auto tag) { pad(call, plan, elements(dst), (typename decltype(tag)::type)value); });
+  const bool fours = size <= 4 && plan.sizes[last].size() % 4 == 0 && is_aligned(dst.data);
+  with_size(size, [&](auto tag) {
+    using T = typename decltype(tag)::type;
+    if constexpr (sizeof(T) <= 4)
+      if (fours) return pad<T, 4>(call, plan, elements(dst), (T)value);
+    pad<T, 1>(call, plan, elements(dst), (T)value);
+  });
 }
 
 constexpr Kernel kConcat[] = {{"strided", nullptr, nullptr, run_concat}};
