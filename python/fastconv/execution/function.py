@@ -20,6 +20,7 @@ from fastconv.graph.scope import current_trace
 from fastconv.graph.trace import Trace, as_tensor, is_symbolic
 from fastconv.graph.variable import Variable
 
+_ARRAY = frozenset({np.ndarray})
 PLANS_KEPT = 16  # plans a function keeps, least recently used first out
 
 
@@ -188,7 +189,7 @@ _HOLE = _Hole()
 
 
 def _only_arrays(args: Any, kwargs: Any) -> bool:
-    return not kwargs and all(type(a) is np.ndarray for a in args)
+    return not kwargs and _ARRAY.issuperset(map(type, args))
 
 
 @functools.cache
