@@ -46,6 +46,13 @@ int64_t conv_implicit_workspace(const KernelCall& call);
 int64_t conv_backward_data_implicit_workspace(const KernelCall& call);
 int64_t conv_backward_weights_implicit_workspace(const KernelCall& call);
 
+// conv_depthwise.cu, conv_depthwise_weights.cu: a filter a channel, in tiles of results.
+const char* conv_depthwise_declines(const KernelCall& call);
+void conv_depthwise(const KernelCall& call);
+void conv_backward_data_depthwise(const KernelCall& call);
+void conv_backward_weights_depthwise(const KernelCall& call);
+int64_t conv_backward_weights_depthwise_workspace(const KernelCall& call);
+
 // conv_direct.cu: a result a thread, for groups of few channels.
 const char* conv_direct_declines(const KernelCall& call);
 void conv_direct(const KernelCall& call);

@@ -7,6 +7,7 @@
 #include "activation.h"
 #include "eight.h"
 #include "map.h"
+#include "pack.h"
 
 namespace fastconv::cuda {
 
@@ -28,13 +29,15 @@ struct Finish {
   }
 
   // Scale and bias of `count` columns from `first` on.
+  template <int N>
   struct Columns {
-    float scale[8], bias[8];
+    float scale[N], bias[N];
   };
-  __device__ __forceinline__ Columns columns(int64_t first, int count) const {
-    Columns c;
+  template <int N = 8>
+  __device__ __forceinline__ Columns<N> columns(int64_t first, int count) const {
+    Columns<N> c;
 #pragma unroll
-    for (int i = 0; i < 8; ++i) {
+    for (int i = 0; i < N; ++i) {
       c.scale[i] = scale && i < count ? scale[first + i] : 1.0f;
       c.bias[i] = bias && i < count ? bias[first + i] : 0.0f;
     }
@@ -42,24 +45,34 @@ struct Finish {
   }
   // put() for these columns of a row, from dst[at] on. `aligned`: at is a multiple of 8, and all
   // operands lie so.
-  __device__ __forceinline__ void put_eight(int64_t at, const Columns& c, float (&x)[8], int count,
-                                            bool aligned) const {
-    float other[8];
-#pragma unroll
-    for (int i = 0; i < 8; ++i) x[i] = x[i] * c.scale[i] + c.bias[i];
-    if (add) {
-      load_some(add + at, other, count, aligned);
-#pragma unroll
-      for (int i = 0; i < 8; ++i) x[i] += other[i];
-    }
-    if (saved) load_some(saved + at, other, count, aligned);
-#pragma unroll
-    for (int i = 0; i < 8; ++i) x[i] = saved ? slope(x[i], other[i]) : value(x[i]);
+  __device__ __forceinline__ void put_eight(int64_t at, const Columns<8>& c, float (&x)[8],
+                                            int count, bool aligned) const {
+    end(c, x, [=](const T* from, float (&to)[8]) { load_some(from + at, to, count, aligned); });
     store_some(dst + at, x, count, aligned);
+  }
+  // The same for a pack, as pack.h moves it.
+  template <int N>
+  __device__ __forceinline__ void put_pack(int64_t at, const Columns<N>& c, float (&x)[N]) const {
+    end(c, x, [=](const T* from, float (&to)[N]) { load(from + at, to); });
+    store(dst + at, x);
   }
   __host__ bool aligned() const { return is_aligned(dst) && is_aligned(add) && is_aligned(saved); }
 
  private:
+  template <int N, class Load>
+  __device__ __forceinline__ void end(const Columns<N>& c, float (&x)[N], const Load& read) const {
+    float other[N];
+#pragma unroll
+    for (int i = 0; i < N; ++i) x[i] = x[i] * c.scale[i] + c.bias[i];
+    if (add) {
+      read(add, other);
+#pragma unroll
+      for (int i = 0; i < N; ++i) x[i] += other[i];
+    }
+    if (saved) read(saved, other);
+#pragma unroll
+    for (int i = 0; i < N; ++i) x[i] = saved ? slope(x[i], other[i]) : value(x[i]);
+  }
   __device__ __forceinline__ float value(float x) const {
     const float below = activation == Activation::leaky_relu ? x * alpha : 0.0f;
     if (activation == Activation::relu6) return clip(x, 0, 6);
