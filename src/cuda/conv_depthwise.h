@@ -71,6 +71,10 @@ struct Tiles {
     return {map, (int32_t)(row - map * rows.tiles), (int32_t)(i - row * across.tiles)};
   }
 
+  // Results of a row of the tile before the end of the map.
+  __device__ __forceinline__ int32_t before_end(const Tile& t) const {
+    return across.results - across.first - t.column * Across::kResults;
+  }
   // f(j, k, at) for every result of a tile: it is the one in row j and column k, and has that
   // offset in the map; or a negative one, outside of it.
   template <class F>
@@ -117,9 +121,9 @@ struct Tiles {
       for (int r = 0; r < Rows::kKernel; ++r) {
         if (Rows::source(j, r) != h) continue;
 #pragma unroll
-        for (int s = 0; s < Across::kKernel; ++s)
+        for (int k = 0; k < Across::kResults; ++k)
 #pragma unroll
-          for (int k = 0; k < Across::kResults; ++k) {
+          for (int s = 0; s < Across::kKernel; ++s) {
             const int w = Across::source(k, s);
             if (w >= 0) f(j, k, r * Across::kKernel + s, x[w]);
           }

@@ -24,8 +24,10 @@ struct TapSums {
       term.tiles.results(tile, [&](int j, int k, int64_t at) {
         if (at >= 0) load(term.ddst + at + channel, d[j][k]);
       });
+      const int32_t count = term.tiles.before_end(tile);  // beyond, x may be NaN
       term.tiles.template windows<W>(tile, term.src + channel,
                                      [&](int j, int k, int tap, const float (&x)[W]) {
+                                       if (k > 0 && k >= count) return;
 #pragma unroll
                                        for (int c = 0; c < W; ++c)
                                          sums[tap][c] += x[c] * d[j][k][c];
