@@ -143,6 +143,22 @@ def test_depthwise_is_exact(backend, channels, multiplier, stride, size, padding
     np.testing.assert_array_equal(dst[..., span], alone)
 
 
+@pytest.mark.parametrize("channels", [17, 40])
+@pytest.mark.parametrize("side", [3, 5])
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize(
+    ("images", "padding"),
+    [(2, "same"), (3, "valid"), (1, [(2, 0), (-1, 3)]), (0, "same")],
+)
+def test_depthwise_is_exact_in_every_direction(
+    backend, channels, side, stride, images, padding
+):
+    src, weights = (images, 11, 14, channels), (side, side, 1, channels)
+    options = {"strides": stride, "padding": padding, "groups": channels}
+    arrays = make_operands(np.random.default_rng(side), src, weights, **options)
+    backend.check(all_directions(**options), *arrays)
+
+
 FEW_CHANNELS = [  # one image, weights, options
     ((11, 9, 1), (5, 5, 1, 6), {}),
     ((8, 7, 6), (5, 3, 6, 11), {"padding": 2}),
@@ -429,6 +445,7 @@ EPILOGUES = [
     ((2, 6, 8, 3), (3, 3, 3, 2), 1),
     ((2, 5, 7, 40), (3, 3, 20, 40), 2),
     ((2, 5, 9, 19), (3, 3, 1, 19), 19),
+    ((2, 5, 9, 16), (3, 3, 1, 16), 16),
 ]
 FLAGS = [
     {"add": 1},

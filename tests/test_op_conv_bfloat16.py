@@ -28,6 +28,10 @@ CASES = {
     "small groups": (2, (14, 14), 64, 64, (3, 3), 1, "same", 1, 16),
     "depthwise": (2, (14, 15), 40, 40, (3, 3), 1, "same", 1, 40),
     "depthwise, stride 2": (1, (14, 15), 96, 96, (5, 5), 2, "same", 1, 96),
+    "depthwise, 5x5": (2, (9, 11), 24, 24, (5, 5), 1, "same", 1, 24),
+    "depthwise, 3x3, stride 2": (3, (13, 12), 32, 32, (3, 3), 2, "same", 1, 32),
+    "depthwise, odd channels": (2, (9, 8), 17, 17, (3, 3), 1, "valid", 1, 17),
+    "depthwise, odd channels, stride 2": (1, (9, 8), 17, 17, (5, 5), 2, "same", 1, 17),
     "line": (3, (40,), 16, 24, (5,), 1, "causal", 1, 1),
     "volume": (1, (5, 6, 7), 8, 12, (3, 3, 3), 1, "same", 1, 1),
 }

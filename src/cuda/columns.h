@@ -120,10 +120,12 @@ void map_columns(const KernelCall& call, int64_t rows, int64_t columns, const Bo
 // term.own(column, first row); out(chunk, column, sums) gets them.
 template <class Term, class Op, class Out>
 struct JoinChunks {
-  static constexpr int kThreads = kColumnThreads, kWarps = kThreads / kWarp, kBlocks = 3;
   static constexpr int W = Term::kWidth, Q = Term::kSums;
+  static constexpr int kThreads = kColumnThreads, kWarps = kThreads / kWarp;
+  static constexpr int kBlocks = Q <= 4 ? 3 : 1;   // as registers allow
+  static constexpr int kTogether = Q < 9 ? Q : 9;  // sums that threads join at a time
   struct Shared {
-    float sums[Q][kWarps][W * kWarp];
+    float sums[kTogether][kWarps][W * kWarp];
   };
   Columns m;
   float start;
@@ -142,34 +144,42 @@ struct JoinChunks {
       const auto own = term.own(part.column, part.chunk * m.chunk);
       go_down(part, own, [&](int64_t row, const auto& read) { own.add(row, read, sums); });
     }
-    share(sums, shared);
-    __syncthreads();
     const int lane = (int)threadIdx.x % m.lanes, w = (int)threadIdx.x / m.lanes;
     const int64_t column = part.left + lane * W + w;
-    if (w >= W || column >= m.columns) return;
+    const bool joins = w < W && column < m.columns;
     float totals[Q];
 #pragma unroll
-    for (int q = 0; q < Q; ++q) {
-      totals[q] = shared.sums[q][0][threadIdx.x];
+    for (int first = 0; first < Q; first += kTogether) {
+      if (first > 0) __syncthreads();  // `shared` may still be read
+      share(sums, first, shared);
+      __syncthreads();
 #pragma unroll
-      for (int i = 1; i < kWarps; ++i) totals[q] = op(totals[q], shared.sums[q][i][threadIdx.x]);
+      for (int q = first; q < Q && q < first + kTogether; ++q)
+        if (joins) totals[q] = joined(shared.sums[q - first]);
     }
-    out(part.chunk, column, totals);
+    if (joins) out(part.chunk, column, totals);
   }
 
  private:
   // Joins the rows of a warp, and leaves them for the block.
-  __device__ __forceinline__ void share(const float (&sums)[Q][W], Shared& shared) const {
+  __device__ __forceinline__ void share(const float (&sums)[Q][W], int first,
+                                        Shared& shared) const {
     const int lane = (int)threadIdx.x % kWarp, warp = (int)threadIdx.x / kWarp;
 #pragma unroll
-    for (int q = 0; q < Q; ++q)
+    for (int q = first; q < Q && q < first + kTogether; ++q)
 #pragma unroll
       for (int w = 0; w < W; ++w) {
         float sum = sums[q][w];
         for (int step = kWarp / 2; step >= m.lanes; step /= 2)
           sum = op(sum, __shfl_xor_sync(kAllLanes, sum, step));
-        if (lane < m.lanes) shared.sums[q][warp][w * m.lanes + lane] = sum;
+        if (lane < m.lanes) shared.sums[q - first][warp][w * m.lanes + lane] = sum;
       }
+  }
+  __device__ __forceinline__ float joined(const float (&sums)[kWarps][W * kWarp]) const {
+    float total = sums[0][threadIdx.x];
+#pragma unroll
+    for (int i = 1; i < kWarps; ++i) total = op(total, sums[i][threadIdx.x]);
+    return total;
   }
 };
 

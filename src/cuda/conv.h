@@ -46,7 +46,7 @@ int64_t conv_implicit_workspace(const KernelCall& call);
 int64_t conv_backward_data_implicit_workspace(const KernelCall& call);
 int64_t conv_backward_weights_implicit_workspace(const KernelCall& call);
 
-// conv_depthwise.cu: eight channels of four pixels a thread.
+// conv_depthwise.cu, conv_depthwise_weights.cu: a filter a channel, in tiles of results.
 const char* conv_depthwise_declines(const KernelCall& call);
 void conv_depthwise(const KernelCall& call);
 void conv_backward_data_depthwise(const KernelCall& call);

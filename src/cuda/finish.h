@@ -7,6 +7,7 @@
 #include "activation.h"
 #include "eight.h"
 #include "map.h"
+#include "pack.h"
 
 namespace fastconv::cuda {
 
@@ -27,14 +28,17 @@ struct Finish {
     dst[at] = convert<T>(saved ? slope(x, widen(saved[at])) : value(x));
   }
 
-  // Scale and bias of eight columns from `first` on.
-  struct Columns {
-    float scale[8], bias[8];
+  // Scale and bias of N columns from `first` on.
+  template <int N>
+  struct ColumnsOf {
+    float scale[N], bias[N];
   };
-  __device__ __forceinline__ Columns columns(int64_t first) const {
-    Columns c;
+  using Columns = ColumnsOf<8>;
+  template <int N = 8>
+  __device__ __forceinline__ ColumnsOf<N> columns(int64_t first) const {
+    ColumnsOf<N> c;
 #pragma unroll
-    for (int i = 0; i < 8; ++i) {
+    for (int i = 0; i < N; ++i) {
       c.scale[i] = scale ? scale[first + i] : 1.0f;
       c.bias[i] = bias ? bias[first + i] : 0.0f;
     }
@@ -54,9 +58,19 @@ struct Finish {
     for (int row = 0; row < Rows; ++row)
       if (at[row] >= 0) store_eight(dst + at[row], x[row]);
   }
+  // The same for N columns of a row, as pack.h moves them.
+  template <int N>
+  __device__ __forceinline__ void put_pack(int64_t at, const ColumnsOf<N>& c, float (&x)[N]) const {
+    float added[N], y[N];
+    if (add) load(add + at, added);
+    if (saved) load(saved + at, y);
+    apply(c, added, y, x);
+    store(dst + at, x);
+  }
   // The same for values in registers, with what `add` and `saved` have there, if they are.
-  __device__ __forceinline__ void apply(const Columns& c, const float (&added)[8],
-                                        const float (&y)[8], float (&x)[8]) const {
+  template <int N>
+  __device__ __forceinline__ void apply(const ColumnsOf<N>& c, const float (&added)[N],
+                                        const float (&y)[N], float (&x)[N]) const {
     if (scale || bias) each(x, [&](int i) { return x[i] * c.scale[i] + c.bias[i]; });
     if (add) each(x, [&](int i) { return x[i] + added[i]; });
     if (activation == Activation::identity) return;
@@ -82,10 +96,10 @@ struct Finish {
 #pragma unroll
     for (int row = 0; row < Rows; ++row) load_eight(from + (at[row] >= 0 ? at[row] : 0), x[row]);
   }
-  template <class F>
-  __device__ static __forceinline__ void each(float (&x)[8], const F& f) {
+  template <int N, class F>
+  __device__ static __forceinline__ void each(float (&x)[N], const F& f) {
 #pragma unroll
-    for (int i = 0; i < 8; ++i) x[i] = f(i);
+    for (int i = 0; i < N; ++i) x[i] = f(i);
   }
   __device__ __forceinline__ float value(float x) const {
     const float below = activation == Activation::leaky_relu ? x * alpha : 0.0f;

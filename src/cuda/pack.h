@@ -75,6 +75,9 @@ __device__ __forceinline__ void load(const float* p, float (&x)[N]) {
       const float4 four = *reinterpret_cast<const float4*>(p + i);
       x[i] = four.x, x[i + 1] = four.y, x[i + 2] = four.z, x[i + 3] = four.w;
     }
+  } else if constexpr (N == 2) {
+    const uint2 two = *reinterpret_cast<const uint2*>(p);
+    x[0] = __int_as_float((int)two.x), x[1] = __int_as_float((int)two.y);
   } else {
 #pragma unroll
     for (int i = 0; i < N; ++i) x[i] = p[i];
@@ -86,13 +89,15 @@ __device__ __forceinline__ void unpack(uint32_t pair, float* x) {
 }
 template <int N>
 __device__ __forceinline__ void load(const BFloat16* p, float (&x)[N]) {
-  static_assert(N == 1 || N == 4 || N == 8);
+  static_assert(N == 1 || N == 2 || N == 4 || N == 8);
   if constexpr (N == 8) {
     const uint4 words = *reinterpret_cast<const uint4*>(p);
     unpack(words.x, x), unpack(words.y, x + 2), unpack(words.z, x + 4), unpack(words.w, x + 6);
   } else if constexpr (N == 4) {
     const uint2 words = *reinterpret_cast<const uint2*>(p);
     unpack(words.x, x), unpack(words.y, x + 2);
+  } else if constexpr (N == 2) {
+    unpack(*reinterpret_cast<const uint32_t*>(p), x);
   } else {
     x[0] = widen(*p);
   }
@@ -131,6 +136,8 @@ __device__ __forceinline__ void store(float* p, const float (&x)[N]) {
 #pragma unroll
     for (int i = 0; i < N; i += 4)
       *reinterpret_cast<float4*>(p + i) = {x[i], x[i + 1], x[i + 2], x[i + 3]};
+  } else if constexpr (N == 2) {
+    *reinterpret_cast<uint2*>(p) = {(uint32_t)__float_as_int(x[0]), (uint32_t)__float_as_int(x[1])};
   } else {
 #pragma unroll
     for (int i = 0; i < N; ++i) p[i] = x[i];
@@ -138,12 +145,14 @@ __device__ __forceinline__ void store(float* p, const float (&x)[N]) {
 }
 template <int N>
 __device__ __forceinline__ void store(BFloat16* p, const float (&x)[N]) {
-  static_assert(N == 1 || N == 4 || N == 8);
+  static_assert(N == 1 || N == 2 || N == 4 || N == 8);
   if constexpr (N == 8)
     *reinterpret_cast<uint4*>(p) = {narrow_pair(x[0], x[1]), narrow_pair(x[2], x[3]),
                                     narrow_pair(x[4], x[5]), narrow_pair(x[6], x[7])};
   else if constexpr (N == 4)
     *reinterpret_cast<uint2*>(p) = {narrow_pair(x[0], x[1]), narrow_pair(x[2], x[3])};
+  else if constexpr (N == 2)
+    *reinterpret_cast<uint32_t*>(p) = narrow_pair(x[0], x[1]);
   else
     store(p, x[0]);
 }
