@@ -12,10 +12,11 @@ struct Pair {
   int64_t window[3];  // of the output
 };
 
-// dsrc of W channels: the sum over the windows that cover them of what term.add(pair, sums) adds.
+// dsrc of W channels: the sum over the windows that cover them of what term.add(pair, read, sums)
+// adds, where `read` is term.read(pair); that of a few windows comes before the first is used.
 template <class Term, class T, int W>
 struct Gather {
-  static constexpr int kThreads = 256;
+  static constexpr int kThreads = 256, kBlocks = 3, kAhead = 2;
   WindowGeometry g;
   MapIndex inputs;
   Term term;
@@ -37,15 +38,34 @@ struct Gather {
       if (!hits(g, 0, here.at[0], o)) continue;
       for (int32_t p = oh.begin; p < oh.end; ++p) {
         if (!hits(g, 1, here.at[1], p)) continue;
-        for (int32_t q = ow.begin; q < ow.end; ++q) {
-          if (!hits(g, 2, here.at[2], q)) continue;
-          pair.out = (((here.sample * O + o) * P + p) * Q + q) * g.in_channels + here.channel;
-          pair.window[0] = o, pair.window[1] = p, pair.window[2] = q;
-          term.add(pair, sums);
-        }
+        pair.out = ((here.sample * O + o) * P + p) * Q * g.in_channels + here.channel;
+        pair.window[0] = o, pair.window[1] = p;
+        add_row(pair, here.at[2], ow, sums);
       }
     }
     store(dsrc + thread_index() * W, sums);
+  }
+
+ private:
+  // The windows [begin, end) of a row of outputs, of which pair.out is the first element.
+  __device__ __forceinline__ void add_row(const Pair& row, int64_t input, const Cover& windows,
+                                          float (&sums)[W]) const {
+    for (int32_t q = windows.begin; q < windows.end; q += kAhead) {
+      Pair pairs[kAhead];
+      typename Term::Read read[kAhead] = {};
+      bool covers[kAhead];
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i) {
+        pairs[i] = row;
+        pairs[i].out += (q + i) * g.in_channels;
+        pairs[i].window[2] = q + i;
+        covers[i] = q + i < windows.end && hits(g, 2, input, q + i);
+        if (covers[i]) read[i] = term.read(pairs[i]);
+      }
+#pragma unroll
+      for (int i = 0; i < kAhead; ++i)
+        if (covers[i]) term.add(pairs[i], read[i], sums);
+    }
   }
 };
 
@@ -62,13 +82,19 @@ template <class T, int W>
 struct MaximumTerm {
   const T* ddst;
   const int32_t* indices;
-  __device__ __forceinline__ void add(const Pair& pair, float (&sums)[W]) const {
+  struct Read {
     float dy[W];
     int32_t index[W];
-    load(ddst + pair.out, dy);
-    load(indices + pair.out, index);
+  };
+  __device__ __forceinline__ Read read(const Pair& pair) const {
+    Read r;
+    load(ddst + pair.out, r.dy);
+    load(indices + pair.out, r.index);
+    return r;
+  }
+  __device__ __forceinline__ void add(const Pair& pair, const Read& r, float (&sums)[W]) const {
 #pragma unroll
-    for (int c = 0; c < W; ++c) sums[c] += index[c] == pair.position ? dy[c] : 0.0f;
+    for (int c = 0; c < W; ++c) sums[c] += r.index[c] == pair.position ? r.dy[c] : 0.0f;
   }
 };
 
@@ -76,16 +102,22 @@ template <class T, int W>
 struct AverageTerm {
   const T* ddst;
   PoolAttrs a;
-  __device__ __forceinline__ void add(const Pair& pair, float (&sums)[W]) const {
+  struct Read {
+    float dy[W];
+  };
+  __device__ __forceinline__ Read read(const Pair& pair) const {
+    Read r;
+    load(ddst + pair.out, r.dy);
+    return r;
+  }
+  __device__ __forceinline__ void add(const Pair& pair, const Read& r, float (&sums)[W]) const {
     const WindowGeometry& g = a.geometry;
     int64_t taps = 1;
 #pragma unroll
     for (int i = 0; i < 3; ++i)
       taps *= a.count_include_pad ? g.kernel[i] : span(g, i, pair.window[i]).count;
-    float dy[W];
-    load(ddst + pair.out, dy);
 #pragma unroll
-    for (int c = 0; c < W; ++c) sums[c] += dy[c] / (float)taps;
+    for (int c = 0; c < W; ++c) sums[c] += r.dy[c] / (float)taps;
   }
 };
 
@@ -93,11 +125,17 @@ struct AverageTerm {
 struct NormTerm {
   const float *ddst, *src, *dst;
   float p;
-  __device__ __forceinline__ void add(const Pair& pair, float (&sums)[1]) const {
-    const float x = src[pair.in], y = dst[pair.out], ratio = fabsf(x) / y;
-    if (x == 0 || y == 0) return;
+  struct Read {
+    float x, y, dy;
+  };
+  __device__ __forceinline__ Read read(const Pair& pair) const {
+    return {src[pair.in], dst[pair.out], ddst[pair.out]};
+  }
+  __device__ __forceinline__ void add(const Pair&, const Read& r, float (&sums)[1]) const {
+    const float ratio = fabsf(r.x) / r.y;
+    if (r.x == 0 || r.y == 0) return;
     const float slope = p == 1 ? 1.0f : p == 2 ? ratio : powf(ratio, p - 1);
-    sums[0] += x != x ? x : copysignf(1.0f, x) * ddst[pair.out] * slope;
+    sums[0] += r.x != r.x ? r.x : copysignf(1.0f, r.x) * r.dy * slope;
   }
 };
 
