@@ -58,6 +58,8 @@ class Ours:
     def __init__(self, task: Task, resident: bool) -> None:
         fc.mixed_precision.set_global_policy(POLICIES[task.dtype])
         model = model_of(task)
+        if task.mode != "train":  # without the folding of statistics in each step
+            model = fc.freeze(model)
         model.compile(
             fc.optimizers.SGD(RATE, momentum=MOMENTUM),
             "sparse_categorical_crossentropy",

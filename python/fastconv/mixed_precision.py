@@ -3,10 +3,10 @@
 Under "mixed_bfloat16" weights, their gradients, statistics and losses are float32. What
 layers hand on is stored in bfloat16, which halves the memory that moves, and products
 of bfloat16 are summed up in float32: by `fastconv.execution.narrow`, wherever kernels
-take it. A CPU with AVX512-BF16 multiplies it at twice the rate of float32; one
-with AVX-512 alone gains less, and any other would lose: it computes in float32, and the
-policy says so once. "mixed_float16" is refused: float16 needs scaled losses, and its
-range is that of no weight.
+take it. GPUs do, on tensor cores. A CPU with AVX512-BF16 multiplies it at twice the
+rate of float32; one with AVX-512 alone gains less, and any other would lose: it
+computes in float32, and the policy says so once. "mixed_float16" is refused: float16
+needs scaled losses, and its range is that of no weight.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class DTypePolicy:
 
     Attributes
     ----------
-    variable_dtype, compute_dtype: the dtypes in force.
+    variable_dtype, compute_dtype: the dtypes in force on this CPU.
 
     Raises
     ------
@@ -62,7 +62,7 @@ class DTypePolicy:
         self.name = name
         self.variable_dtype = "float32"
         self.compute_dtype = "float32"
-        if name == MIXED and _core.active_isa() in SUITED:
+        if name == MIXED and suits_cpu():
             self.compute_dtype = "bfloat16"
         elif name == MIXED:
             _say_once()
@@ -128,6 +128,11 @@ def resolve(dtype: Any) -> tuple[DTypePolicy | None, Any]:
     return None, dtype
 
 
+def suits_cpu() -> bool:
+    """Whether this CPU gains by bfloat16."""
+    return _core.active_isa() in SUITED
+
+
 def _say_once() -> None:
     global _said
     with _lock:
@@ -135,7 +140,7 @@ def _say_once() -> None:
     if not said:
         warnings.warn(
             f"{MIXED} is slower than float32 with the instruction set "
-            f"{_core.active_isa()}, and needs AVX-512; computing in float32",
+            f"{_core.active_isa()}, and needs AVX-512; computing in float32 on the CPU",
             FastconvWarning,
             stacklevel=4,
         )

@@ -19,6 +19,7 @@ from fastconv.errors import ArgumentError
 from fastconv.graph.ir import DTYPES, RULES, Graph, Leaf, Node, Tensor, wide
 from fastconv.graph.passes.verify import verify
 from fastconv.graph.scope import scope
+from fastconv.mixed_precision import suits_cpu
 from fastconv.operators import OPERATORS
 
 NARROW = "bfloat16"
@@ -27,13 +28,15 @@ Places = tuple[Sequence[int], Sequence[int]]  # of inputs and of outputs
 
 def narrow(graph: Graph, backend: _core.Backend) -> Graph:
     """The graph with bfloat16 wherever its layers allow it and kernels take it."""
+    on_cpu = backend.available_bytes is None
+    mixed = frozenset() if on_cpu and not suits_cpu() else graph.mixed
     dtypes = (t.dtype for node in graph.nodes() for t in node.outputs)
-    if not graph.mixed and NARROW not in dtypes:
+    if not mixed and NARROW not in dtypes:
         return graph
     casts = _Casts()
 
     def visit(node: Node, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        choices = _places(node, inputs) if node.label in graph.mixed else []
+        choices = _places(node, inputs) if node.label in mixed else []
         for places in choices:
             made = _narrowed(node, inputs, places, casts)
             if accepted(made[0].node, backend):

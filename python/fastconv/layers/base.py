@@ -386,7 +386,7 @@ class Layer:
     @property
     def _mixed(self) -> bool:
         policy = self.dtype_policy
-        return not isinstance(policy, str) and policy.compute_dtype == "bfloat16"
+        return not isinstance(policy, str) and policy.name == mixed_precision.MIXED
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Shape of the output for an input of shape (None, ...)."""
