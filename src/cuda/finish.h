@@ -47,31 +47,63 @@ struct Finish {
   // operands lie so.
   __device__ __forceinline__ void put_eight(int64_t at, const Columns<8>& c, float (&x)[8],
                                             int count, bool aligned) const {
-    end(c, x, [=](const T* from, float (&to)[8]) { load_some(from + at, to, count, aligned); });
+    float other[8];
+#pragma unroll
+    for (int i = 0; i < 8; ++i) x[i] = x[i] * c.scale[i] + c.bias[i];
+    if (add) {
+      load_some(add + at, other, count, aligned);
+#pragma unroll
+      for (int i = 0; i < 8; ++i) x[i] += other[i];
+    }
+    if (saved) load_some(saved + at, other, count, aligned);
+#pragma unroll
+    for (int i = 0; i < 8; ++i) x[i] = saved ? slope(x[i], other[i]) : value(x[i]);
     store_some(dst + at, x, count, aligned);
   }
-  // The same for a pack, as pack.h moves it.
-  template <int N>
-  __device__ __forceinline__ void put_pack(int64_t at, const Columns<N>& c, float (&x)[N]) const {
-    end(c, x, [=](const T* from, float (&to)[N]) { load(from + at, to); });
-    store(dst + at, x);
+  // The same for packs of M rows, of so many columns, as pack.h moves them; a negative row is none.
+  template <int M, int N>
+  __device__ __forceinline__ void put_packs(const int32_t (&rows)[M], int32_t width, int64_t first,
+                                            const Columns<N>& c, float (&x)[M][N]) const {
+    const auto each = [&](const auto& f) {
+#pragma unroll
+      for (int m = 0; m < M; ++m)
+        if (rows[m] >= 0) f((int64_t)rows[m] * width + first, x[m]);
+    };
+    const auto combine = [&](const T* operand, const auto& f) {
+      each([&](int64_t from, float (&y)[N]) {
+        float other[N];
+        load(operand + from, other);
+#pragma unroll
+        for (int i = 0; i < N; ++i) y[i] = f(y[i], other[i]);
+      });
+    };
+#pragma unroll
+    for (int m = 0; m < M; ++m)
+#pragma unroll
+      for (int i = 0; i < N; ++i) x[m][i] = x[m][i] * c.scale[i] + c.bias[i];
+    if (add) combine(add, Add{});
+    if (saved)
+      combine(saved, [&](float dy, float y) { return slope(dy, y); });
+    else if (activation != Activation::identity)
+      bound(x);
+    each([&](int64_t to, const float (&y)[N]) { store(dst + to, y); });
   }
   __host__ bool aligned() const { return is_aligned(dst) && is_aligned(add) && is_aligned(saved); }
 
  private:
-  template <int N, class Load>
-  __device__ __forceinline__ void end(const Columns<N>& c, float (&x)[N], const Load& read) const {
-    float other[N];
+  // value() of them all, but identity.
+  template <int M, int N>
+  __device__ __forceinline__ void bound(float (&x)[M][N]) const {
+    const bool leaky = activation == Activation::leaky_relu;
+    const float most = activation == Activation::relu6 ? 6.0f : INFINITY;
 #pragma unroll
-    for (int i = 0; i < N; ++i) x[i] = x[i] * c.scale[i] + c.bias[i];
-    if (add) {
-      read(add, other);
+    for (int m = 0; m < M; ++m)
 #pragma unroll
-      for (int i = 0; i < N; ++i) x[i] += other[i];
-    }
-    if (saved) read(saved, other);
-#pragma unroll
-    for (int i = 0; i < N; ++i) x[i] = saved ? slope(x[i], other[i]) : value(x[i]);
+      for (int i = 0; i < N; ++i) {
+        const float slower = x[m][i] * alpha, below = leaky ? slower : 0.0f;
+        const float y = x[m][i] < 0 ? below : x[m][i];
+        x[m][i] = y > most ? most : y;
+      }
   }
   __device__ __forceinline__ float value(float x) const {
     const float below = activation == Activation::leaky_relu ? x * alpha : 0.0f;
