@@ -122,7 +122,7 @@ template <class Term, class Op, class Out>
 struct JoinChunks {
   static constexpr int W = Term::kWidth, Q = Term::kSums;
   static constexpr int kThreads = kColumnThreads, kWarps = kThreads / kWarp;
-  static constexpr int kBlocks = Q <= 4 ? 3 : 1;   // as registers allow
+  static constexpr int kBlocks = Q <= 4 ? 3 : resident_blocks<Term>();
   static constexpr int kTogether = Q < 9 ? Q : 9;  // sums that threads join at a time
   struct Shared {
     float sums[kTogether][kWarps][W * kWarp];

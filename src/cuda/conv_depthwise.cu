@@ -26,19 +26,21 @@ struct Depthwise {
     __syncthreads();
     if (part.column >= m.columns) return;
     for (int64_t i = part.begin; i < part.end; i += part.step) {
-      const auto tile = tiles.tile(i);
-      float sums[Tiles::kDown][Tiles::kAcross][W] = {};
+      const auto tile = tiles.tile((int32_t)i);
+      float sums[Tiles::kDown * Tiles::kAcross][W] = {};
       tiles.template windows<W>(tile, src + part.column,
                                 [&](int j, int k, int tap, const float (&x)[W]) {
                                   float filter[W];
                                   load(shared.filters[tap][lane], filter);
 #pragma unroll
-                                  for (int c = 0; c < W; ++c) sums[j][k][c] += x[c] * filter[c];
+                                  for (int c = 0; c < W; ++c)
+                                    sums[j * Tiles::kAcross + k][c] += x[c] * filter[c];
                                 });
       const auto columns = finish.template columns<W>(part.column);
-      tiles.results(tile, [&](int j, int k, int64_t at) {
-        if (at >= 0) finish.put_pack(at + part.column, columns, sums[j][k]);
-      });
+      int32_t pixels[Tiles::kDown * Tiles::kAcross];
+      tiles.results(tile,
+                    [&](int j, int k, int32_t pixel) { pixels[j * Tiles::kAcross + k] = pixel; });
+      finish.put_packs(pixels, tiles.channels, part.column, columns, sums);
     }
   }
 };
@@ -62,6 +64,16 @@ void run(const KernelCall& call) {
   });
 }
 
+// No less than the pixels of either map, with what tiles have beyond it.
+double pixels_of_tiles(const WindowGeometry& g) {
+  double pixels = (double)(g.batch * g.input[0]);
+  for (int axis = 1; axis < 3; ++axis) {
+    const int64_t padded = g.input[axis] + g.pad_before[axis] + g.pad_after[axis];
+    pixels *= (double)((padded > g.input[axis] ? padded : g.input[axis]) + 16);
+  }
+  return pixels;
+}
+
 }  // namespace
 
 const char* conv_depthwise_declines(const KernelCall& call) {
@@ -74,7 +86,8 @@ const char* conv_depthwise_declines(const KernelCall& call) {
   if (g.stride[1] != g.stride[2] || g.stride[1] > 2) return "stride neither 1 nor 2";
   if (g.dilation[1] != 1 || g.dilation[2] != 1) return "dilated";
   if (!all_bfloat16(call) && needs_float32(call)) return "only float32, or bfloat16 alone";
-  return conv_sizes_decline(g);
+  if (const char* reason = conv_sizes_decline(g)) return reason;
+  return pixels_of_tiles(g) > INT32_MAX ? "pixels do not fit 32 bits" : nullptr;
 }
 
 void conv_depthwise(const KernelCall& call) { run<false>(call); }

@@ -51,7 +51,8 @@ struct Tiles {
   static constexpr int kDown = Rows::kResults, kAcross = Across::kResults;
   Tiling rows, across;
   Divisor per_row, per_map;
-  int64_t maps, channels;
+  int64_t maps;
+  int32_t channels;
 
   __host__ explicit Tiles(const WindowGeometry& g)
       : rows(tiling<Rows>(g, 1)),
@@ -59,36 +60,35 @@ struct Tiles {
         per_row(across.tiles),
         per_map(rows.tiles),
         maps(g.batch * g.input[0]),
-        channels(g.in_channels) {}
+        channels((int32_t)g.in_channels) {}
   __host__ int64_t count() const { return maps * rows.tiles * across.tiles; }
 
   struct Tile {
-    int64_t map;
-    int32_t row, column;  // in tiles
+    int32_t map, row, column;  // row and column of tiles
   };
-  __device__ __forceinline__ Tile tile(int64_t i) const {
-    const int64_t row = per_row(i), map = per_map(row);
-    return {map, (int32_t)(row - map * rows.tiles), (int32_t)(i - row * across.tiles)};
+  __device__ __forceinline__ Tile tile(int32_t i) const {
+    const int32_t row = (int32_t)per_row(i), map = (int32_t)per_map(row);
+    return {map, row - map * rows.tiles, i - row * across.tiles};
   }
 
   // Results of a row of the tile before the end of the map.
   __device__ __forceinline__ int32_t before_end(const Tile& t) const {
     return across.results - across.first - t.column * Across::kResults;
   }
-  // f(j, k, at) for every result of a tile: it is the one in row j and column k, and has that
-  // offset in the map; or a negative one, outside of it.
+  // f(j, k, pixel) for every result of a tile: the one in row j and column k is at that pixel of
+  // the map, or at a negative one if it is outside.
   template <class F>
   __device__ __forceinline__ void results(const Tile& t, const F& f) const {
     const int32_t top = rows.first + t.row * Rows::kResults;
     const int32_t left = across.first + t.column * Across::kResults;
-    const int64_t first = ((t.map * rows.results + top) * across.results + left) * channels;
+    const int32_t pixel = (t.map * rows.results + top) * across.results + left;
 #pragma unroll
     for (int j = 0; j < Rows::kResults; ++j)
 #pragma unroll
       for (int k = 0; k < Across::kResults; ++k) {
         const bool inside = (uint32_t)(top + j) < (uint32_t)rows.results &&
                             (uint32_t)(left + k) < (uint32_t)across.results;
-        f(j, k, inside ? first + ((int64_t)j * across.results + k) * channels : -1);
+        f(j, k, inside ? pixel + j * across.results + k : -1);
       }
   }
 
@@ -98,15 +98,16 @@ struct Tiles {
   __device__ __forceinline__ void windows(const Tile& t, const T* src, const F& f) const {
     const int32_t top = rows.from + t.row * Rows::kStep;
     const int32_t left = across.from + t.column * Across::kStep;
-    const T* row = src + ((t.map * rows.sources + top) * across.sources + left) * channels;
+    const int32_t pixel = (t.map * rows.sources + top) * across.sources + left;
+    const T* row = src + (int64_t)pixel * channels;
 #pragma unroll
-    for (int h = 0; h < Rows::kSources; ++h, row += across.sources * channels) {
+    for (int h = 0; h < Rows::kSources; ++h, row += (int64_t)across.sources * channels) {
       float x[Across::kSources][W] = {};
       const bool inside = (uint32_t)(top + h) < (uint32_t)rows.sources;
 #pragma unroll
       for (int w = 0; w < Across::kSources; ++w)
         if (inside && (uint32_t)(left + w) < (uint32_t)across.sources)
-          load(row + w * channels, x[w]);
+          load(row + (int64_t)w * channels, x[w]);
       each_use(h, x, f);
     }
   }

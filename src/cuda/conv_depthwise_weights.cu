@@ -9,6 +9,7 @@ namespace {
 template <class Tiles, class T, int W>
 struct TapSums {
   static constexpr int kWidth = W, kSums = Tiles::kTaps;
+  static constexpr int kBlocks = Tiles::kTaps <= 9 ? 2 : 1;
   Tiles tiles;
   const T *src, *ddst;
 
@@ -19,10 +20,10 @@ struct TapSums {
     int64_t channel;
     __device__ Row read(int64_t) const { return {}; }
     __device__ __forceinline__ void add(int64_t i, const Row&, float (&sums)[kSums][W]) const {
-      const auto tile = term.tiles.tile(i);
+      const auto tile = term.tiles.tile((int32_t)i);
       float d[Tiles::kDown][Tiles::kAcross][W] = {};
-      term.tiles.results(tile, [&](int j, int k, int64_t at) {
-        if (at >= 0) load(term.ddst + at + channel, d[j][k]);
+      term.tiles.results(tile, [&](int j, int k, int32_t pixel) {
+        if (pixel >= 0) load(term.ddst + (int64_t)pixel * term.tiles.channels + channel, d[j][k]);
       });
       const int32_t count = term.tiles.before_end(tile);  // beyond, x may be NaN
       term.tiles.template windows<W>(tile, term.src + channel,
@@ -53,8 +54,9 @@ struct Filters {
   }
 };
 
+// Wider tiles take more registers than two blocks have.
 template <int Kernel, int Stride>
-using WeightTiles = SquareTiles<Kernel, Stride, false, 1, Stride == 2 ? 2 : 4>;
+using WeightTiles = SquareTiles<Kernel, Stride, false, 1, Stride == 2 ? 2 : 3>;
 
 }  // namespace
 

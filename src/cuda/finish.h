@@ -58,14 +58,21 @@ struct Finish {
     for (int row = 0; row < Rows; ++row)
       if (at[row] >= 0) store_eight(dst + at[row], x[row]);
   }
-  // The same for N columns of a row, as pack.h moves them.
-  template <int N>
-  __device__ __forceinline__ void put_pack(int64_t at, const ColumnsOf<N>& c, float (&x)[N]) const {
-    float added[N], y[N];
-    if (add) load(add + at, added);
-    if (saved) load(saved + at, y);
-    apply(c, added, y, x);
-    store(dst + at, x);
+  // The same for N columns from `first` on of M rows of `width`, as pack.h moves them; none for a
+  // negative row.
+  template <int M, int N>
+  __device__ __forceinline__ void put_packs(const int32_t (&rows)[M], int32_t width, int64_t first,
+                                            const ColumnsOf<N>& c, float (&x)[M][N]) const {
+#pragma unroll
+    for (int m = 0; m < M; ++m) {
+      if (rows[m] < 0) continue;
+      const int64_t at = (int64_t)rows[m] * width + first;
+      float added[N], y[N];
+      if (add) load(add + at, added);
+      if (saved) load(saved + at, y);
+      apply(c, added, y, x[m]);
+      store(dst + at, x[m]);
+    }
   }
   // The same for values in registers, with what `add` and `saved` have there, if they are.
   template <int N>
