@@ -67,7 +67,7 @@ struct Finish {
     for (int m = 0; m < M; ++m) {
       if (rows[m] < 0) continue;
       const int64_t at = (int64_t)rows[m] * width + first;
-      float added[N], y[N];
+      float added[N] = {}, y[N] = {};
       if (add) load(add + at, added);
       if (saved) load(saved + at, y);
       apply(c, added, y, x[m]);
