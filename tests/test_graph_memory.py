@@ -316,6 +316,21 @@ def test_an_outermost_concat_copies_nothing():
     assert arena_of(parts, WIDE, WIDE) == 2 * MIB
 
 
+@pytest.mark.parametrize("unit", [1, 16])
+def test_parts_of_a_concat_begin_at_whole_units(unit):
+    trace = Trace()
+    with trace.active():
+        x = [trace.input((n,), "float32", f"x{n}") for n in (4, 3, 8)]
+        parts = [ops.relu(t) for t in x]
+        graph = anchor(trace.graph([ops.concatenate(parts, 0)]))
+    steps, leaves = schedule(graph), Buffers(graph).leaves
+    layout = plan_memory(graph, steps, leaves, {}, unit)
+    places = [layout.tensors[t].place()[1] for t in parts]
+    assert all(place % unit == 0 for place in places)
+    joined = [layout.tensors[t].parent is not None for t in parts]
+    assert joined == [True, True, unit == 1]
+
+
 def test_what_is_read_again_is_not_overwritten():
     def skip(x):
         y = ops.relu(x)

@@ -29,6 +29,8 @@ from fastconv.graph.passes.recompute import LEVELS, recompute
 from fastconv.graph.passes.verify import verify
 from fastconv.graph.variable import Block
 
+DEVICE_UNIT = 16  # bytes that kernels of GPUs move at a time
+
 
 @dataclass(frozen=True)
 class Lowered:
@@ -116,7 +118,9 @@ class _Draft:
         self.steps = [self._step(node) for node in self.nodes]
         asked = _core.workspaces(backend, self.steps, self.slots)
         workspaces = dict(zip(self.nodes, asked, strict=True))
-        self.layout = plan_memory(graph, self.nodes, self.buffers.leaves, workspaces)
+        unit = 1 if backend.available_bytes is None else DEVICE_UNIT
+        leaves = self.buffers.leaves
+        self.layout = plan_memory(graph, self.nodes, leaves, workspaces, unit)
 
     @property
     def bytes(self) -> int:

@@ -78,11 +78,13 @@ def plan_memory(
     steps: Sequence[Node],
     leaves: Mapping[Tensor, tuple[int, int]],
     workspaces: Mapping[Node, int],
+    unit: int = 1,
 ) -> Layout:
     """Places all tensors.
 
     leaves: buffer and offset in bytes of every input, variable and constant.
     workspaces: bytes that each step asks for.
+    unit: no tensor begins at less than a multiple of so many bytes.
     """
     layout, unread = Layout(), unread_outputs(graph)
     for tensor, (buffer, offset) in leaves.items():
@@ -92,7 +94,7 @@ def plan_memory(
     targets = {value: variable for variable, value in graph.updates}
     for i, node in enumerate(steps):
         if joins(node):
-            _join(layout, node, i)
+            _join(layout, node, i, unit)
         for tensor in node.outputs:
             if tensor in unread:
                 continue
@@ -250,7 +252,7 @@ def _variable_readers(steps: Sequence[Node]) -> dict[Tensor, list[int]]:
     return users
 
 
-def _join(layout: Layout, node: Node, step: int) -> None:
+def _join(layout: Layout, node: Node, step: int, unit: int) -> None:
     """Makes the inputs of an outermost concat parts of its result where possible."""
     result = node.outputs[0]
     whole = Storage(result.nbytes, first=layout.tensors[node.inputs[0]].root().first)
@@ -264,6 +266,7 @@ def _join(layout: Layout, node: Node, step: int) -> None:
             and root.size == tensor.nbytes > 0
             and root is not whole
             and node.inputs.count(tensor) == 1
+            and offset % unit == 0
         ):
             root.parent, root.offset = whole, offset
             _extend(whole, root.first, root.last)
