@@ -120,11 +120,6 @@ struct Finish {
   }
 };
 
-static inline bool only_compares(Activation activation) {
-  return activation == Activation::identity || activation == Activation::relu ||
-         activation == Activation::relu6 || activation == Activation::leaky_relu;
-}
-
 // For the product itself.
 template <class T = float>
 Finish<T> finish_of(const KernelCall& call, const Epilogue& e) {
@@ -135,7 +130,7 @@ Finish<T> finish_of(const KernelCall& call, const Epilogue& e) {
   if (e.scale) f.scale = input<float>(call, i++);
   if (e.bias) f.bias = input<float>(call, i++);
   if (e.add) f.add = input<T>(call, i++);
-  if (!only_compares(e.activation)) return f;
+  if (!is_comparison(e.activation)) return f;
   f.activation = e.activation;
   if (e.derivative) f.saved = input<T>(call, i);
   return f;
@@ -144,7 +139,7 @@ Finish<T> finish_of(const KernelCall& call, const Epilogue& e) {
 // For the pass after it, if there is one.
 template <class T = float>
 void finish_activation(const KernelCall& call, const Epilogue& e) {
-  if (only_compares(e.activation)) return;
+  if (is_comparison(e.activation)) return;
   T* dst = output<T>(call, 0);
   const int64_t count = elements(call.outputs[0]);
   if (e.derivative) {
