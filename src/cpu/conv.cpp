@@ -79,7 +79,7 @@ void backward_weights_product(const KernelCall& call) {
 }
 
 int64_t forward_product_prepared(const KernelCall& call) {
-  return constant_weights(call) ? gemm_prepared(forward_attrs(call)) : 0;
+  return is_constant(call, 1) ? gemm_prepared(forward_attrs(call)) : 0;
 }
 void forward_product_prepare(const KernelCall& call) {
   gemm_prepare({forward_attrs(call), nullptr, input<float>(call, 1), Finish{}, nullptr, nullptr,

@@ -35,10 +35,6 @@ static inline const WindowGeometry& geometry(const KernelCall& call) {
   return attrs<ConvAttrs>(call).geometry;
 }
 
-static inline bool constant_weights(const KernelCall& call) {
-  return call.constant_inputs >> 1 & 1;
-}
-
 static inline int64_t window_taps(const WindowGeometry& g) {
   return g.kernel[0] * g.kernel[1] * g.kernel[2];
 }

@@ -312,7 +312,7 @@ void conv_backward_data_implicit(const KernelCall& call) {
 
 int64_t conv_implicit_prepared(const KernelCall& call) {
   const WindowGeometry& g = geometry(call);
-  if (!constant_weights(call)) return 0;
+  if (!is_constant(call, 1)) return 0;
   if (is_bfloat16(call)) return packed_bytes<BFloat16>({&g, false});
   return best_widening(g) > 1 ? 0 : packed_bytes({&g, false});
 }

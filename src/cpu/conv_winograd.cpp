@@ -345,7 +345,7 @@ const char* declines(const KernelCall& call, bool backward) {
   if (const char* reason = not_winograd(geometry(call))) return reason;
   const Plan p = plan_of({&geometry(call), backward});
   if (p.t.C < 16 || p.t.K < 16) return "fewer than 16 channels";
-  const bool kept = !backward && p.by_tiles && constant_weights(call);
+  const bool kept = !backward && p.by_tiles && is_constant(call, 1);
   if (pays(p, is_bfloat16(call) ? 2 : 1, kept)) return nullptr;
   return "the transforms cost more than they save";
 }
@@ -362,7 +362,7 @@ void conv_backward_data_winograd(const KernelCall& call) { run(call, true); }
 
 // Weights that are transformed piece by piece are not kept: reading them would take longer.
 int64_t conv_winograd_prepared(const KernelCall& call) {
-  if (!constant_weights(call)) return 0;
+  if (!is_constant(call, 1)) return 0;
   return plan_of({&geometry(call), false}).weights * static_cast<int64_t>(sizeof(float));
 }
 

@@ -358,10 +358,8 @@ void add_chunks(const GemmCall& c, const Plan& p, const float* sums) {
 
 const char* declines(const KernelCall& call) { return needs_float32(call); }
 
-bool constant_b(const KernelCall& call) { return call.constant_inputs >> 1 & 1; }
-
 int64_t prepared(const KernelCall& call) {
-  return constant_b(call) ? gemm_prepared(attrs<GemmAttrs>(call)) : 0;
+  return is_constant(call, 1) ? gemm_prepared(attrs<GemmAttrs>(call)) : 0;
 }
 
 int64_t workspace(const KernelCall& call) {

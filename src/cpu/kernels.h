@@ -30,6 +30,11 @@ static inline T* output(const KernelCall& call, int i) {
   return static_cast<T*>(call.outputs[i].data);
 }
 
+// Whether an input never changes, so that a kernel may prepare it once.
+static inline bool is_constant(const KernelCall& call, int i) {
+  return call.constant_inputs >> i & 1;
+}
+
 // The reason that most kernels give first.
 static inline const char* needs_float32(const KernelCall& call) {
   if (call.inputs[0].dtype != Dtype::float32) return "only float32";

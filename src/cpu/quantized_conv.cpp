@@ -279,7 +279,7 @@ Packing packing(const KernelCall& call, const Shape& s) {
 }
 
 // Weights and bias that never change are packed once.
-bool constant(const KernelCall& call) { return (call.constant_inputs >> 1 & 3) == 3; }
+bool constant(const KernelCall& call) { return is_constant(call, 1) && is_constant(call, 2); }
 
 }  // namespace
 
