@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import fastconv as fc
+from fastconv import _core, mixed_precision
 from fastconv.errors import ArgumentError
 from fastconv.training import plan_report
 
@@ -97,7 +98,8 @@ def test_assigned_weights_are_packed_again():
     np.testing.assert_allclose(frozen.predict_on_batch(x), 2 * before, rtol=1e-5)
 
 
-def test_mixed_bfloat16_stays_so():
+def test_mixed_bfloat16_stays_so(monkeypatch):
+    monkeypatch.setattr(mixed_precision, "SUITED", (_core.active_isa(),))
     model = residual_network("mixed_bfloat16")
     frozen = fc.freeze(model)
     assert kernels_of(frozen, 2) <= kernels_of(model, 2) | {("conv", "winograd")}

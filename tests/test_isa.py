@@ -1,4 +1,4 @@
-"""The op tests again, in a process for each of the other instruction sets."""
+"""Tests of kernels again, in a process for each of the other instruction sets."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from fastconv import _core
 HERE = Path(__file__).parent
 OTHERS = [name for name, _, supported in _core.isas() if supported]
 OTHERS.remove(_core.active_isa())
+# What plans let kernels do: prepare weights, pool, store bfloat16.
+CHOICES = ("test_freezing.py", "test_execution_pooling.py", "test_execution_narrow.py")
 
 
 def run_python(*arguments: str, isa: str) -> subprocess.CompletedProcess[str]:
@@ -33,6 +35,8 @@ def test_ops_on_another_isa(isa):
     added = _core.active_isa().startswith(f"{isa}_")  # all but these are its kernels
     pattern = "test_op_quantized.py" if added else "test_op_*.py"
     files = [str(file) for file in sorted(HERE.glob(pattern))]
+    if not added:
+        files += [str(HERE / name) for name in CHOICES]
     options = ("-q", "-x", "-p", "no:cacheprovider", "-k", "not reference")
     result = run_python("-m", "pytest", *options, *files, isa=isa)
     assert result.returncode == 0, result.stdout[-6000:] + result.stderr[-2000:]

@@ -37,12 +37,12 @@ def test_results_are_bfloat16_and_weights_float32(monkeypatch):
     monkeypatch.setattr(mixed_precision, "SUITED", (_core.active_isa(),))
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        layer = fc.layers.Conv2D(2, 1, use_bias=False, dtype="mixed_bfloat16")
+        layer = fc.layers.Conv2D(64, 1, use_bias=False, dtype="mixed_bfloat16")
     assert layer.dtype_policy.compute_dtype == "bfloat16"
-    y = layer(np.full((1, 3, 3, 2), 1 + 2**-10, "f4"))
+    y = layer(np.full((1, 3, 3, 64), 1 + 2**-10, "f4"))
     assert y.dtype == np.float32
     assert (y.view(np.uint32) & 0xFFFF == 0).all()
-    np.testing.assert_array_equal(y[0, 0, 0], layer(np.ones((1, 1, 1, 2)))[0, 0, 0])
+    np.testing.assert_array_equal(y[0, 0, 0], layer(np.ones((1, 1, 1, 64)))[0, 0, 0])
     assert {w.dtype for w in layer.weights} == {"float32"}
 
 
