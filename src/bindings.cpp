@@ -4,6 +4,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/stl.h>
 
+#include <array>
 #include <cstring>
 #include <map>
 #include <memory>
@@ -12,6 +13,7 @@
 #include "cpu/isa.h"
 #include "cpu/threads.h"
 #include "fastconv/plan.h"
+#include "offsets.h"
 
 namespace py = pybind11;
 
@@ -220,6 +222,18 @@ py::list explain(const BoundPlan& bound) {
   return lines;
 }
 
+// Pieces come as tuples (start, bytes, first).
+std::vector<int64_t> offsets_of(const std::vector<std::vector<std::array<int64_t, 3>>>& pieces,
+                                const std::vector<int64_t>& last, int64_t alignment) {
+  std::vector<Lifetime> storages;
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    storages.push_back({{}, last.at(i)});
+    for (const auto& [start, bytes, first] : pieces[i])
+      storages.back().pieces.push_back({start, bytes, first});
+  }
+  return lowest_offsets(storages, alignment);
+}
+
 }  // namespace
 
 void bind_plan(py::module_& m) {
@@ -328,6 +342,7 @@ void bind_plan(py::module_& m) {
         return bytes;
       },
       py::arg("backend"), py::arg("steps"), py::arg("slots"));
+  m.def("lowest_offsets", &offsets_of, py::arg("pieces"), py::arg("last"), py::arg("alignment"));
 }
 
 void bind_machine(py::module_& m) {

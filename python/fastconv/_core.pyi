@@ -58,6 +58,7 @@ __all__: list[str] = [
     "backend",
     "isas",
     "load_backend",
+    "lowest_offsets",
     "measure_peak",
     "mix_images",
     "op_info",
@@ -1084,6 +1085,18 @@ def isas() -> list: ...
 def load_backend(
     path: str, index: typing.SupportsInt | typing.SupportsIndex
 ) -> Backend: ...
+def lowest_offsets(
+    pieces: collections.abc.Sequence[
+        collections.abc.Sequence[
+            typing.Annotated[
+                collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+                "FixedSize(3)",
+            ]
+        ]
+    ],
+    last: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+    alignment: typing.SupportsInt | typing.SupportsIndex,
+) -> list[int]: ...
 def measure_peak(
     seconds: typing.SupportsFloat | typing.SupportsIndex = 1.0,
 ) -> dict: ...

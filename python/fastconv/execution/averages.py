@@ -26,6 +26,8 @@ def move_together(graph: Graph) -> Graph:
         if found is not None:
             rates, new = found
             groups.setdefault(rates, {})[variable] = new
+    if not groups:
+        return graph
     updates = dict(graph.updates)
     for rates, values in groups.items():
         for group in runs(values):

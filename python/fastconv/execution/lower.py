@@ -244,8 +244,8 @@ def anchor(graph: Graph) -> Graph:
         spec = (tensor.shape, tensor.dtype)
         return Node(OpKind.copy, None, (tensor,), [spec]).outputs[0]
 
-    return replace(
-        graph,
-        outputs=tuple(own(t) for t in graph.outputs),
-        updates=tuple((variable, own(t)) for variable, t in graph.updates),
-    )
+    outputs = tuple(own(t) for t in graph.outputs)
+    updates = tuple((variable, own(t)) for variable, t in graph.updates)
+    if (outputs, updates) == (graph.outputs, graph.updates):
+        return graph
+    return replace(graph, outputs=outputs, updates=updates)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import attrgetter
 from typing import Any
 
 from fastconv.errors import ArgumentError, ShapeError
@@ -62,7 +63,7 @@ def _gradients(y: Tensor, xs: Sequence[Tensor], seed: Any) -> list[Tensor]:
         raise ShapeError(
             f"grad: expected a seed of shape {y.shape}, received {gradients[y].shape}"
         )
-    for node in sorted(_between(xs, y), key=lambda n: n.order, reverse=True):
+    for node in sorted(_between(xs, y), key=attrgetter("order"), reverse=True):
         with scope(node.label):  # the gradient belongs to the layer of the op
             _back(node, gradients)
     return [gradients[x] if x in gradients else _filled(0.0, x) for x in xs]
@@ -72,7 +73,7 @@ def _between(xs: Sequence[Tensor], y: Tensor) -> set[Node]:
     """The nodes on a path from one of xs to y (xs' own nodes only if on a path)."""
     sources = set(xs)
     on_path: set[Node] = set()
-    for node in sorted(ancestors([y]), key=lambda n: n.order):
+    for node in sorted(ancestors([y]), key=attrgetter("order")):
         if any(t in sources or t.node in on_path for t in node.inputs):
             on_path.add(node)
     return on_path

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,7 @@ DTYPES: dict[str, Dtype] = {
     ("bool" if name == "boolean" else name): value
     for name, value in Dtype.__members__.items()
 }
+_ITEM_BYTES = {name: size_of(dtype) for name, dtype in DTYPES.items()}
 
 
 def dtype_name(dtype: Any) -> str:
@@ -147,7 +149,7 @@ class Tensor(Operators):
     @property
     def nbytes(self) -> int:
         """Size in bytes."""
-        return self.size * size_of(DTYPES[self.dtype])
+        return self.size * _ITEM_BYTES[self.dtype]
 
     def __repr__(self) -> str:
         return f"<Tensor {self.dtype}{list(self.shape)} of {self.node.name}>"
@@ -229,7 +231,12 @@ class Graph:
 
     @cached_property
     def _nodes(self) -> tuple[Node, ...]:
-        return tuple(sorted(ancestors(self.results), key=lambda node: node.order))
+        return tuple(sorted(ancestors(self.results), key=attrgetter("order")))
+
+    @cached_property
+    def kinds(self) -> frozenset[OpKind | Leaf]:
+        """The kinds of all nodes."""
+        return frozenset(node.kind for node in self.nodes())
 
     def consumers(self) -> dict[Tensor, list[Node]]:
         """The nodes that read each tensor (a node that reads it twice stands twice)."""
@@ -253,8 +260,10 @@ class Graph:
         It returns the tensors that take the place of the node's outputs, or None to
         keep the node (copied if its inputs changed). Nodes that it makes get orders
         right after the node's. It may put more into ``new``, old tensor to new one.
+        Where all nodes are kept, the result is this graph itself.
         """
         new = {} if new is None else new
+        changed = False
         try:
             for node in self.nodes():
                 inputs = tuple([new[t] for t in node.inputs])
@@ -263,9 +272,13 @@ class Graph:
                 if outputs is None:
                     same = inputs == node.inputs
                     outputs = node.outputs if same else copy_node(node, inputs)
-                new.update(zip(node.outputs, outputs, strict=True))
+                changed = changed or outputs is not node.outputs
+                for old, made in zip(node.outputs, outputs, strict=True):
+                    new[old] = made
         finally:
             _rewriting.after = ()
+        if not changed:
+            return self
         return replace(
             self,
             inputs=tuple(new.get(t, t) for t in self.inputs),
@@ -291,7 +304,7 @@ def copy_node(
     node: Node, inputs: Sequence[Tensor], attrs: Any = None
 ) -> tuple[Tensor, ...]:
     """The outputs of a copy of ``node`` with other inputs (and attributes)."""
-    return Node(
+    copy = Node(
         node.kind,
         node.attrs if attrs is None else attrs,
         inputs,
@@ -299,18 +312,25 @@ def copy_node(
         label=node.label,
         payload=node.payload,
         order=node.order,
-    ).outputs
+    )
+    copy.verified = node.verified and attrs is None and _alike(inputs, node.inputs)
+    return copy.outputs
+
+
+def _alike(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    """Whether tensors have the shapes and dtypes of others."""
+    return [(t.shape, t.dtype) for t in some] == [(t.shape, t.dtype) for t in others]
 
 
 def ancestors(tensors: Iterable[Tensor]) -> set[Node]:
     """All nodes that ``tensors`` depend on, their own among them."""
-    seen: set[Node] = set()
-    stack = [t.node for t in tensors]
+    seen = {t.node for t in tensors}
+    stack = list(seen)
     while stack:
-        node = stack.pop()
-        if node not in seen:
-            seen.add(node)
-            stack.extend(t.node for t in node.inputs)
+        for t in stack.pop().inputs:
+            if t.node not in seen:
+                seen.add(t.node)
+                stack.append(t.node)
     return seen
 
 

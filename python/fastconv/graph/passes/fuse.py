@@ -30,19 +30,19 @@ _WITH_EPILOGUE = (*_PRODUCTS, OpKind.batch_norm, OpKind.batch_norm_inference)
 
 def fuse(graph: Graph) -> Graph:
     """The graph with everything on the list fused."""
-    for step in (
-        bias_into,
-        batch_norm_into,
-        bias_into,
-        batch_norm_backward,
-        concat_backward,
-        max_pool_backward,
-        add_into,
-        activation_into,
-        derivative_into,
-        cross_entropy,
+    for kind, step in (  # the kind of which each needs a node
+        (OpKind.binary, bias_into),
+        (OpKind.batch_norm_inference, batch_norm_into),
+        (OpKind.batch_norm_backward, batch_norm_backward),
+        (OpKind.concat, concat_backward),
+        (OpKind.max_pool_backward, max_pool_backward),
+        (OpKind.binary, add_into),
+        (OpKind.activation, activation_into),
+        (OpKind.activation_backward, derivative_into),
+        (OpKind.softmax, cross_entropy),
     ):
-        graph = verify(step(graph))
+        if kind in graph.kinds:
+            graph = verify(step(graph))
     return graph
 
 

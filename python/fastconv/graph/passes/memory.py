@@ -9,14 +9,12 @@ gradients fills while activations die.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from math import prod
-from typing import Any
 
-import numpy as np
-
-from fastconv._core import OpKind, op_info
+from fastconv._core import OpKind, lowest_offsets, op_info
 from fastconv.graph.ir import Graph, Leaf, Node, Tensor
 from fastconv.graph.variable import Variable
 
@@ -143,39 +141,13 @@ def last_reads(graph: Graph, steps: Sequence[Node]) -> dict[Tensor, int]:
 
 def assign_offsets(storages: list[Storage]) -> int:
     """Offsets in the arena; returns its size."""
-    # First, last, begin and end of each piece; those placed so far, sorted by begin.
-    table = np.zeros((4, sum(len(s.pieces) or 1 for s in storages)), np.int64)
-    placed, arena = table[:, :0], 0
-    for storage in sorted(storages, key=lambda s: (-s.size, s.first, s.last)):
-        pieces = np.array(storage.pieces or [(0, storage.size, storage.first)])
-        storage.offset = _lowest(placed, pieces, storage.last)
-        for start, size, first in pieces:
-            begin = storage.offset + start
-            where, count = np.searchsorted(placed[2], begin), placed.shape[1]
-            table[:, where + 1 : count + 1] = table[:, where:count]
-            table[:, where] = first, storage.last, begin, begin + size
-            placed = table[:, : count + 1]
-        arena = max(arena, _aligned(storage.offset + storage.size))
-    return arena
-
-
-def _lowest(placed: np.ndarray, pieces: np.ndarray, last: int) -> int:
-    """The lowest offset where no piece meets what is placed and alive with it."""
-    blocked = []
-    for start, size, first in pieces:
-        _, _, begin, end = placed[:, (placed[0] <= last) & (first <= placed[1])]
-        blocked.append((begin - start - size, _aligned(end - start)))
-    low, high = np.concatenate(blocked, axis=1)  # offsets between them are taken
-    if len(pieces) > 1:
-        order = np.argsort(low)
-        low, high = low[order], high[order]
-    reached = np.maximum.accumulate(np.concatenate(([0], high)))
-    free = np.flatnonzero(reached[:-1] <= low)
-    return int(reached[free[0] if free.size else -1])
-
-
-def _aligned(size: Any) -> Any:
-    return -(-size // ALIGNMENT) * ALIGNMENT
+    ordered = sorted(storages, key=lambda s: (-s.size, s.first, s.last))
+    pieces = [s.pieces or [(0, s.size, s.first)] for s in ordered]
+    offsets = lowest_offsets(pieces, [s.last for s in ordered], ALIGNMENT)
+    for storage, offset in zip(ordered, offsets, strict=True):
+        storage.offset = offset
+    end = max((s.offset + s.size for s in ordered), default=0)
+    return -(-end // ALIGNMENT) * ALIGNMENT
 
 
 def _extend(storage: Storage, first: int, last: int) -> None:
@@ -257,7 +229,7 @@ def _join(layout: Layout, node: Node, step: int, unit: int) -> None:
     result = node.outputs[0]
     whole = Storage(result.nbytes, first=layout.tensors[node.inputs[0]].root().first)
     layout.tensors[result] = whole
-    offset = 0
+    offset, times = 0, Counter(node.inputs)
     for tensor in node.inputs:
         root = layout.tensors[tensor].root()
         pieces = [(0, tensor.nbytes, step)]
@@ -265,7 +237,7 @@ def _join(layout: Layout, node: Node, step: int, unit: int) -> None:
             root.buffer == 0
             and root.size == tensor.nbytes > 0
             and root is not whole
-            and node.inputs.count(tensor) == 1
+            and times[tensor] == 1
             and offset % unit == 0
         ):
             root.parent, root.offset = whole, offset
