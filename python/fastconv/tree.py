@@ -23,10 +23,9 @@ def _collect(values: Iterable[Any], kind: type, found: list[Any]) -> None:
     for value in values:
         if isinstance(value, kind):
             found.append(value)
-        elif isinstance(value, dict):
-            _collect(value.values(), kind, found)
-        elif isinstance(value, (list, tuple)):
-            _collect(value, kind, found)
+        elif isinstance(value, (list, tuple, dict)):
+            inside = value.values() if isinstance(value, dict) else value
+            _collect(inside, kind, found)
 
 
 def map_structure(

@@ -24,6 +24,7 @@ class Trace:
         self.parties: dict[Any, None] = {}
         self.mixed: set[str] = set()  # see Graph
         self._reads: dict[Place, Tensor] = {}
+        self._numbers: dict[tuple[str, type, str], Tensor] = {}
         self._assigned: dict[Block, _Assigned] = {}
 
     def active(self) -> AbstractContextManager[Trace]:
@@ -43,6 +44,13 @@ class Trace:
         node = Node(Leaf.input, None, (), [(shape, dtype)], payload=name)
         self.inputs.append(node.outputs[0])
         return node.outputs[0]
+
+    def number(self, value: Any, dtype: str) -> Tensor:
+        """The constant of a number, the same one each time."""
+        key = (dtype, type(value), repr(value))  # -0.0 is not 0.0
+        if key not in self._numbers:
+            self._numbers[key] = constant(value, dtype)
+        return self._numbers[key]
 
     def read(self, variable: Variable) -> Tensor:
         """The value of a variable, as assigned so far."""
@@ -148,6 +156,12 @@ def constant(value: Any, dtype: str | None = None) -> Tensor:
     array = array.astype(dtype_name(dtype))
     node = Node(Leaf.constant, None, (), [(array.shape, dtype)], payload=array)
     return node.outputs[0]
+
+
+def operand(number: Any, dtype: str) -> Tensor:
+    """A number beside a tensor of that dtype; uses share it, as none can name it."""
+    trace = current_trace()
+    return constant(number, dtype) if trace is None else trace.number(number, dtype)
 
 
 def as_tensor(value: Any, dtype: str | None = None) -> Tensor:

@@ -570,5 +570,6 @@ def _batch_shape(tensor: Any) -> BatchShape:
     return (None, *tensor.shape[1:])
 
 
+@functools.lru_cache(1000)
 def _parameters(call: Callable[..., Any]) -> Any:
     return inspect.signature(call).parameters

@@ -61,8 +61,8 @@ def add_activity(layer: Any, outputs: Any) -> None:
 def losses(layer: Any) -> list[Any]:
     """What the layer and those inside add to the loss, each one number."""
     trace = current_trace()
-    inside = set(layer._walk())
     added = [] if trace is None else _added.get(trace, [])
+    inside = set(layer._walk()) if added else set()
     found: list[Any] = [loss for owner, loss in added if owner in inside]
     for weight in layer.trainable_weights:
         if weight.regularizer is not None:
@@ -74,6 +74,8 @@ def losses(layer: Any) -> list[Any]:
 
 def starting_late(layer: Any) -> Iterable[Any]:
     """The regularizers of the layer and those inside that start late."""
-    attributes = (r for x in layer._walk() for r in x._held(regularizers.Regularizer))
-    found = dict.fromkeys((*attributes, *(w.regularizer for w in layer.weights)))
+    found: dict[Any, None] = {}
+    for inside in layer._walk():
+        found |= dict.fromkeys(inside._held(regularizers.Regularizer))
+        found |= dict.fromkeys(w.regularizer for w in inside._weights)
     return [r for r in found if getattr(r, "start_epoch", 0)]

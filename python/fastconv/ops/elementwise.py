@@ -16,7 +16,7 @@ from fastconv.errors import ArgumentError, DtypeError, ShapeError
 from fastconv.execution.eager import op
 from fastconv.graph.ir import Leaf, Node, Rule, Spec, Tensor, dtype_name, emit, register
 from fastconv.graph.scope import who
-from fastconv.graph.trace import as_tensor, constant
+from fastconv.graph.trace import as_tensor, operand
 from fastconv.operators import OPERATORS
 from fastconv.ops.shape import Target, free, sum_to, target_spec
 
@@ -51,7 +51,7 @@ def _operands(name: str, a: Any, b: Any) -> tuple[Tensor, Tensor]:
     if _is_number(b):
         if a.dtype not in FLOATING:
             a = cast(a, "float32" if isinstance(b, float | np.floating) else "int64")
-        return a, constant(b, a.dtype)
+        return a, operand(b, a.dtype)
     b = as_tensor(b)
     kinds = {t.dtype for t in (a, b)}
     floats = kinds & set(FLOATING)

@@ -196,7 +196,7 @@ class Model(Trainer, Looking, OldNames, Persistence, RateFinder, Layer):
 
     def _gather(self) -> None:
         """Puts the weights in one block, those that are trained first."""
-        weights = [*self.trainable_weights, *self.non_trainable_weights]
+        weights = list(dict.fromkeys((*self.trainable_weights, *self.weights)))
         if len(weights) > self._gathered:
             together(weights)
             self._gathered = len(weights)
