@@ -98,7 +98,7 @@ class Node:
         self.label = label  # the layer that made it
         self.payload = payload  # of a leaf: name, Variable or array; the callback
         self.order = order or _next_order()  # above those of all that it reads
-        self.outputs = tuple(Tensor(self, i, *spec) for i, spec in enumerate(specs))
+        self.outputs = tuple([Tensor(self, i, *spec) for i, spec in enumerate(specs)])
         self.verified = False  # whether passes.verify has seen it
 
     @property

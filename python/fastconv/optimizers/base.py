@@ -20,7 +20,13 @@ import numpy as np
 from fastconv import ops
 from fastconv.errors import ArgumentError
 from fastconv.graph.scope import current_trace
-from fastconv.graph.variable import Variable, check_variables, runs, span, together
+from fastconv.graph.variable import (
+    Variable,
+    check_variables,
+    runs,
+    span,
+    zeros_beside,
+)
 from fastconv.layers.arguments import parameters
 from fastconv.optimizers import clipping, schedules
 
@@ -241,14 +247,16 @@ class Optimizer:
         """Makes the slots of ``variables``, neighbours as the variables are."""
         ordered = [v for run in runs(variables) for v in run]
         self._variables |= dict.fromkeys(ordered)
-        made: list[Variable] = []
-        for slot, known in self._slots.items():
-            first = self.slot_start if slot in self.slots else 0.0
-            for v in (v for v in ordered if v not in known):
-                start = np.broadcast_to(np.asarray(first, v.dtype), v.shape)
-                known[v] = Variable(start, f"{slot}/{v.name}", False, v.dtype)
-                made.append(known[v])
-        together(made)
+        lacking = [
+            (slot, known, v)
+            for slot, known in self._slots.items()
+            for v in ordered if v not in known
+        ]  # fmt: skip
+        specs = [(f"{slot}/{v.name}", v.shape, v.dtype) for slot, _, v in lacking]
+        for (slot, known, v), made in zip(lacking, zeros_beside(specs), strict=True):
+            known[v] = made
+            if slot in self.slots and self.slot_start:
+                made.value[...] = self.slot_start
 
     def variables(self) -> dict[str, dict[Variable, Variable]]:
         """The slots: by name, then by weight."""

@@ -3,15 +3,13 @@
 1. bias_into: a product (conv, its data gradient, gemm), then + bias -> Epilogue.bias
 2. batch_norm_into: the same, then batch_norm_inference -> Epilogue.scale and bias
 3. fuse_backward: activations and sums that stand before or behind a backward op
-4. add_into: a product or batch norm, then + a tensor -> Epilogue.add
-5. activation_into: the same, then an activation -> Epilogue.activation
-6. derivative_into: a product, then activation_backward -> Epilogue.derivative
-7. cross_entropy: softmax, then cross-entropy, forward and backward
+4. epilogue_into: a product or batch norm, then + a tensor -> Epilogue.add, then an
+   activation -> Epilogue.activation; or activation_backward -> Epilogue.derivative
+5. cross_entropy: softmax, then cross-entropy, forward and backward
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from fastconv._core import Activation, BinaryOp, Epilogue, OpKind
@@ -30,18 +28,16 @@ _WITH_EPILOGUE = (*_PRODUCTS, OpKind.batch_norm, OpKind.batch_norm_inference)
 
 def fuse(graph: Graph) -> Graph:
     """The graph with everything on the list fused."""
-    for kind, step in (  # the kind of which each needs a node
+    for kind, step in (  # what each looks for
         (OpKind.binary, bias_into),
         (OpKind.batch_norm_inference, batch_norm_into),
         (OpKind.batch_norm_backward, batch_norm_backward),
         (OpKind.concat, concat_backward),
         (OpKind.max_pool_backward, max_pool_backward),
-        (OpKind.binary, add_into),
-        (OpKind.activation, activation_into),
-        (OpKind.activation_backward, derivative_into),
+        (None, epilogue_into),
         (OpKind.softmax, cross_entropy),
     ):
-        if kind in graph.kinds:
+        if kind is None or kind in graph.kinds:
             graph = verify(step(graph))
     return graph
 
@@ -110,76 +106,69 @@ def batch_norm_into(graph: Graph) -> Graph:
 Flags = tuple[dict[str, Any], tuple[Tensor, ...]]  # of an epilogue, and its operands
 
 
-def _absorb(
-    graph: Graph, kinds: tuple[OpKind, ...], flags: Callable[[Node, Node], Flags | None]
-) -> Graph:
-    """Nodes of ``kinds`` take over the only reader of their result.
+def epilogue_into(graph: Graph) -> Graph:
+    """A product or batch norm takes over, one after the other, what only reads it.
 
-    ``flags(node, reader)`` gives what their epilogue gets for it, or None. The node
-    stays where it is, so that it may only read what was made before.
+    Its node stays where it is, so that it may only read what was made before.
     """
     alone, readers = private(graph), graph.consumers()
-    fused: dict[Node, Tensor] = {}  # a reader that is gone, and its value
+    fused: dict[Node, Tensor] = {}  # a reader that is gone, and what has its value
     new: dict[Tensor, Tensor] = {}
 
     def visit(node: Node, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
         if node in fused:
             return (new[fused[node]],)
-        if node.kind not in kinds or node.outputs[0] not in alone:
+        if node.kind not in _WITH_EPILOGUE:
             return None
-        epilogue = node.attrs.epilogue
-        reader = readers[node.outputs[0]][0]
-        if epilogue.derivative or epilogue.activation != Activation.identity:
+        result, epilogue, operands = node.outputs[0], node.attrs.epilogue, inputs
+        for flags in (_added, _activated, _derived):
+            if result not in alone or _is_full(epilogue):
+                break
+            reader = readers[result][0]
+            found = flags(node.kind, epilogue, result, reader)
+            if found is None or any(t.node.order >= node.order for t in found[1]):
+                continue
+            fused[reader], [result] = node.outputs[0], reader.outputs
+            epilogue = epilogue.replace(**found[0])
+            operands = (*operands, *(new[t] for t in found[1]))
+        if result is node.outputs[0]:
             return None
-        found = flags(node, reader)
-        if found is None or any(t.node.order >= node.order for t in found[1]):
-            return None
-        fused[reader] = node.outputs[0]
-        operands = (*inputs, *(new[t] for t in found[1]))
-        attrs = node.attrs.replace(epilogue=epilogue.replace(**found[0]))
-        return copy_node(node, operands, attrs)
+        return copy_node(node, operands, node.attrs.replace(epilogue=epilogue))
 
     return graph.rewrite(visit, new)
 
 
-def add_into(graph: Graph) -> Graph:
-    """An op with an epilogue, then the addition of a tensor of the same shape."""
-
-    def flags(node: Node, reader: Node) -> Flags | None:
-        if reader.kind != OpKind.binary or reader.attrs.op != BinaryOp.add:
-            return None
-        a, b = reader.inputs
-        if node.attrs.epilogue.add or a.shape != b.shape:
-            return None
-        return {"add": 1}, (b if a is node.outputs[0] else a,)
-
-    return _absorb(graph, _WITH_EPILOGUE, flags)
+def _is_full(epilogue: Epilogue) -> bool:
+    """Whether it ends with an activation, behind which there can be nothing."""
+    return bool(epilogue.derivative or epilogue.activation != Activation.identity)
 
 
-def activation_into(graph: Graph) -> Graph:
-    """An op with an epilogue, then an activation."""
-
-    def flags(_node: Node, reader: Node) -> Flags | None:
-        if reader.kind != OpKind.activation:
-            return None
-        attrs = reader.attrs
-        return {"activation": attrs.activation, "alpha": attrs.alpha}, ()
-
-    return _absorb(graph, _WITH_EPILOGUE, flags)
+def _added(_: OpKind, epilogue: Epilogue, result: Tensor, reader: Node) -> Flags | None:
+    """The addition of a tensor of the same shape."""
+    if reader.kind != OpKind.binary or reader.attrs.op != BinaryOp.add:
+        return None
+    a, b = reader.inputs
+    if epilogue.add or a.shape != b.shape:
+        return None
+    return {"add": 1}, (b if a is result else a,)
 
 
-def derivative_into(graph: Graph) -> Graph:
-    """A product that gives a gradient, then the derivative of an activation."""
+def _activated(_: OpKind, _e: Epilogue, _r: Tensor, reader: Node) -> Flags | None:
+    """An activation."""
+    if reader.kind != OpKind.activation:
+        return None
+    attrs = reader.attrs
+    return {"activation": attrs.activation, "alpha": attrs.alpha}, ()
 
-    def flags(node: Node, reader: Node) -> Flags | None:
-        if reader.kind != OpKind.activation_backward:
-            return None
-        ddst, saved = reader.inputs
-        attrs = reader.attrs
-        chosen = {"activation": attrs.activation, "alpha": attrs.alpha, "derivative": 1}
-        return (chosen, (saved,)) if ddst is node.outputs[0] else None
 
-    return _absorb(graph, _PRODUCTS, flags)
+def _derived(kind: OpKind, _: Epilogue, result: Tensor, reader: Node) -> Flags | None:
+    """The derivative of an activation, of a product that gives a gradient."""
+    if reader.kind != OpKind.activation_backward or kind not in _PRODUCTS:
+        return None
+    ddst, saved = reader.inputs
+    attrs = reader.attrs
+    chosen = {"activation": attrs.activation, "alpha": attrs.alpha, "derivative": 1}
+    return (chosen, (saved,)) if ddst is result else None
 
 
 def cross_entropy(graph: Graph) -> Graph:
