@@ -30,7 +30,7 @@ PLANES_AND_GROUPS = [
     (2, (2, 14, 14), 200, 256, (3, 3, 3), 1),  # weights that fit no cache
     (1, (3, 9, 10), 24, 40, (3, 5, 5), 1),
     (1, (1, 20, 20), 32, 32, (3, 3, 3), 1),  # two planes of the window see nothing
-    (3, (14, 14), 16, 16, (3, 3), 20),  # more than one set of groups
+    (3, (14, 14), 24, 24, (3, 3), 20),  # more than one set of groups
     (2, (15, 13), 17, 70, (3, 3), 9),
     (2, (27, 27), 48, 128, (5, 5), 2),
     (1, (14, 14), 320, 480, (3, 3), 2),  # weights that fit no cache
