@@ -23,15 +23,28 @@ SHAPES = [
     (1, 30, 33, 24, 40, 5),
     (2, 14, 15, 250, 340, 5),  # transformed weights that fit no cache
 ]
+# batch, planes and size, channels and filters of a group, window, groups
+PLANES_AND_GROUPS = [
+    (2, (4, 14, 14), 64, 48, (3, 3, 3), 1),
+    (1, (7, 13, 10), 20, 33, (2, 3, 3), 1),
+    (2, (2, 14, 14), 200, 256, (3, 3, 3), 1),  # weights that fit no cache
+    (1, (3, 9, 10), 24, 40, (3, 5, 5), 1),
+    (1, (1, 20, 20), 32, 32, (3, 3, 3), 1),  # two planes of the window see nothing
+    (3, (14, 14), 24, 24, (3, 3), 20),  # more than one set of groups
+    (2, (15, 13), 17, 70, (3, 3), 9),
+    (2, (27, 27), 48, 128, (5, 5), 2),
+    (1, (14, 14), 320, 480, (3, 3), 2),  # weights that fit no cache
+    (1, (5, 12, 11), 16, 24, (3, 3, 3), 3),
+]
 # The same for few channels, with images side by side.
 LANES = [(64, 14, 14, 8, 13, 5), (48, 30, 27, 7, 12, 5), (72, 29, 26, 15, 11, 3)]
 
 
-def all_directions(padding):
+def all_directions(padding, groups=1):
     """The convolution and both of its gradients, as one function of tensors."""
 
     def run(src, weights, ddst):
-        dst = ops.conv(src, weights, padding=padding)
+        dst = ops.conv(src, weights, padding=padding, groups=groups)
         return [dst, *grad(dst, [src, weights], ddst)]
 
     return run
@@ -53,6 +66,18 @@ def operands(shape, padding, seed=0):
     return src, weights, rng.standard_normal((n, p, q, k)).astype(np.float32)
 
 
+def grouped_operands(shape, seed=0):
+    n, size, c, k, window, groups = shape
+    rng = np.random.default_rng(seed)
+    shapes = [
+        (n, *size, c * groups),
+        (*window, c, k * groups),
+        (n, *size, k * groups),
+    ]
+    src, weights, ddst = (rng.standard_normal(s).astype(np.float32) for s in shapes)
+    return src, weights / np.float32(window[-1]), ddst
+
+
 def error(actual, expected):
     """The largest difference, relative to the root mean square."""
     return np.abs(actual - expected).max() / np.sqrt(np.mean(np.square(expected)))
@@ -68,6 +93,34 @@ def test_error_is_bounded_in_every_direction(cpu, reference, shape):
     function, arrays = all_directions("same"), operands(shape, "same")
     chosen = kernels(cpu, function, arrays)
     assert set(chosen.values()) == {"winograd"}, chosen
+    results = cpu.run(function, *arrays)
+    for actual, expected in zip(results, reference(function, *arrays), strict=True):
+        assert error(actual, expected) < LARGEST_ERROR
+
+
+@pytest.mark.parametrize("shape", PLANES_AND_GROUPS, ids=str)
+def test_planes_and_groups(cpu, reference, shape):
+    function, arrays = all_directions("same", shape[-1]), grouped_operands(shape)
+    chosen = kernels(cpu, function, arrays)
+    assert set(chosen.values()) == {"winograd"}, chosen
+    results = cpu.run(function, *arrays)
+    for actual, expected in zip(results, reference(function, *arrays), strict=True):
+        assert error(actual, expected) < LARGEST_ERROR
+
+
+@given(
+    size=st.tuples(st.integers(1, 6), st.integers(9, 24), st.integers(9, 24)),
+    channels=st.tuples(st.integers(16, 40), st.integers(16, 40)),
+    window=st.sampled_from([(1, 3, 3), (2, 3, 3), (3, 3, 3), (4, 3, 3), (3, 5, 5)]),
+    groups=st.integers(1, 9),
+    batch=st.integers(1, 2),
+)
+@settings(max_examples=30)
+def test_any_number_of_planes_and_groups(
+    cpu, reference, size, channels, window, groups, batch
+):
+    function = all_directions("same", groups)
+    arrays = grouped_operands((batch, size, *channels, window, groups))
     results = cpu.run(function, *arrays)
     for actual, expected in zip(results, reference(function, *arrays), strict=True):
         assert error(actual, expected) < LARGEST_ERROR
@@ -123,6 +176,12 @@ def test_epilogue(cpu, reference, shape, kernel, activation, added):
 def test_bytes_do_not_depend_on_threads(cpu, threads, shape):
     arrays = operands(shape, "same")
     threads(lambda: cpu.run(all_directions("same"), *arrays))
+
+
+@pytest.mark.parametrize("shape", PLANES_AND_GROUPS, ids=str)
+def test_bytes_of_planes_and_groups_do_not_depend_on_threads(cpu, threads, shape):
+    arrays = grouped_operands(shape)
+    threads(lambda: cpu.run(all_directions("same", shape[-1]), *arrays))
 
 
 def test_more_threads_than_a_plan_has_memory_for(cpu):

@@ -170,30 +170,71 @@ static inline void transform_2d(void (*transform)(const vfloat*, vfloat*), const
   }
 }
 
-// How the output of a direction is cut into tiles.
+// How the output of a direction is cut into tiles, in every plane. A window of several planes is a
+// sum of windows of one.
 struct Tiling {
-  int64_t batch, H, W, C;  // of what is read
-  int64_t P, Q, K;         // of what is written
-  int64_t top, left;       // the place in the input where the window of output (0, 0) begins
-  int64_t tile_lines, tile_columns, tiles;
+  int64_t batch, D, H, W, C;  // of what is read; C and K of one group
+  int64_t O, P, Q, K;         // of what is written
+  int64_t groups, planes;     // planes of the window
+  int64_t front, top, left;   // the place in the input where the window of output (0, 0, 0) begins
+  int64_t tile_lines, tile_columns, tiles;  // tiles of a plane, in all images
 };
 
 static inline Tiling tiling_of(const GatherProblem& p) {
   const WindowGeometry& g = *p.geometry;
+  const int64_t *read = p.backward ? g.output : g.input, *written = p.backward ? g.input : g.output;
+  const int64_t C = g.in_channels / g.groups, K = g.out_channels / g.groups;
+  const auto first = [&](int a) {
+    return p.backward ? g.pad_before[a] - g.kernel[a] + 1 : -g.pad_before[a];
+  };
   Tiling t = {};
   t.batch = g.batch;
-  t.H = p.backward ? g.output[1] : g.input[1];
-  t.W = p.backward ? g.output[2] : g.input[2];
-  t.C = p.backward ? g.out_channels : g.in_channels;
-  t.P = p.backward ? g.input[1] : g.output[1];
-  t.Q = p.backward ? g.input[2] : g.output[2];
-  t.K = p.backward ? g.in_channels : g.out_channels;
-  t.top = p.backward ? g.pad_before[1] - g.kernel[1] + 1 : -g.pad_before[1];
-  t.left = p.backward ? g.pad_before[2] - g.kernel[2] + 1 : -g.pad_before[2];
+  t.D = read[0];
+  t.H = read[1];
+  t.W = read[2];
+  t.C = p.backward ? K : C;
+  t.O = written[0];
+  t.P = written[1];
+  t.Q = written[2];
+  t.K = p.backward ? C : K;
+  t.groups = g.groups;
+  t.planes = g.kernel[0];
+  t.front = first(0);
+  t.top = first(1);
+  t.left = first(2);
   t.tile_lines = ceil_div(t.P, kTile);
   t.tile_columns = ceil_div(t.Q, kTile);
   t.tiles = t.batch * t.tile_lines * t.tile_columns;
   return t;
+}
+
+// The output planes [begin, end) that read an input plane through plane `tap` of the window; for
+// those before `fresh` it is the first that does.
+struct PlaneRange {
+  int64_t begin, fresh, end;
+};
+
+static inline PlaneRange planes_of(const Tiling& t, int64_t tap) {
+  const int64_t shift = tap + t.front, begin = shift < 0 ? -shift : 0;
+  const int64_t end = t.D - shift < t.O ? t.D - shift : t.O;
+  return {begin, tap == 0 ? end : shift <= 0 && begin < end ? begin + 1 : begin, end};
+}
+
+// Pairs of an output plane and one that it reads.
+static inline int64_t plane_products(const Tiling& t) {
+  int64_t sum = 0;
+  for (int64_t tap = 0; tap < t.planes; ++tap) {
+    const PlaneRange range = planes_of(t, tap);
+    if (range.begin < range.end) sum += range.end - range.begin;
+  }
+  return sum;
+}
+
+// How many small groups a task takes, so that it reads whole lines of the cache.
+static inline int64_t groups_in_set(const Tiling& t) {
+  constexpr int64_t kSetChannels = 64;
+  const int64_t fit = t.C < kSetChannels ? kSetChannels / t.C : 1;
+  return fit < t.groups ? fit : t.groups;
 }
 
 struct TilePlace {
@@ -205,11 +246,12 @@ static inline TilePlace place_of(const Tiling& t, int64_t tile) {
   return {row / t.tile_lines, row % t.tile_lines * kTile, tile % t.tile_columns * kTile};
 }
 
-// Transforms the inputs of a tile; value (i, j) of channel c goes to dst[(i * kPoints + j) * step +
-// c], with zeros behind the last channel. `zeros` stands for pixels in the padding.
+// Transforms the inputs of a tile in plane z, of `channels` from the one that `in` begins with;
+// value (i, j) of channel c goes to dst[(i * kPoints + j) * step + c], with zeros behind the last
+// channel. `zeros` stands for pixels in the padding.
 template <class Window, class T>
 static inline void transform_input_tile(const Tiling& t, const T* in, const T* zeros, int64_t tile,
-                                        float* dst, int64_t step) {
+                                        int64_t z, int64_t channels, float* dst, int64_t step) {
   constexpr int kPoints = Window::kPoints;
   const TilePlace at = place_of(t, tile);
   const T* pixel[kPoints][kPoints];
@@ -217,9 +259,10 @@ static inline void transform_input_tile(const Tiling& t, const T* in, const T* z
     for (int j = 0; j < kPoints; ++j) {
       const int64_t y = at.y + t.top + i, x = at.x + t.left + j;
       const bool inside = y >= 0 && y < t.H && x >= 0 && x < t.W;
-      pixel[i][j] = inside ? in + ((at.n * t.H + y) * t.W + x) * t.C : zeros;
+      const int64_t row = ((at.n * t.D + z) * t.H + y) * t.W + x;
+      pixel[i][j] = inside ? in + row * t.C * t.groups : zeros;
     }
-  for_vectors(0, t.C, [&](int64_t c, int64_t count) {
+  for_vectors(0, channels, [&](int64_t c, int64_t count) {
     transform_2d<kPoints, kPoints>(
         Window::input, [&](int i, int j) { return load_lanes(pixel[i][j] + c, count); },
         [&](int i, int j, vfloat value) { store(dst + (i * kPoints + j) * step + c, value); });
@@ -228,14 +271,15 @@ static inline void transform_input_tile(const Tiling& t, const T* in, const T* z
 
 // Why a geometry has no such form.
 static inline const char* not_winograd(const WindowGeometry& g) {
-  if (g.groups != 1) return "groups > 1";
-  const bool square = g.kernel[0] == 1 && g.kernel[1] == g.kernel[2];
-  if (!square || (g.kernel[1] != 3 && g.kernel[1] != 5)) return "not a window of 3x3 or 5x5";
+  if (g.kernel[1] != g.kernel[2] || (g.kernel[1] != 3 && g.kernel[1] != 5))
+    return "not a window of 3x3 or 5x5";
   for (int a = 0; a < 3; ++a) {
     if (g.stride[a] != 1) return "stride > 1";
     if (g.dilation[a] != 1) return "dilation > 1";
   }
-  if (g.input[0] != 1 || g.output[0] != 1) return "more than one plane";
+  const int64_t before = g.pad_before[0], after = g.pad_after[0];
+  if (before < 0 || before >= g.kernel[0] || after < 0 || after >= g.kernel[0])
+    return "planes outside every window, or in the padding alone";
   return nullptr;
 }
 

@@ -249,6 +249,8 @@ const char* declines(const KernelCall& call, bool backward) {
   const WindowGeometry& g = geometry(call);
   if (const char* reason = needs_float32(call)) return reason;
   if (const char* reason = not_winograd(g)) return reason;
+  if (g.groups != 1) return "groups > 1";
+  if (g.kernel[0] * g.input[0] != 1) return "more than one plane";
   const Plan p = plan_of({&g, backward});
   if (const char* reason = batch_lanes_decline(g, p.t.K, kMostChannels)) return reason;
   if (p.in_vectors * kLanes > kLaneScratch || p.out_vectors * kLanes > kLaneScratch ||

@@ -81,6 +81,18 @@ inline void fetch_operands(const FinishOf<T>& finish, const T* dst) {
       __builtin_prefetch(operand + (dst - finish.dst) + i);
 }
 
+// Adds what is there to the sums: last, so that they grow from zero and round less.
+template <int MR, int NV, class T, class Row>
+inline void add_rows(Sums<MR, NV>& sums, int64_t columns, const Row& row) {
+#pragma GCC unroll 16
+  for (int m = 0; m < MR; ++m) {
+    vfloat before[NV];
+    load_row<NV, T>(before, row(m), columns);
+#pragma GCC unroll 4
+    for (int v = 0; v < NV; ++v) sums[m][v] += before[v];
+  }
+}
+
 // Calls row(m) for the address of each row of the destination.
 template <int MR, int NV, class T, class Row>
 inline void store_tile(Sums<MR, NV>& sums, const FinishOf<T>& finish, int64_t columns,
@@ -118,16 +130,7 @@ inline void store_tile(Sums<MR, NV>& sums, const FinishOf<T>& finish, int64_t co
 template <int MR, int NV, class T>
 void row_tile(const RowTileOf<T>& t) {
   using Product = typename ProductOf<T>::type;
-  Sums<MR, NV> sums;
-#pragma GCC unroll 16
-  for (int m = 0; m < MR; ++m) {
-    if (t.accumulate) {
-      load_row<NV>(sums[m], t.dst[m] + t.column, t.columns);
-    } else {
-#pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) sums[m][v] = vfloat{};
-    }
-  }
+  Sums<MR, NV> sums = {};
   if (t.finish.add || t.finish.saved)
     for (int m = 0; m < MR; ++m) fetch_operands<NV>(t.finish, t.dst[m] + t.column);
   const T* ahead = t.ahead.at ? t.ahead.at : reinterpret_cast<const T*>(t.b);
@@ -150,21 +153,14 @@ void row_tile(const RowTileOf<T>& t) {
       }
     }
   }
-  store_tile<MR, NV>(sums, t.finish, t.columns, [&](int m) { return t.dst[m] + t.column; });
+  const auto row = [&](int m) { return t.dst[m] + t.column; };
+  if (t.accumulate) add_rows<MR, NV, T>(sums, t.columns, row);
+  store_tile<MR, NV>(sums, t.finish, t.columns, row);
 }
 
 template <int MR, int NV, class Product>
 void column_tile(const ColumnTile& t) {
-  Sums<MR, NV> sums;
-#pragma GCC unroll 16
-  for (int m = 0; m < MR; ++m) {
-    if (t.accumulate) {
-      load_row<NV>(sums[m], t.dst + m * t.dst_step, t.columns);
-    } else {
-#pragma GCC unroll 4
-      for (int v = 0; v < NV; ++v) sums[m][v] = vfloat{};
-    }
-  }
+  Sums<MR, NV> sums = {};
   const float *b = t.b, *ahead = t.ahead.at ? t.ahead.at : b;
   for (int64_t i = 0; i < t.depth; ++i, b += t.b_step, ahead += t.ahead.step) {
     __builtin_prefetch(ahead);
@@ -179,7 +175,9 @@ void column_tile(const ColumnTile& t) {
       for (int v = 0; v < NV; ++v) sums[m][v] = Product::add(sums[m][v], x, row[v]);
     }
   }
-  store_tile<MR, NV>(sums, t.finish, t.columns, [&](int m) { return t.dst + m * t.dst_step; });
+  const auto row = [&](int m) { return t.dst + m * t.dst_step; };
+  if (t.accumulate) add_rows<MR, NV, float>(sums, t.columns, row);
+  store_tile<MR, NV>(sums, t.finish, t.columns, row);
 }
 
 template <class T>

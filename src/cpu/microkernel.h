@@ -45,7 +45,7 @@ struct RowTileOf {
   T* const* dst;    // [rows of the tile]
   int64_t column;   // the tile's first column within dst
   int64_t columns;  // valid ones
-  bool accumulate;  // start from dst and not from zero
+  bool accumulate;  // add what dst holds
   FinishOf<T> finish;
   AheadOf<T> ahead = {};
 };
