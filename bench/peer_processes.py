@@ -46,7 +46,7 @@ class Engine:
 
     @property
     def ours(self) -> bool:
-        return self.module == "fastconv_models"
+        return self.name.startswith(OURS)
 
     @property
     def obeys_limits(self) -> bool:
