@@ -7,7 +7,8 @@ in each step. With --resident they lie on the device, and a step ends when the d
 is done. PyTorch runs channels-last with autotuned algorithms: in float32 proper and
 with TF32, or with --dtype bfloat16 under autocast; --compile adds torch.compile. The
 ratio is to its fastest. Beside it stands what PyTorch took on such a machine, with
-resident images, by --baseline. --profile adds the time of each kind of kernel.
+resident images, by --baseline. --profile adds the time of each kind of kernel, and
+of each product beside the least that the GPU allows (ceilings of the baseline).
 
 The rows are printed and written as JSON, with the memory that fastconv's plan needs and
 the most PyTorch took.
@@ -29,6 +30,7 @@ from peer_models.fastconv_models import model_of
 from peer_models.task import MOMENTUM, RATE, Task
 
 import fastconv as fc
+from fastconv.execution import tuned
 from fastconv.execution.devices import backend_of
 from fastconv.training import plan_report, step_profile
 
@@ -82,22 +84,43 @@ class Ours:
         else:
             self.model.predict_on_batch(*self.arrays)
 
-    def profile(self) -> list[dict[str, object]]:
-        """Kinds of steps and their kernels, by their time in a step of the network."""
-        kinds: dict[str, list[step_profile.Step]] = {}
-        for step in step_profile.measure(self.plan, self.arrays):
-            kinds.setdefault(f"{step.report.op} {step.report.kernel}", []).append(step)
-        lines = [
-            {
-                "kernel": name,
-                "steps": len(steps),
-                "us": sum(s.us for s in steps),
-                "gbytes_per_second": sum(s.bytes for s in steps) / _us(steps) / 1e3,
-                "gflops": sum(s.report.flops for s in steps) / _us(steps) / 1e3,
-            }
-            for name, steps in kinds.items()
-        ]
+    def profile(self) -> list[step_profile.Step]:
+        """The steps of the plan with their times."""
+        return step_profile.measure(self.plan, self.arrays)
+
+    def products(
+        self, steps: list[step_profile.Step], peak: step_profile.Peak
+    ) -> list[dict[str, object]]:
+        """Each different product, by its time, beside the least that the GPU allows."""
+        found: dict[str, list[step_profile.Step]] = {}
+        for node, step in zip(self.plan.nodes, steps, strict=True):
+            if node.kind in tuned.PRODUCTS:
+                found.setdefault(tuned.problem(node), []).append(step)
+        lines = []
+        for name, own in found.items():
+            floor = sum(max(step.limits(peak)) for step in own)
+            facts = {"kernel": own[0].report.choice, "steps": len(own), "us": _us(own)}
+            share = {"floor us": floor, "share of floor": floor / _us(own)}
+            lines.append({"problem": name, **facts, **share})
         return sorted(lines, key=lambda line: -line["us"])
+
+
+def kinds(steps: list[step_profile.Step]) -> list[dict[str, object]]:
+    """Kinds of steps and their kernels, by their time in a step of the network."""
+    found: dict[str, list[step_profile.Step]] = {}
+    for step in steps:
+        found.setdefault(f"{step.report.op} {step.report.kernel}", []).append(step)
+    lines = [
+        {
+            "kernel": name,
+            "steps": len(own),
+            "us": sum(s.us for s in own),
+            "gbytes_per_second": sum(s.bytes for s in own) / _us(own) / 1e3,
+            "gflops": sum(s.report.flops for s in own) / _us(own) / 1e3,
+        }
+        for name, own in found.items()
+    ]
+    return sorted(lines, key=lambda line: -line["us"])
 
 
 def _us(steps: list[step_profile.Step]) -> float:
@@ -205,8 +228,18 @@ def row(task: Task, wanted: Wanted) -> dict[str, object]:
         found[f"baseline {how} ms"] = ms
         found[f"ratio to baseline {how}"] = ms / mine
     if wanted.profile:
-        found["profile"] = ours.profile()
+        measured = ours.profile()
+        found["profile"] = kinds(measured)
+        found["products"] = ours.products(measured, ceilings(task, wanted.baseline))
     return found
+
+
+def ceilings(task: Task, table: dict) -> step_profile.Peak:
+    """What the GPU reaches: a product of 8192 x 8192 matrices, and a copy."""
+    found = {row["name"]: row for row in table["rows"] if row["kind"] == "ceiling"}
+    dtype = {"bfloat16": "bf16", "float32": "fp32"}[task.dtype]
+    moved = found["copy"]["gb_s"]
+    return step_profile.Peak(found[f"gemm8192_{dtype}"]["tflop_s"] * 1e3, moved, moved)
 
 
 def baseline_of(task: Task, table: dict) -> dict[str, float]:
@@ -224,7 +257,8 @@ def baseline_of(task: Task, table: dict) -> dict[str, float]:
 def show(name: str, found: dict[str, object]) -> None:
     """Prints a row, and its profile as a table."""
     lines = found.get("profile", [])
-    facts = {key: value for key, value in found.items() if key != "profile"}
+    hidden = ("profile", "products")
+    facts = {key: value for key, value in found.items() if key not in hidden}
     print(name, json.dumps(facts, default=str), flush=True)
     total = sum(line["us"] for line in lines) or 1.0
     for line in lines:

@@ -83,7 +83,7 @@ Slot make_slot(Dtype dtype, const std::vector<int64_t>& dims, int buffer, int64_
 
 Step make_step(OpKind kind, const py::object& attrs, std::vector<int32_t> inputs,
                std::vector<int32_t> outputs, std::string label) {
-  Step step{kind, {}, std::move(inputs), std::move(outputs), 0, 0, std::move(label), ""};
+  Step step{kind, {}, std::move(inputs), std::move(outputs), 0, 0, std::move(label), "", {}};
   const std::string bytes = attrs.is_none() ? "" : attrs.attr("to_bytes")().cast<std::string>();
   if (static_cast<int32_t>(bytes.size()) != op_info(kind).attr_bytes)
     throw Error(ErrorKind::argument, std::string(op_info(kind).name) + ": wrong attributes");
@@ -150,6 +150,25 @@ struct BoundPlan {
     return body();
   }
 
+  // What was brought counts in a run whose upcoming arrays come from the same source, which keeps
+  // it until then.
+  void expect(const std::optional<py::function>& upcoming) {
+    if (!upcoming || !source || !source.equal(*upcoming)) plan.forget_brought();
+    source = py::object();
+  }
+
+  // Copies the arrays that upcoming() gives, inputs of the next run, to the device.
+  void bring(const py::function& upcoming) {
+    const py::gil_scoped_acquire gil;
+    const auto arrays = upcoming().cast<std::vector<py::array>>();
+    if (!arrays.empty()) source = upcoming;
+    for (const py::array& array : arrays) {
+      const Memory memory = memory_of(array);
+      const py::gil_scoped_release release;
+      plan.bring(memory.data, memory.bytes);
+    }
+  }
+
   // An array for the values of a slot.
   py::array result(int slot) const {
     const Tensor& tensor = plan.data().slots.at(static_cast<size_t>(slot)).tensor;
@@ -159,6 +178,7 @@ struct BoundPlan {
   Plan plan;
   std::vector<py::function> functions;
   std::map<int, py::object> owners;
+  py::object source;  // of what was brought
 };
 
 const Backend& backend_named(const std::string& name) {
@@ -212,12 +232,24 @@ void fill_arena(Arena& arena, uint8_t value) {
     std::memcpy(arena.reserve(0), values.data(), values.size());
 }
 
+std::pair<int32_t, int32_t> tiling_of(const KernelChoice& choice) {
+  return {choice.tiling.tile, choice.tiling.splits};
+}
+
+// Of each one that could run the step: name, tiling, bytes of workspace.
+py::list options(const Backend& backend, const Step& step, const std::vector<Slot>& slots) {
+  py::list found;
+  for (const KernelChoice& choice : kernel_options(backend, step, slots))
+    found.append(py::make_tuple(choice.kernel->name, tiling_of(choice), choice.workspace_bytes));
+  return found;
+}
+
 py::list explain(const BoundPlan& bound) {
   py::list lines;
   for (size_t i = 0; i < bound.plan.choices().size(); ++i) {
     const KernelChoice& choice = bound.plan.choices()[i];
     lines.append(py::make_tuple(choice.kernel ? choice.kernel->name : "", choice.workspace_bytes,
-                                choice.declined));
+                                choice.declined, tiling_of(choice)));
   }
   return lines;
 }
@@ -234,9 +266,7 @@ std::vector<int64_t> offsets_of(const std::vector<std::vector<std::array<int64_t
   return lowest_offsets(storages, alignment);
 }
 
-}  // namespace
-
-void bind_plan(py::module_& m) {
+void bind_steps(py::module_& m) {
   py::class_<Slot>(m, "Slot")
       .def(py::init(&make_slot), py::arg("dtype"), py::arg("dims"), py::arg("buffer"),
            py::arg("offset"), py::arg("constant") = false)
@@ -251,12 +281,24 @@ void bind_plan(py::module_& m) {
       .def_readwrite("workspace_offset", &Step::workspace_offset)
       .def_readwrite("workspace_bytes", &Step::workspace_bytes)
       .def_readonly("label", &Step::label)
-      .def_readwrite("kernel", &Step::kernel);
+      .def_readwrite("kernel", &Step::kernel)
+      .def_property(
+          "tiling",
+          [](const Step& step) { return std::pair(step.tiling.tile, step.tiling.splits); },
+          [](Step& step, std::pair<int32_t, int32_t> tiling) {
+            step.tiling = {tiling.first, tiling.second};
+          });
   py::class_<Port>(m, "Port")
       .def(py::init([](std::string name, int slot) { return Port{std::move(name), slot}; }),
            py::arg("name"), py::arg("slot"))
       .def_readonly("name", &Port::name)
       .def_readonly("slot", &Port::slot);
+}
+
+}  // namespace
+
+void bind_plan(py::module_& m) {
+  bind_steps(m);
   py::class_<Backend>(m, "Backend")
       .def_readonly("name", &Backend::name)
       .def_readonly("detail", &Backend::detail)
@@ -300,7 +342,7 @@ void bind_plan(py::module_& m) {
       .def(
           "run",
           [](BoundPlan& bound, Arena& arena, const std::vector<py::array>& inputs,
-             const std::vector<int>& slots) {
+             const std::vector<int>& slots, const std::optional<py::function>& upcoming) {
             py::list results;
             std::vector<Plan::Read> reads;
             for (int slot : slots) {
@@ -308,16 +350,25 @@ void bind_plan(py::module_& m) {
               reads.push_back({slot, result.mutable_data()});
               results.append(std::move(result));
             }
-            bound.with_inputs(inputs, [&] { bound.plan.run(arena, reads); });
+            bound.expect(upcoming);
+            std::function<void()> meanwhile;
+            if (upcoming) meanwhile = [&] { bound.bring(*upcoming); };
+            bound.with_inputs(inputs, [&] { bound.plan.run(arena, reads, meanwhile); });
             return results;
           },
-          py::arg("arena"), py::arg("inputs"), py::arg("slots"))
+          py::arg("arena"), py::arg("inputs"), py::arg("slots"), py::arg("upcoming") = py::none())
       .def(
           "profile",
           [](BoundPlan& bound, Arena& arena, const std::vector<py::array>& inputs) {
             return bound.with_inputs(inputs, [&] { return bound.plan.profile(arena); });
           },
           py::arg("arena"), py::arg("inputs"))
+      .def(
+          "read",
+          [](const BoundPlan& bound, int slot, Arena& arena, py::array& to) {
+            bound.plan.read(slot, arena, to.mutable_data());
+          },
+          py::arg("slot"), py::arg("arena"), py::arg("to"))
       .def("explain", &explain)
       .def_property_readonly("prepared_bytes",
                              [](const BoundPlan& b) { return b.plan.prepared_bytes(); })
@@ -332,6 +383,7 @@ void bind_plan(py::module_& m) {
   m.def("backend", &backend_named, py::arg("name"), py::return_value_policy::reference);
   m.def("load_backend", &load_backend, py::arg("path"), py::arg("index"),
         py::return_value_policy::reference);
+  m.def("kernel_options", &options, py::arg("backend"), py::arg("step"), py::arg("slots"));
   m.def(
       "workspaces",
       [](const Backend& backend, const std::vector<const Step*>& steps,
@@ -379,5 +431,6 @@ PYBIND11_MODULE(_core, m) {
   fastconv::bind_attrs(m);
   fastconv::bind_augment(m);
   fastconv::bind_plan(m);
+  fastconv::bind_dlpack(m);
   fastconv::bind_machine(m);
 }

@@ -6,6 +6,7 @@ namespace fastconv {
 
 void bind_attrs(pybind11::module_& m);
 void bind_augment(pybind11::module_& m);
+void bind_dlpack(pybind11::module_& m);
 void bind_plan(pybind11::module_& m);
 void bind_machine(pybind11::module_& m);
 

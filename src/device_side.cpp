@@ -1,5 +1,6 @@
 #include "device_side.h"
 
+#include <algorithm>
 #include <exception>
 
 namespace fastconv {
@@ -63,8 +64,35 @@ void* DeviceSide::stage(size_t index, void* memory) {
   }
   if (!buffer.memory) buffer.memory = std::make_unique<Arena>(backend_);
   void* place = buffer.memory->reserve(buffer.bytes);
-  device_.upload(backend_, place, memory, buffer.bytes);
+  device_.upload(backend_, place, brought(memory, buffer.bytes), buffer.bytes);
   return place;
+}
+
+// What was copied for the run that begins stays as it is until the one after has begun.
+void DeviceSide::bring(const void* from, int64_t bytes) {
+  if (is_small(bytes) || device_.reaches(backend_, from)) return;
+  const auto is_free = [](const Brought& one) { return !one.from; };
+  auto place = std::find_if(next_.begin(), next_.end(), is_free);
+  if (place == next_.end())
+    place = next_.insert(place, {nullptr, 0, std::make_unique<Arena>(backend_)});
+  device_.bring(backend_, place->memory->reserve(bytes), from, bytes);
+  place->from = from;
+  place->bytes = bytes;
+}
+
+void DeviceSide::forget_brought() {
+  for (Brought& one : next_) one.from = nullptr;
+}
+
+// Where the values are: on the device, if they were brought.
+const void* DeviceSide::brought(const void* from, int64_t bytes) {
+  for (Brought& one : next_) {
+    if (one.from != from || one.bytes != bytes) continue;
+    one.from = nullptr;
+    device_.meet(backend_);
+    return one.memory->reserve(0);
+  }
+  return from;
 }
 
 void DeviceSide::send() {
@@ -80,6 +108,8 @@ void DeviceSide::forget() {
 void DeviceSide::run(const std::vector<char*>& places, bool record,
                      const std::function<void()>& start) {
   send();
+  next_.swap(last_);
+  forget_brought();
   const bool same = places == places_;
   if (!same) forget();
   places_ = places;

@@ -19,6 +19,10 @@ class DeviceSide {
   // Where the device finds the values of a buffer: there, or in a copy of what they are now.
   void* stage(size_t index, void* memory);
 
+  // Copies values to the device while it runs, for the next run, if that is given them from there.
+  void bring(const void* from, int64_t bytes);
+  void forget_brought();
+
   // Calls start(), which starts the kernels of a run. If `record`, and the buffers are where they
   // were, what it does is recorded the second time and replayed from then on.
   void run(const std::vector<char*>& places, bool record, const std::function<void()>& start);
@@ -72,6 +76,13 @@ class DeviceSide {
     std::unique_ptr<Arena> memory;  // of a large one
   };
 
+  struct Brought {
+    const void* from;  // null: used up
+    int64_t bytes;
+    std::unique_ptr<Arena> memory;
+  };
+  const void* brought(const void* from, int64_t bytes);
+
   bool is_small(int64_t bytes) const { return bytes <= device_.copied_bytes; }
   void send();
   void* record_of(const std::function<void()>& start);
@@ -81,11 +92,12 @@ class DeviceSide {
   const Device& device_;
   std::vector<Buffer> buffers_;
   int64_t small_bytes_;
-  Arena small_;                // the error, and the small buffers
-  Pinned small_on_host_;       // the same
-  Pinned results_;             // small copies
-  bool sent_ = false;          // whether small_ is what small_on_host_ is
-  std::vector<char*> places_;  // of the buffers in the last run
+  Arena small_;                       // the error, and the small buffers
+  Pinned small_on_host_;              // the same
+  Pinned results_;                    // small copies
+  bool sent_ = false;                 // whether small_ is what small_on_host_ is
+  std::vector<Brought> next_, last_;  // for the next run; the memory of that before
+  std::vector<char*> places_;         // of the buffers in the last run
   void* recording_ = nullptr;
 };
 

@@ -91,42 +91,103 @@ const char* unwanted(const std::string& wanted, const std::string& name) {
   return wanted == name ? nullptr : "another one is forced";
 }
 
+bool runs_no_kernel(const Step& step) {
+  return step.kind == OpKind::reshape || step.kind == OpKind::callback;
+}
+
+// The call of a step as kernels see it while they are chosen.
+struct PlannedCall {
+  PlannedCall(const Step& step, const std::vector<Slot>& slots)
+      : inputs(tensors_of(step.inputs, slots)),
+        outputs(tensors_of(step.outputs, slots)),
+        call{{step.attrs.bytes, inputs.data(), static_cast<int32_t>(inputs.size()), outputs.data(),
+              static_cast<int32_t>(outputs.size()), nullptr, 0, nullptr, 0,
+              constant_inputs(step, slots), nullptr},
+             {}} {}
+  std::vector<Tensor> inputs, outputs;
+  DeviceCall call;
+};
+
+bool can_cut(const Backend& backend, OpKind kind, const Kernel& kernel, const DeviceCall& call) {
+  return backend.device && device_of(backend).tiles(backend, kind, kernel.name, call);
+}
+
+const char* reason_against(const Backend& backend, OpKind kind, const Kernel& kernel,
+                           const DeviceCall& call, const std::string& wanted) {
+  const char* reason = kernel.declines ? kernel.declines(call) : nullptr;
+  if (!reason) reason = unwanted(wanted, kernel.name);
+  if (reason || call.tiling.tile == 0) return reason;
+  return can_cut(backend, kind, kernel, call) ? nullptr : "cannot be cut so";
+}
+
+KernelChoice chosen(const Kernel& kernel, const DeviceCall& call) {
+  return {&kernel,
+          kernel.workspace ? kernel.workspace(call) : 0,
+          kernel.prepared ? kernel.prepared(call) : 0,
+          {},
+          call.tiling};
+}
+
+// Without a kernel if all decline.
+KernelChoice first_accepting(const Backend& backend, const Step& step, const DeviceCall& call,
+                             const std::string& wanted) {
+  std::vector<std::string> declined;
+  const KernelList list = backend.kernels(backend, step.kind);
+  for (int32_t i = 0; i < list.count; ++i) {
+    const Kernel& kernel = list.kernels[i];
+    if (const char* reason = reason_against(backend, step.kind, kernel, call, wanted)) {
+      declined.push_back(std::string(kernel.name) + ": " + reason);
+      continue;
+    }
+    KernelChoice choice = chosen(kernel, call);
+    choice.declined = std::move(declined);
+    return choice;
+  }
+  return {nullptr, 0, 0, std::move(declined)};
+}
+
 }  // namespace
 
 KernelChoice choose_kernel(const Backend& backend, const Step& step,
                            const std::vector<Slot>& slots) {
-  KernelChoice choice{nullptr, 0, 0, {}};
-  if (step.kind == OpKind::reshape || step.kind == OpKind::callback) return choice;
-  const std::vector<Tensor> inputs = tensors_of(step.inputs, slots);
-  const std::vector<Tensor> outputs = tensors_of(step.outputs, slots);
-  const KernelCall call{step.attrs.bytes,
-                        inputs.data(),
-                        static_cast<int32_t>(inputs.size()),
-                        outputs.data(),
-                        static_cast<int32_t>(outputs.size()),
-                        nullptr,
-                        0,
-                        nullptr,
-                        0,
-                        constant_inputs(step, slots),
-                        nullptr};
-  const std::string forced =
-      step.kernel.empty() ? forced_kernel(op_info(step.kind).name) : step.kernel;
-  const KernelList list = backend.kernels(backend, step.kind);
-  for (int32_t i = 0; i < list.count && !choice.kernel; ++i) {
-    const Kernel& kernel = list.kernels[i];
-    const char* reason = kernel.declines ? kernel.declines(call) : nullptr;
-    if (!reason) reason = unwanted(forced, kernel.name);
-    if (reason)
-      choice.declined.push_back(std::string(kernel.name) + ": " + reason);
-    else
-      choice.kernel = &kernel;
+  if (runs_no_kernel(step)) return {nullptr, 0, 0, {}};
+  PlannedCall planned(step, slots);
+  const std::string forced = forced_kernel(op_info(step.kind).name);
+  std::vector<std::string> declined;
+  if (forced.empty() && !step.kernel.empty()) {
+    planned.call.tiling = step.tiling;
+    KernelChoice choice = first_accepting(backend, step, planned.call, step.kernel);
+    if (choice.kernel) return choice;
+    declined.push_back(step.kernel + ": cannot compute this as the table says");
+    planned.call.tiling = {};
   }
+  KernelChoice choice = first_accepting(backend, step, planned.call, forced);
+  choice.declined.insert(choice.declined.begin(), declined.begin(), declined.end());
   if (!choice.kernel)
     throw Error(ErrorKind::argument, all_declined(step, backend, choice.declined));
-  if (choice.kernel->workspace) choice.workspace_bytes = choice.kernel->workspace(call);
-  if (choice.kernel->prepared) choice.prepared_bytes = choice.kernel->prepared(call);
   return choice;
+}
+
+std::vector<KernelChoice> kernel_options(const Backend& backend, const Step& step,
+                                         const std::vector<Slot>& slots) {
+  constexpr int32_t kMostTiles = 8, kSplits[] = {1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128};
+  std::vector<KernelChoice> options;
+  if (runs_no_kernel(step)) return options;
+  PlannedCall planned(step, slots);
+  const KernelList list = backend.kernels(backend, step.kind);
+  for (int32_t i = 0; i < list.count; ++i) {
+    const Kernel& kernel = list.kernels[i];
+    planned.call.tiling = {};
+    if (reason_against(backend, step.kind, kernel, planned.call, "")) continue;
+    options.push_back(chosen(kernel, planned.call));
+    for (int32_t tile = 1; backend.device && tile <= kMostTiles; ++tile)
+      for (const int32_t splits : kSplits) {
+        planned.call.tiling = {tile, splits};
+        if (can_cut(backend, step.kind, kernel, planned.call))
+          options.push_back(chosen(kernel, planned.call));
+      }
+  }
+  return options;
 }
 
 Arena::~Arena() {
@@ -259,19 +320,15 @@ void Plan::prepare(Arena& arena) {
   }
 }
 
-KernelCall Plan::call_of(size_t index, KernelError* error) {
+DeviceCall Plan::call_of(size_t index, KernelError* error) {
   const Step& step = data_.steps[index];
-  return {step.attrs.bytes,
-          step_inputs_[index].data(),
-          static_cast<int32_t>(step_inputs_[index].size()),
-          step_outputs_[index].data(),
-          static_cast<int32_t>(step_outputs_[index].size()),
-          memory_[kArena] + step.workspace_offset,
-          step.workspace_bytes,
-          error,
-          static_cast<int32_t>(index),
-          constant_inputs_[index],
-          choices_[index].prepared_bytes > 0 ? prepared_at_[index] : nullptr};
+  return {
+      {step.attrs.bytes, step_inputs_[index].data(),
+       static_cast<int32_t>(step_inputs_[index].size()), step_outputs_[index].data(),
+       static_cast<int32_t>(step_outputs_[index].size()), memory_[kArena] + step.workspace_offset,
+       step.workspace_bytes, error, static_cast<int32_t>(index), constant_inputs_[index],
+       choices_[index].prepared_bytes > 0 ? prepared_at_[index] : nullptr},
+      choices_[index].tiling};
 }
 
 int64_t Plan::prepared_bytes() const {
@@ -296,7 +353,7 @@ void Plan::prepare_constants() {
 void Plan::run_step(size_t index) {
   const Step& step = data_.steps[index];
   if (step.kind == OpKind::reshape) return;
-  const KernelCall call = call_of(index, device_ ? device_->error() : &error_);
+  const DeviceCall call = call_of(index, device_ ? device_->error() : &error_);
   if (step.kind == OpKind::callback)
     call_host(step, call);
   else
@@ -321,10 +378,26 @@ void Plan::raise_if(const KernelError& error) const {
                                    op_info(step.kind).name + ": " + message_of(error));
 }
 
-void Plan::run(Arena& arena, const std::vector<Read>& reads) {
+void Plan::run(Arena& arena, const std::vector<Read>& reads,
+               const std::function<void()>& meanwhile) {
   prepare(arena);
   run_prepared(nullptr);
+  std::exception_ptr error;
+  try {
+    if (meanwhile) meanwhile();
+  } catch (...) {
+    error = std::current_exception();
+  }
   finish(arena, reads);
+  if (error) std::rethrow_exception(error);
+}
+
+void Plan::bring(const void* from, int64_t bytes) {
+  if (device_) device_->bring(from, bytes);
+}
+
+void Plan::forget_brought() {
+  if (device_) device_->forget_brought();
 }
 
 std::vector<int64_t> Plan::profile(Arena& arena) {

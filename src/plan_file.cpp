@@ -13,7 +13,8 @@ namespace fastconv {
 namespace {
 
 constexpr char kMagic[8] = {'F', 'C', 'P', 'L', 'A', 'N', '\r', '\n'};
-constexpr uint32_t kFileVersion = 3;  // 1: no slot is constant; 2: no convolution pools
+// 1: no slot is constant; 2: no convolution pools; 3: no kernel is tuned, and all are of the CPU
+constexpr uint32_t kFileVersion = 4;
 
 // FNV-1a, 64 bit, over 8-byte words: finds damage, and is no protection against forgery.
 uint64_t digest(const char* data, size_t size) {
@@ -188,11 +189,18 @@ PlanData read_plan(Reader& in, uint32_t version) {
     step.workspace_bytes = in.value<int64_t>();
     step.label = in.text();
     step.kernel = in.text();
+    if (version > 3) step.tiling = in.value<Tiling>();
   }
   data.buffer_bytes = in.list<int64_t>();
   data.inputs = read_ports(in);
   data.outputs = read_ports(in);
   return data;
+}
+
+// "cpu" or "cuda", whichever it is of several.
+std::string kind_of(const Backend& backend) {
+  const std::string name = backend.name;
+  return name.substr(0, name.find(':'));
 }
 
 }  // namespace
@@ -206,6 +214,7 @@ void save_plan(const std::string& path, const Plan& plan, const std::vector<int>
   Writer out;
   out.raw(kMagic, sizeof kMagic);
   out.value(kFileVersion);
+  out.text(kind_of(plan.backend()));
   out.list(data.slots);
   out.value<int64_t>(static_cast<int64_t>(data.steps.size()));
   for (const Step& step : data.steps) {
@@ -217,6 +226,7 @@ void save_plan(const std::string& path, const Plan& plan, const std::vector<int>
     out.value(step.workspace_bytes);
     out.text(step.label);
     out.text(step.kernel);
+    out.value(step.tiling);
   }
   out.list(data.buffer_bytes);
   write_ports(out, data.inputs);
@@ -233,7 +243,9 @@ void save_plan(const std::string& path, const Plan& plan, const std::vector<int>
   write_atomically(path, out.bytes());
 }
 
-SavedPlan load_plan(const std::string& path) {
+SavedPlan load_plan(const std::string& path) { return load_plan(path, cpu_backend()); }
+
+SavedPlan load_plan(const std::string& path, const Backend& backend) {
   const std::string bytes = read_file(path);
   if (bytes.size() < sizeof kMagic + 12 || std::memcmp(bytes.data(), kMagic, sizeof kMagic) != 0)
     throw Error(ErrorKind::format, path + ": not a plan of fastconv");
@@ -248,6 +260,10 @@ SavedPlan load_plan(const std::string& path) {
   std::memcpy(&expected, bytes.data() + end, sizeof expected);
   if (digest(bytes.data(), end) != expected) in.fail("the file is damaged (its digest differs)");
 
+  const std::string kind = version > 3 ? in.text() : "cpu";
+  if (kind != kind_of(backend))
+    throw Error(ErrorKind::device, path + ": the plan was made for a device of the kind '" + kind +
+                                       "', and cannot run on '" + backend.name + "'");
   SavedPlan saved;
   PlanData data = read_plan(in, version);
   saved.storage.resize(data.buffer_bytes.size());
@@ -259,7 +275,7 @@ SavedPlan load_plan(const std::string& path) {
     saved.storage[static_cast<size_t>(index)] = values;
   }
   if (!in.at_end()) in.fail("there are bytes behind the plan");
-  saved.plan = std::make_unique<Plan>(cpu_backend(), std::move(data));
+  saved.plan = std::make_unique<Plan>(backend, std::move(data));
   for (size_t i = 1; i < saved.storage.size(); ++i)
     if (!saved.storage[i].empty())
       saved.plan->bind(static_cast<int>(i), saved.storage[i].data(),

@@ -26,6 +26,9 @@ settings.register_profile(
     database=None,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+settings.register_profile(
+    "few", settings.get_profile("fastconv"), max_examples=3
+)  # where a tool makes them slow: --hypothesis-profile few
 settings.load_profile("fastconv")
 
 Arrays = list[np.ndarray]

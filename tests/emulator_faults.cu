@@ -99,6 +99,7 @@ struct Rows {
 }  // namespace
 
 KernelList kernels(const Backend&, OpKind) { return {nullptr, 0}; }
+bool tiles(const Backend&, OpKind, const char*, const DeviceCall&) { return false; }
 
 // The fault that was found, or null; `out` holds 64 numbers.
 extern "C" __attribute__((visibility("default"))) const char* planted(const Backend* backend,

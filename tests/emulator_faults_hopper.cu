@@ -103,6 +103,7 @@ void run(const KernelCall& call, float* out) {
 }  // namespace
 
 KernelList kernels(const Backend&, OpKind) { return {nullptr, 0}; }
+bool tiles(const Backend&, OpKind, const char*, const DeviceCall&) { return false; }
 
 // The fault that was found, or null; `out` holds 64 numbers, 0 where the product is right.
 extern "C" __attribute__((visibility("default"))) const char* planted(const Backend* backend,

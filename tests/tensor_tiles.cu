@@ -7,6 +7,7 @@
 namespace fastconv::cuda {
 
 KernelList kernels(const Backend&, OpKind) { return {nullptr, 0}; }
+bool tiles(const Backend&, OpKind, const char*, const DeviceCall&) { return false; }
 
 namespace {
 

@@ -8,7 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import cuda_emulator
 import fastconv as fc
+from fastconv._core import OpKind
+from fastconv.execution import tuned
+from fastconv.execution.function import Function
 
 EXAMPLE = Path(__file__).parents[1] / "examples" / "cpp"
 
@@ -104,6 +108,32 @@ def test_reproduces_predict_of_a_model(run_plan, tmp_path):
     done = run(run_plan, plan, source)
     assert done.returncode == 0, done.stderr
     assert done.stdout.split() == words(model.predict(x, verbose=0))
+
+
+def test_runs_on_a_gpu_what_was_made_for_one(run_plan, tmp_path, monkeypatch):
+    """With the tiling that a table asked for, which is in the plan."""
+    library = str(cuda_emulator.library())
+    monkeypatch.setenv("FASTCONV_CUDA_LIBRARY", library)
+    on_gpu = Function(small_network().python, "cuda")
+    x = np.random.default_rng(1).standard_normal((3, 6, 6, 2), np.float32)
+    made = on_gpu.compile(x)
+    products = [n for n in made.nodes if n.kind == OpKind.gemm]
+    wishes = {tuned.problem(n): tuned.Wish("tiles", 2, 2) for n in products}
+    with tuned.trying(wishes):
+        on_gpu.clear()
+        made = on_gpu.compile(x)
+    assert "tiles 2/2" in [step.choice for step in made.report()]
+    plan, source = tmp_path / "gpu.plan", tmp_path / "x.bin"
+    made.save(str(plan))
+    x.tofile(source)
+    monkeypatch.setenv("CUDA_BACKEND", library)
+    done = run(run_plan, plan, source)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == words(on_gpu(x))
+    monkeypatch.delenv("CUDA_BACKEND")
+    refused = run(run_plan, plan, source)
+    assert "made for a device of the kind 'cuda'" in refused.stderr
+    assert "cannot run on 'cpu'" in refused.stderr
 
 
 def digest(data: bytes) -> int:

@@ -1,6 +1,8 @@
 """The CUDA backend without a GPU: kernels in the emulator, and what asks for them."""
 
 import ctypes
+import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import conformance
 import cuda_emulator
 from fastconv import _core
 from fastconv.errors import DeviceError, FastconvWarning
@@ -225,8 +228,21 @@ def test_runs_host_functions_and_errors(gpu):
 def test_every_tile_of_the_tensor_cores(tile, splits, stride):
     library = ctypes.CDLL(str(cuda_emulator.library(HERE / "tensor_tiles.cu")))
     library.fastconv_backend.restype = ctypes.c_void_p
-    backend = ctypes.c_void_p(library.fastconv_backend(4, 0, None))
+    backend = ctypes.c_void_p(library.fastconv_backend(5, 0, None))
     assert library.wrong(backend, tile, splits, stride) == 0
+
+
+def test_the_models_of_instructions_do_what_is_known_of_gpus():
+    found = conformance.run(conformance.emulated())
+    golden = json.loads(conformance.GOLDEN.read_text("utf-8"))
+    assert list(found) == list(golden["cases"]) == list(conformance.CASES)
+    assert conformance.differences(found, golden) == []
+    assert device_version() == conformance.VERSION
+
+
+def device_version():
+    header = HERE.parent / "include" / "fastconv" / "device.h"
+    return int(re.search(r"kDeviceVersion = (\d+)", header.read_text("utf-8"))[1])
 
 
 # The emulator
@@ -243,7 +259,7 @@ def planting(source):
     library = ctypes.CDLL(str(path))
     library.planted.restype = ctypes.c_char_p
     library.fastconv_backend.restype = ctypes.c_void_p
-    backend = ctypes.c_void_p(library.fastconv_backend(4, 0, None))
+    backend = ctypes.c_void_p(library.fastconv_backend(5, 0, None))
 
     def find(name):
         out = np.zeros(64, np.float32)
@@ -305,7 +321,7 @@ def test_memory_that_is_out_of_reach(name):
 import ctypes
 library = ctypes.CDLL({str(path)!r})
 library.fastconv_backend.restype = ctypes.c_void_p
-backend = ctypes.c_void_p(library.fastconv_backend(4, 0, None))
+backend = ctypes.c_void_p(library.fastconv_backend(5, 0, None))
 library.planted(backend, {name!r}.encode(), (ctypes.c_float * 64)())
 """
     assert run(code).returncode == -11, "a segmentation fault"

@@ -1,11 +1,15 @@
 // Runs a plan that Python saved: run_plan PLAN INPUT...
 //
+// With CUDA_BACKEND=LIBRARY in the environment (libfastconv_cuda.so of the package) it runs on the
+// first GPU.
+//
 // Each INPUT is a file of raw bytes in the plan's dtype and order. Every output is printed as a
 // line of 32-bit words in hexadecimal, so that two programs can be compared bit for bit.
 #include <fastconv/plan.h>
 
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <exception>
 #include <fstream>
@@ -32,7 +36,10 @@ void print_words(const void* data, int64_t bytes) {
 }
 
 void run(const std::string& path, const std::vector<std::string>& input_files) {
-  fastconv::SavedPlan saved = fastconv::load_plan(path);
+  const char* library = std::getenv("CUDA_BACKEND");
+  fastconv::SavedPlan saved = library
+                                  ? fastconv::load_plan(path, fastconv::load_backend(library, 0))
+                                  : fastconv::load_plan(path);
   fastconv::Plan& plan = *saved.plan;
   const fastconv::PlanData& data = plan.data();
   if (input_files.size() != data.inputs.size())
@@ -50,7 +57,9 @@ void run(const std::string& path, const std::vector<std::string>& input_files) {
 
   for (const fastconv::Port& port : data.outputs) {
     const fastconv::Tensor& tensor = data.slots[static_cast<size_t>(port.slot)].tensor;
-    print_words(plan.address(port.slot, arena), fastconv::bytes(tensor));
+    std::vector<char> values(static_cast<size_t>(fastconv::bytes(tensor)));
+    plan.read(port.slot, arena, values.data());
+    print_words(values.data(), fastconv::bytes(tensor));
   }
 }
 

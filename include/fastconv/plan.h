@@ -6,7 +6,7 @@
 #include <string>
 #include <vector>
 
-#include "fastconv/backend.h"
+#include "fastconv/device.h"
 #include "fastconv/error.h"
 #include "fastconv/op.h"
 
@@ -30,7 +30,8 @@ struct Step {
   int64_t workspace_offset;      // in the arena
   int64_t workspace_bytes;
   std::string label;   // layer that the step belongs to
-  std::string kernel;  // name of the kernel to take; empty: the first that accepts
+  std::string kernel;  // name of the one to take if it accepts; empty: the first that does
+  Tiling tiling = {};  // of that kernel
 };
 
 // A name for a slot that the caller reads or writes.
@@ -44,9 +45,14 @@ struct KernelChoice {
   const Kernel* kernel;
   int64_t workspace_bytes, prepared_bytes;
   std::vector<std::string> declined;  // "name: reason"
+  Tiling tiling = {};
 };
 KernelChoice choose_kernel(const Backend& backend, const Step& step,
                            const std::vector<Slot>& slots);
+// All that could run it: kernels as they think best, then with each tiling that they can compute,
+// but for numbers of splits that are near others.
+std::vector<KernelChoice> kernel_options(const Backend& backend, const Step& step,
+                                         const std::vector<Slot>& slots);
 
 // Memory that plans of one owner share; it grows to the largest of them.
 class Arena {
@@ -98,7 +104,12 @@ class Plan {
     int slot;
     void* to;
   };
-  void run(Arena& arena, const std::vector<Read>& reads);
+  void run(Arena& arena, const std::vector<Read>& reads) { run(arena, reads, {}); }
+  // The same; while a device runs, the host calls meanwhile(), which may `bring`.
+  void run(Arena& arena, const std::vector<Read>& reads, const std::function<void()>& meanwhile);
+  // Copies values beside what runs, for a buffer that the next run is given from there.
+  void bring(const void* from, int64_t bytes);
+  void forget_brought();
   // The same, with the nanoseconds of each step.
   std::vector<int64_t> profile(Arena& arena);
   // Where the values of a slot are after a run, for the backend.
@@ -121,7 +132,7 @@ class Plan {
   std::vector<bool> written_buffers() const;
   void prepare(Arena& arena);
   void prepare_constants();
-  KernelCall call_of(size_t index, KernelError* error);
+  DeviceCall call_of(size_t index, KernelError* error);
   void run_prepared(std::vector<int64_t>* times);
   void finish(Arena& arena, const std::vector<Read>& reads);
   void start(std::vector<int64_t>* times);
@@ -158,7 +169,9 @@ struct SavedPlan {
   std::vector<std::vector<char>> storage;  // the bound buffers
 };
 void save_plan(const std::string& path, const Plan& plan, const std::vector<int>& stored);
+// Where there are others than the CPU, a plan runs on the kind of device that it was made for.
 SavedPlan load_plan(const std::string& path);
+SavedPlan load_plan(const std::string& path, const Backend& backend);
 
 // The backends: the CPU, and one from a library of its own. Throws Error(device) with the reason if
 // the library or its device cannot be used.

@@ -28,6 +28,7 @@ _MODULES = (
     "random", "regularizers", "saving", "training", "transfer", "utils",
 )  # fmt: skip
 _NAMES = {
+    "DeviceArray": "execution.device_array",
     "Function": "execution.function",
     "Initializer": "initializers",
     "Input": "layers",
@@ -42,6 +43,7 @@ _NAMES = {
     "Variable": "graph.variable",
     "device": "execution.eager",
     "freeze": "freezing",
+    "from_dlpack": "execution.device_array",
     "function": "execution.function",
     "grad": "graph",
     "load": "opening",

@@ -4,6 +4,7 @@ import enum
 import numpy
 import numpy.typing
 import typing
+import typing_extensions
 
 __all__: list[str] = [
     "Activation",
@@ -56,7 +57,13 @@ __all__: list[str] = [
     "active_isa",
     "augment_images",
     "backend",
+    "device_copy",
+    "device_empty",
+    "device_stream",
+    "device_values",
+    "give_dlpack",
     "isas",
+    "kernel_options",
     "load_backend",
     "lowest_offsets",
     "measure_peak",
@@ -64,6 +71,7 @@ __all__: list[str] = [
     "op_info",
     "set_thread_count",
     "size_of",
+    "take_dlpack",
     "thread_count",
     "thread_count_reason",
     "workspaces",
@@ -365,7 +373,6 @@ class Epilogue:
 class ConvAttrs:
     epilogue: Epilogue
     geometry: WindowGeometry
-    max_pool: int
     def __eq__(self, arg0: typing.Any) -> bool: ...
     def __hash__(self) -> int: ...
     def __init__(self, **kwargs) -> None: ...
@@ -373,6 +380,10 @@ class ConvAttrs:
     def replace(self, **kwargs) -> ConvAttrs: ...
     def to_bytes(self) -> bytes: ...
     def to_dict(self) -> dict: ...
+    @property
+    def max_pool(self) -> int: ...
+    @max_pool.setter
+    def max_pool(self, arg0: typing.SupportsInt | typing.SupportsIndex) -> None: ...
 
 class PoolAttrs:
     geometry: WindowGeometry
@@ -988,6 +999,16 @@ class Step:
     @property
     def outputs(self) -> list[int]: ...
     @property
+    def tiling(self) -> tuple[int, int]: ...
+    @tiling.setter
+    def tiling(
+        self,
+        arg1: tuple[
+            typing.SupportsInt | typing.SupportsIndex,
+            typing.SupportsInt | typing.SupportsIndex,
+        ],
+    ) -> None: ...
+    @property
     def workspace_bytes(self) -> int: ...
     @workspace_bytes.setter
     def workspace_bytes(
@@ -1053,11 +1074,18 @@ class Plan:
     def profile(
         self, arena: Arena, inputs: collections.abc.Sequence[numpy.ndarray]
     ) -> list[int]: ...
+    def read(
+        self,
+        slot: typing.SupportsInt | typing.SupportsIndex,
+        arena: Arena,
+        to: numpy.ndarray,
+    ) -> None: ...
     def run(
         self,
         arena: Arena,
         inputs: collections.abc.Sequence[numpy.ndarray],
         slots: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+        upcoming: collections.abc.Callable | None = None,
     ) -> list: ...
     def save(
         self,
@@ -1081,7 +1109,21 @@ def augment_images(
     samples: typing.Annotated[numpy.typing.ArrayLike, numpy.int64],
 ) -> None: ...
 def backend(name: str) -> Backend: ...
+def device_copy(backend: Backend, array: numpy.ndarray) -> numpy.ndarray: ...
+def device_empty(
+    backend: Backend,
+    dtype: numpy.dtype[typing.Any],
+    shape: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
+) -> numpy.ndarray: ...
+def device_stream(backend: Backend) -> int: ...
+def device_values(backend: Backend, array: numpy.ndarray) -> numpy.ndarray: ...
+def give_dlpack(
+    array: numpy.ndarray, index: typing.SupportsInt | typing.SupportsIndex
+) -> typing_extensions.CapsuleType: ...
 def isas() -> list: ...
+def kernel_options(
+    backend: Backend, step: Step, slots: collections.abc.Sequence[Slot]
+) -> list: ...
 def load_backend(
     path: str, index: typing.SupportsInt | typing.SupportsIndex
 ) -> Backend: ...
@@ -1110,6 +1152,7 @@ def mix_images(
 def op_info(kind: OpKind) -> OpInfo: ...
 def set_thread_count(threads: typing.SupportsInt | typing.SupportsIndex) -> None: ...
 def size_of(dtype: Dtype) -> int: ...
+def take_dlpack(capsule: typing_extensions.CapsuleType) -> tuple: ...
 def thread_count() -> int: ...
 def thread_count_reason() -> str: ...
 def workspaces(

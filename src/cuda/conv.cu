@@ -62,16 +62,10 @@ void backward_weights_product(const KernelCall& call) {
               MatrixOperand<false>{input<float>(call, 1), 1, p.n, 0}, p, {0, p.n, 0}, Epilogue{});
 }
 
-int64_t forward_product_workspace(const KernelCall& call) {
-  return product_workspace(forward_size(geometry(call)));
+template <ProductSize (*size)(const WindowGeometry&)>
+int64_t workspace_of(const KernelCall& call) {
+  return product_workspace(call, size(geometry(call)));
 }
-int64_t backward_data_product_workspace(const KernelCall& call) {
-  return product_workspace(data_size(geometry(call)));
-}
-int64_t backward_weights_product_workspace(const KernelCall& call) {
-  return product_workspace(weights_size(geometry(call)));
-}
-
 void forward_tensor(const KernelCall& call) {
   tensor_forward(call, geometry(call), attrs<ConvAttrs>(call).epilogue);
 }
@@ -100,7 +94,7 @@ const char* whole(const KernelCall& call) {
 // The first of each list needs the instructions of hopper.h.
 constexpr Kernel kForward[] = {
     {"hopper", whole<conv_hopper_declines>, conv_hopper_workspace, conv_hopper},
-    {"gemm", whole<product_declines>, forward_product_workspace, forward_product},
+    {"gemm", whole<product_declines>, workspace_of<forward_size>, forward_product},
     {"depthwise", whole<conv_depthwise_declines>, nullptr, conv_depthwise},
     {"direct", whole<conv_direct_declines>, nullptr, conv_direct},
     {"tensor_cores", whole<conv_tensor_declines>, forward_tensor_workspace, forward_tensor},
@@ -109,7 +103,7 @@ constexpr Kernel kForward[] = {
 constexpr Kernel kBackwardData[] = {
     {"hopper", conv_backward_data_hopper_declines, conv_backward_data_hopper_workspace,
      conv_backward_data_hopper},
-    {"gemm", product_declines, backward_data_product_workspace, backward_data_product},
+    {"gemm", product_declines, workspace_of<data_size>, backward_data_product},
     {"depthwise", conv_depthwise_declines, nullptr, conv_backward_data_depthwise},
     {"direct", conv_direct_declines, nullptr, conv_backward_data_direct},
     {"tensor_cores", conv_backward_data_tensor_declines, backward_data_tensor_workspace,
@@ -120,7 +114,7 @@ constexpr Kernel kBackwardData[] = {
 constexpr Kernel kBackwardWeights[] = {
     {"hopper", conv_backward_weights_hopper_declines, conv_backward_weights_hopper_workspace,
      conv_backward_weights_hopper},
-    {"gemm", product_declines, backward_weights_product_workspace, backward_weights_product},
+    {"gemm", product_declines, workspace_of<weights_size>, backward_weights_product},
     {"depthwise", conv_depthwise_declines, conv_backward_weights_depthwise_workspace,
      conv_backward_weights_depthwise},
     {"direct", conv_direct_declines, conv_backward_weights_direct_workspace,
@@ -131,7 +125,35 @@ constexpr Kernel kBackwardWeights[] = {
      conv_backward_weights_implicit},
 };
 
+// Those with a choice of tiles.
+struct Tiled {
+  OpKind kind;
+  const char* kernel;
+  bool (*tiles)(const KernelCall&);
+};
+template <ProductSize (*size)(const WindowGeometry&)>
+bool product_tiles_of(const KernelCall& call) {
+  return product_tiles(call, size(geometry(call)));
+}
+constexpr Tiled kTiled[] = {
+    {OpKind::conv, "hopper", conv_hopper_tiles},
+    {OpKind::conv, "gemm", product_tiles_of<forward_size>},
+    {OpKind::conv, "implicit_gemm", conv_implicit_tiles},
+    {OpKind::conv_backward_data, "hopper", conv_backward_data_hopper_tiles},
+    {OpKind::conv_backward_data, "gemm", product_tiles_of<data_size>},
+    {OpKind::conv_backward_data, "implicit_gemm", conv_backward_data_implicit_tiles},
+    {OpKind::conv_backward_weights, "hopper", conv_backward_weights_hopper_tiles},
+    {OpKind::conv_backward_weights, "gemm", product_tiles_of<weights_size>},
+    {OpKind::conv_backward_weights, "implicit_gemm", conv_backward_weights_implicit_tiles},
+};
+
 }  // namespace
+
+bool conv_tiles(OpKind kind, const char* kernel, const KernelCall& call) {
+  for (const Tiled& one : kTiled)
+    if (one.kind == kind && __builtin_strcmp(one.kernel, kernel) == 0) return one.tiles(call);
+  return false;
+}
 
 KernelList conv_kernels(OpKind kind, bool hopper) {
   const int first = hopper ? 0 : 1;

@@ -34,8 +34,11 @@ void conv_hopper(const KernelCall& call);
 void conv_backward_data_hopper(const KernelCall& call);
 void conv_backward_weights_hopper(const KernelCall& call);
 int64_t conv_hopper_workspace(const KernelCall& call);
+bool conv_hopper_tiles(const KernelCall& call);
 int64_t conv_backward_data_hopper_workspace(const KernelCall& call);
+bool conv_backward_data_hopper_tiles(const KernelCall& call);
 int64_t conv_backward_weights_hopper_workspace(const KernelCall& call);
+bool conv_backward_weights_hopper_tiles(const KernelCall& call);
 
 // conv_implicit.cu: a product by tiles, whose left matrix is gathered from the windows.
 const char* conv_implicit_declines(const KernelCall& call);
@@ -43,8 +46,11 @@ void conv_implicit(const KernelCall& call);
 void conv_backward_data_implicit(const KernelCall& call);
 void conv_backward_weights_implicit(const KernelCall& call);
 int64_t conv_implicit_workspace(const KernelCall& call);
+bool conv_implicit_tiles(const KernelCall& call);
 int64_t conv_backward_data_implicit_workspace(const KernelCall& call);
+bool conv_backward_data_implicit_tiles(const KernelCall& call);
 int64_t conv_backward_weights_implicit_workspace(const KernelCall& call);
+bool conv_backward_weights_implicit_tiles(const KernelCall& call);
 
 // conv_depthwise.cu, conv_depthwise_weights.cu: a filter a channel, in tiles of results.
 const char* conv_depthwise_declines(const KernelCall& call);

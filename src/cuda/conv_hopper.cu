@@ -119,13 +119,25 @@ const char* conv_backward_weights_hopper_declines(const KernelCall& call) {
 }
 
 int64_t conv_hopper_workspace(const KernelCall& call) {
-  return hopper_product_workspace(product_of(geometry(call), ProductKind::rows));
+  return hopper_product_workspace(call, product_of(geometry(call), ProductKind::rows));
 }
 int64_t conv_backward_data_hopper_workspace(const KernelCall& call) {
-  return hopper_product_workspace(phase_of(geometry(call), {0, 0}));  // several need none
+  return hopper_product_workspace(call, phase_of(geometry(call), {0, 0}));  // several need none
 }
 int64_t conv_backward_weights_hopper_workspace(const KernelCall& call) {
-  return hopper_product_workspace(product_of(geometry(call), ProductKind::taps));
+  return hopper_product_workspace(call, product_of(geometry(call), ProductKind::taps));
+}
+
+bool conv_hopper_tiles(const KernelCall& call) {
+  return hopper_product_tiles(call, product_of(geometry(call), ProductKind::rows));
+}
+bool conv_backward_data_hopper_tiles(const KernelCall& call) {
+  return !for_phases(geometry(call), [&](const HopperProduct& phase) {
+    return hopper_product_tiles(call, phase) ? nullptr : "a phase that cannot be cut so";
+  });
+}
+bool conv_backward_weights_hopper_tiles(const KernelCall& call) {
+  return hopper_product_tiles(call, product_of(geometry(call), ProductKind::taps));
 }
 
 void conv_hopper(const KernelCall& call) {

@@ -119,13 +119,22 @@ void conv_backward_weights_implicit(const KernelCall& call) {
 }
 
 int64_t conv_implicit_workspace(const KernelCall& call) {
-  return product_workspace(forward_size(geometry(call)));
+  return product_workspace(call, forward_size(geometry(call)));
+}
+bool conv_implicit_tiles(const KernelCall& call) {
+  return product_tiles(call, forward_size(geometry(call)));
 }
 int64_t conv_backward_data_implicit_workspace(const KernelCall& call) {
-  return product_workspace(data_size(geometry(call)));
+  return product_workspace(call, data_size(geometry(call)));
+}
+bool conv_backward_data_implicit_tiles(const KernelCall& call) {
+  return product_tiles(call, data_size(geometry(call)));
 }
 int64_t conv_backward_weights_implicit_workspace(const KernelCall& call) {
-  return product_workspace(weights_size(geometry(call)));
+  return product_workspace(call, weights_size(geometry(call)));
+}
+bool conv_backward_weights_implicit_tiles(const KernelCall& call) {
+  return product_tiles(call, weights_size(geometry(call)));
 }
 
 }  // namespace fastconv::cuda

@@ -22,6 +22,8 @@ constexpr int64_t kCarriedBytes = 1 << 20;   // from which on the start of threa
 struct Gpu : Backend {
   std::string name_text, detail_text;
   cudaStream_t stream = nullptr;
+  cudaStream_t beside = nullptr;  // for what the next run needs
+  cudaEvent_t brought = nullptr;
   int capability = 0;
   int64_t multiprocessors = 0;
   std::recursive_mutex mutex;
@@ -106,11 +108,26 @@ bool reaches(const Backend& self, const void* memory) {
           (attributes.type == cudaMemoryTypeDevice && attributes.device == self.index));
 }
 
+void carry(const Use& use, cudaStream_t stream, void* to, const void* from, int64_t bytes) {
+  if (bytes >= kCarriedBytes && type_of(from) == cudaMemoryTypeUnregistered)
+    return note(use->carriers.upload(use->index, stream, to, from, bytes));
+  note(cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyDefault, stream));
+}
+
 void upload(const Backend& self, void* to, const void* from, int64_t bytes) {
   const Use use(self);
-  if (bytes >= kCarriedBytes && type_of(from) == cudaMemoryTypeUnregistered)
-    return note(use->carriers.upload(self.index, use->stream, to, from, bytes));
-  note(cudaMemcpyAsync(to, from, (size_t)bytes, cudaMemcpyHostToDevice, use->stream));
+  carry(use, use->stream, to, from, bytes);
+}
+
+void bring(const Backend& self, void* to, const void* from, int64_t bytes) {
+  const Use use(self);
+  carry(use, use->beside, to, from, bytes);
+  note(cudaEventRecord(use->brought, use->beside));
+}
+
+void meet(const Backend& self) {
+  const Use use(self);
+  note(cudaStreamWaitEvent(use->stream, use->brought, 0));
 }
 
 void download(const Backend& self, void* to, const void* from, int64_t bytes) {
@@ -176,6 +193,8 @@ int64_t between(const Backend& self, int32_t first, int32_t second) {
   return (int64_t)((double)milliseconds * 1e6);
 }
 
+void* stream_of(const Backend& self) { return gpu_of(self).stream; }
+
 bool prepared(const Backend& self, bool, void (*body)(void*), void* context) {
   const Use use(self);
   body(context);
@@ -186,7 +205,11 @@ constexpr Device kDevice = {
     {share, kCopiedBytes, reaches, upload, download, wait, record, replay, forget, available},
     pin,
     mark,
-    between};
+    between,
+    bring,
+    meet,
+    tiles,
+    stream_of};
 
 std::string version_text(int version) {
   return std::to_string(version / 1000) + "." + std::to_string(version % 1000 / 10);
@@ -223,6 +246,8 @@ std::string open(Gpu& gpu, int index) {
            ", and 8.0 is needed";
   if (error == cudaSuccess) error = cudaSetDevice(index);
   if (error == cudaSuccess) error = cudaStreamCreateWithFlags(&gpu.stream, cudaStreamNonBlocking);
+  if (error == cudaSuccess) error = cudaStreamCreateWithFlags(&gpu.beside, cudaStreamNonBlocking);
+  if (error == cudaSuccess) error = cudaEventCreateWithFlags(&gpu.brought, cudaEventDisableTiming);
   if (error != cudaSuccess) return cudaGetErrorString(error);
   char size[32];
   snprintf(size, sizeof size, "%.0f GiB", (double)properties.totalGlobalMem / (1 << 30));

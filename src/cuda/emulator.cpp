@@ -388,6 +388,23 @@ int64_t between(const Backend&, int32_t first, int32_t second) {
   return time.count();
 }
 
+// As late as may be.
+std::vector<std::pair<void*, std::vector<char>>> brought;
+
+void bring(const Backend&, void* to, const void* from, int64_t bytes) {
+  const Lock lock(mutex);
+  const char* begin = static_cast<const char*>(from);
+  brought.emplace_back(to, std::vector<char>(begin, begin + bytes));
+}
+
+void meet(const Backend& self) {
+  for (const auto& [to, values] : brought)
+    copy(self, to, values.data(), static_cast<int64_t>(values.size()));
+  brought.clear();
+}
+
+void* stream(const Backend&) { return &brought; }
+
 bool prepared(const Backend&, bool, void (*body)(void*), void* context) {
   const Lock lock(mutex);
   body(context);
@@ -397,6 +414,7 @@ bool prepared(const Backend&, bool, void (*body)(void*), void* context) {
 }  // namespace
 
 KernelList kernels(const Backend& self, OpKind kind);
+bool tiles(const Backend& self, OpKind kind, const char* kernel, const DeviceCall& call);
 
 bool has_hopper(const Backend& self) { return self.index == 0; }
 
@@ -406,7 +424,11 @@ extern "C" __attribute__((visibility("default"))) const Backend* fastconv_backen
       {share, kCopiedBytes, reaches, copy, copy, wait, record, replay, forget, available},
       pin,
       mark,
-      between};
+      between,
+      bring,
+      meet,
+      tiles,
+      stream};
   static const Backend backends[] = {
       {kDeviceVersion, "cuda", "emulated", 0, kernels, allocate, release, prepared, &device},
       {kDeviceVersion, "cuda:1", "emulated", 1, kernels, allocate, release, prepared, &device},

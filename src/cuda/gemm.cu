@@ -30,7 +30,7 @@ void gemm(const KernelCall& call) {
 }
 
 int64_t gemm_workspace(const KernelCall& call) {
-  return product_workspace(size_of(attrs<GemmAttrs>(call)));
+  return product_workspace(call, size_of(attrs<GemmAttrs>(call)));
 }
 
 // With the rows of A as pixels, A^T B is a gradient of weights.
@@ -57,7 +57,7 @@ const char* gemm_hopper_declines(const KernelCall& call) {
 }
 
 int64_t gemm_hopper_workspace(const KernelCall& call) {
-  return hopper_product_workspace(hopper_product_of(call));
+  return hopper_product_workspace(call, hopper_product_of(call));
 }
 
 void gemm_hopper(const KernelCall& call) {
@@ -113,6 +113,14 @@ constexpr Kernel kGemm[] = {
 };
 
 }  // namespace
+
+bool gemm_tiles(const char* kernel, const KernelCall& call) {
+  if (__builtin_strcmp(kernel, "hopper") == 0)
+    return hopper_product_tiles(call, hopper_product_of(call));
+  if (__builtin_strcmp(kernel, "tiles") == 0)
+    return product_tiles(call, size_of(attrs<GemmAttrs>(call)));
+  return false;
+}
 
 KernelList gemm_kernels(OpKind kind, bool hopper) {
   if (kind == OpKind::gemm) return list(kGemm, hopper ? 0 : 1);

@@ -65,4 +65,8 @@ KernelList kernels(const Backend& self, OpKind kind) {
   return {nullptr, 0};
 }
 
+bool tiles(const Backend&, OpKind kind, const char* kernel, const DeviceCall& call) {
+  return kind == OpKind::gemm ? gemm_tiles(kernel, call) : conv_tiles(kind, kernel, call);
+}
+
 }  // namespace fastconv::cuda

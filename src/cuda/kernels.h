@@ -4,6 +4,7 @@
 // `run` is host code: it only starts kernels, and the memory of its operands is the device's.
 #pragma once
 #include "convert.h"
+#include "fastconv/device.h"
 #include "index.h"
 #include "launch.h"
 
@@ -29,6 +30,10 @@ static inline T* output(const KernelCall& call, int i) {
 template <class T>
 static inline T* workspace(const KernelCall& call) {
   return static_cast<T*>(call.workspace);
+}
+
+static inline const Tiling& tiling_of(const KernelCall& call) {
+  return static_cast<const DeviceCall&>(call).tiling;
 }
 
 // The reason that most kernels give first.
@@ -65,6 +70,11 @@ KernelList reduce_kernels(OpKind kind);
 KernelList resize_kernels(OpKind kind);
 KernelList sgd_kernels(OpKind kind);
 KernelList shape_kernels(OpKind kind);
+
+// Whether a kernel of that name can cut a call as its tiling says.
+bool conv_tiles(OpKind kind, const char* kernel, const KernelCall& call);
+bool gemm_tiles(const char* kernel, const KernelCall& call);
+bool tiles(const Backend& self, OpKind kind, const char* kernel, const DeviceCall& call);
 
 // Whether the device, and what was compiled, have the instructions of hopper.h.
 bool has_hopper(const Backend& self);

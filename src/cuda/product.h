@@ -27,8 +27,18 @@ struct Layout {
   int64_t slice_step, row_step, column_step;
 };
 
-static inline Cut cut_product(const ProductSize& p) {
-  constexpr int64_t kBlocks = 264, kLeastDepth = 256, kMostPartial = int64_t{1} << 24;
+constexpr int64_t kMostPartial = int64_t{1} << 24;  // sums of splits
+
+// With `splits` of k at most: as many as there are, when each has whole steps.
+static inline Cut cut_as(const ProductSize& p, bool large, int64_t splits) {
+  if (splits < 2) return {large, 1, p.k};
+  const int64_t depth = ceil_div(ceil_div(p.k, splits), 16) * 16;
+  return {large, ceil_div(p.k, depth), depth};
+}
+
+static inline Cut cut_product(const ProductSize& p, const Tiling& tiling) {
+  constexpr int64_t kBlocks = 264, kLeastDepth = 256;
+  if (tiling.tile > 0) return cut_as(p, tiling.tile == 1, tiling.splits);
   const bool large = p.m >= 128 && p.n >= 96 && p.m * p.n * p.slices >= 128 * 128 * 66;
   const int64_t tile = large ? 128 : 64;
   const int64_t tiles = p.slices * ceil_div(p.m, tile) * ceil_div(p.n, tile);
@@ -36,14 +46,20 @@ static inline Cut cut_product(const ProductSize& p) {
   if (splits > p.k / kLeastDepth) splits = p.k / kLeastDepth;
   const int64_t results = p.slices * p.m * p.n;
   if (splits * results > kMostPartial) splits = kMostPartial / results;
-  if (splits < 2) return {large, 1, p.k};
-  const int64_t depth = ceil_div(ceil_div(p.k, splits), 16) * 16;
-  return {large, ceil_div(p.k, depth), depth};
+  return cut_as(p, large, splits);
 }
 
-static inline int64_t product_workspace(const ProductSize& p) {
-  const int64_t splits = cut_product(p).splits;
+static inline int64_t product_workspace(const KernelCall& call, const ProductSize& p) {
+  const int64_t splits = cut_product(p, tiling_of(call)).splits;
   return splits > 1 ? 4 * splits * p.slices * p.m * p.n : 0;
+}
+
+// Whether it can be cut as the call says: into tiles of 128 x 128 (1) or of 64 x 64 (2).
+static inline bool product_tiles(const KernelCall& call, const ProductSize& p) {
+  const auto [tile, splits] = tiling_of(call);
+  if (tile < 1 || tile > 2 || splits < 1) return false;
+  return splits == 1 || (p.slices * p.m * p.n <= kMostPartial / splits &&
+                         cut_as(p, tile == 1, splits).splits == splits);
 }
 
 // A dense matrix.
@@ -244,12 +260,12 @@ void run_tiles(const KernelCall& call, const A& a, const B& b, const ProductSize
   });
 }
 
-// C with its epilogue; `call` has product_workspace(size) bytes.
+// C with its epilogue; `call` has product_workspace(call, size) bytes.
 template <class A, class B>
 void run_product(const KernelCall& call, const A& a, const B& b, const ProductSize& size,
                  const Layout& layout, const Epilogue& epilogue) {
   if (size.m * size.n * size.slices == 0) return;
-  const Cut cut = cut_product(size);
+  const Cut cut = cut_product(size, tiling_of(call));
   const Finish<> finish = finish_of(call, epilogue);
   if (cut.large)
     run_tiles<A, B, 8>(call, a, b, size, cut, layout, finish);

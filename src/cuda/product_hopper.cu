@@ -41,20 +41,30 @@ double cycles(const HopperProduct& p, const Cut& cut) {
   return (double)waves * tile + join;
 }
 
-Cut cut_product(const HopperProduct& p) {
-  constexpr int64_t kMostSplits = 132, kLeastSlices = 4, kMostPartial = int64_t{1} << 25;
+constexpr Cut kTiles[] = {{4, 128, 1}, {4, 64, 1}, {2, 128, 1}, {2, 64, 1}};
+constexpr int32_t kMostSplits = 132;
+
+// Whether there may be as many, and whether all but the last are as long.
+bool may_split(const HopperProduct& p, int64_t splits) {
+  constexpr int64_t kLeastSlices = 4, kMostPartial = int64_t{1} << 25;
+  return splits == 1 || (!p.spreads && ceil_div(slices_of(p), splits) >= kLeastSlices &&
+                         splits * lines_of(p) * p.columns <= kMostPartial);
+}
+bool is_even(const HopperProduct& p, int64_t splits) {
+  return splits == 1 || ceil_div(slices_of(p), ceil_div(slices_of(p), splits)) == splits;
+}
+
+Cut cut_product(const HopperProduct& p, const Tiling& tiling) {
+  if (tiling.tile > 0) {
+    const Cut& tile = kTiles[tiling.tile - 1];
+    return {tile.slabs, tile.columns, tiling.splits};
+  }
   Cut best = {2, 64, 1};
-  for (const int slabs : {4, 2})
-    for (const int columns : {128, 64})
-      for (int64_t splits = 1; splits <= kMostSplits; ++splits) {
-        const int64_t each = ceil_div(slices_of(p), splits);
-        if (splits > 1 &&
-            (p.spreads || each < kLeastSlices || splits * lines_of(p) * p.columns > kMostPartial))
-          break;
-        const Cut cut = {slabs, columns, splits};
-        const bool even = splits == 1 || ceil_div(slices_of(p), each) == splits;
-        if (even && cycles(p, cut) < cycles(p, best)) best = cut;
-      }
+  for (const Cut& tile : kTiles)
+    for (int64_t splits = 1; splits <= kMostSplits && may_split(p, splits); ++splits) {
+      const Cut cut = {tile.slabs, tile.columns, splits};
+      if (is_even(p, splits) && cycles(p, cut) < cycles(p, best)) best = cut;
+    }
   return best;
 }
 
@@ -140,7 +150,7 @@ void run_tiles(const KernelCall& call, const HopperProduct& p, const Epilogue& e
 
 template <ProductKind Kind, class Out>
 void run_kind(const KernelCall& call, const HopperProduct& p, const Epilogue& epilogue) {
-  const Cut cut = cut_product(p);
+  const Cut cut = cut_product(p, tiling_of(call));
   if (cut.columns == 128)
     cut.slabs == 4 ? run_tiles<2, 128, Kind, Out>(call, p, epilogue, cut.splits)
                    : run_tiles<1, 128, Kind, Out>(call, p, epilogue, cut.splits);
@@ -169,9 +179,16 @@ const char* hopper_product_declines(const KernelCall& call, const HopperProduct&
                          {(p.taps[0] - 1) * p.dilation[0], (p.taps[1] - 1) * p.dilation[1]});
 }
 
-int64_t hopper_product_workspace(const HopperProduct& p) {
-  const int64_t splits = cut_product(p).splits;
+int64_t hopper_product_workspace(const KernelCall& call, const HopperProduct& p) {
+  const int64_t splits = cut_product(p, tiling_of(call)).splits;
   return splits > 1 ? 4 * splits * lines_of(p) * p.columns : 0;
+}
+
+bool hopper_product_tiles(const KernelCall& call, const HopperProduct& p) {
+  constexpr int32_t kCount = sizeof kTiles / sizeof *kTiles;
+  const auto [tile, splits] = tiling_of(call);
+  return tile >= 1 && tile <= kCount && splits >= 1 && splits <= kMostSplits &&
+         may_split(p, splits) && is_even(p, splits);
 }
 
 void run_hopper_product(const KernelCall& call, const HopperProduct& p, const Epilogue& epilogue) {

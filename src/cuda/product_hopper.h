@@ -35,7 +35,9 @@ struct HopperProduct {
 // Why it cannot be run, or null.
 const char* hopper_product_declines(const KernelCall& call, const HopperProduct& p,
                                     const Epilogue& epilogue);
-int64_t hopper_product_workspace(const HopperProduct& p);
+int64_t hopper_product_workspace(const KernelCall& call, const HopperProduct& p);
+// Whether it can be cut as the call says, into a tile of kTiles.
+bool hopper_product_tiles(const KernelCall& call, const HopperProduct& p);
 // But for an activation that takes a pass of its own (finish_activation).
 void run_hopper_product(const KernelCall& call, const HopperProduct& p, const Epilogue& epilogue);
 

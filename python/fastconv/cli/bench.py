@@ -26,7 +26,7 @@ _FIGURES = (
 def run(args: Namespace) -> dict[str, Any]:
     """Prints the median time of a step on random images, with nothing around it."""
     set_machine(args)
-    model = make_model(args.model)
+    model = make_model(args.model, dtype=args.dtype)
     model.compile("sgd", "sparse_categorical_crossentropy", device=args.device)
     plan, arrays = prepared(model, args.batch_size, args.mode == "train")
     seconds = measured(plan, arrays, args.seconds)

@@ -6,7 +6,7 @@ import inspect
 from argparse import Namespace
 from typing import Any
 
-from fastconv import machine, models
+from fastconv import machine, mixed_precision, models
 from fastconv.cli.inputs import Inputs
 from fastconv.errors import FormatError
 from fastconv.execution.devices import resolve_device
@@ -24,13 +24,28 @@ def set_machine(args: Namespace) -> None:
 
 
 def make_model(
-    name: str, channels: int | None = None, classes: int | None = None
+    name: str,
+    channels: int | None = None,
+    classes: int | None = None,
+    dtype: str = "float32",
 ) -> Any:
     """A new model of the zoo, for images of ``channels`` (None: the model's own).
+
+    dtype: "float32", or "bfloat16" for "mixed_bfloat16".
 
     >>> make_model("lenet").input_shape
     (None, 32, 32, 1)
     """
+    before = mixed_precision.dtype_policy()
+    policy = "float32" if dtype == "float32" else mixed_precision.MIXED
+    mixed_precision.set_global_policy(policy)
+    try:
+        return _made(name, channels, classes)
+    finally:
+        mixed_precision.set_global_policy(before)
+
+
+def _made(name: str, channels: int | None, classes: int | None) -> Any:
     constructor: Any = models.get(name)
     given: dict[str, Any] = {} if classes is None else {"classes": classes}
     if isinstance(constructor, Network):

@@ -56,6 +56,12 @@ def _machine(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--threads", type=int, help="number of threads that compute")
 
 
+def _dtype(parser: argparse.ArgumentParser) -> None:
+    text = 'what layers hand on (default: float32); bfloat16 is "mixed_bfloat16"'
+    dtypes = ["float32", "bfloat16"]
+    parser.add_argument("--dtype", choices=dtypes, default=dtypes[0], help=text)
+
+
 def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("model", metavar="MODEL", help=_MODEL)
     _option(parser, "--data", "digits", _DATA)
@@ -84,6 +90,7 @@ def _train(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--force", action="store_true", help="overwrite a run in DIR")
     text = "go on with the run in DIR, if one was cut off there"
     parser.add_argument("--resume", action="store_true", help=text)
+    _dtype(parser)
     _machine(parser)
 
 
@@ -130,6 +137,17 @@ def _bench(parser: argparse.ArgumentParser) -> None:
     text = "time, share of the peak and advice for each layer, and all steps"
     parser.add_argument("--profile", action="store_true", help=text)
     _option(parser, "--seconds", 2.0, "time to measure for")
+    _dtype(parser)
+    _machine(parser)
+
+
+def _tune(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("model", metavar="MODEL", help=_MODEL)
+    _option(parser, "--batch-size", 64, "images a step")
+    parser.add_argument("--mode", choices=["train", "infer"], default="train")
+    _dtype(parser)
+    text = "the table to extend (default: kernels.txt in the cache, which plans follow)"
+    parser.add_argument("--out", metavar="FILE", help=text)
     _machine(parser)
 
 
@@ -164,6 +182,7 @@ _COMMANDS: dict[str, tuple[str, Callable[[argparse.ArgumentParser], None]]] = {
     "quantize": ("Make a trained model compute with integers (int8)", _quantize),
     "summary": ("Show the layers of a model", _summary),
     "bench": ("Measure the speed of a model", _bench),
+    "tune": ("Measure which kernels are the fastest for a model", _tune),
     "compare": ("Measure networks beside their published accuracies", _compare),
     "check": ("List what a Keras script uses that fastconv lacks", _check),
     "models": ("List the networks of the zoo", _models),

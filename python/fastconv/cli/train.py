@@ -41,7 +41,9 @@ def run(args: Namespace) -> dict[str, Any]:
     set_machine(args)
     random.set_seed(args.seed)
     data = datasets.load(args.data)
-    model = make_model(args.model, data.x_train.shape[3], len(data.class_names))
+    model = make_model(
+        args.model, data.x_train.shape[3], len(data.class_names), args.dtype
+    )
     inputs = Inputs.of(data.x_train, model.input_shape[1:])
     directory = _open_run(args, data, inputs)
     print(_opening(model, data, directory))

@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import threading
 import weakref
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from fastconv import _core
 from fastconv.errors import ArgumentError
+from fastconv.execution import device_array
+from fastconv.execution.device_array import Resident
 from fastconv.execution.lower import lower
-from fastconv.graph.ir import RULES, Graph
+from fastconv.graph.ir import RULES, Graph, Node
 from fastconv.graph.variable import Block
+
+Upcoming = Callable[[], list[np.ndarray]]
 
 
 @dataclass(frozen=True)
@@ -28,6 +35,13 @@ class StepReport:
     bytes: int
     workspace: int
     flops: int
+    tiling: tuple[int, int] = (0, 0)  # tile and splits; 0: as the kernel thinks best
+
+    @property
+    def choice(self) -> str:
+        """The kernel, with its tile and splits if a table named them."""
+        tile, splits = self.tiling
+        return f"{self.kernel} {tile}/{splits}" if tile else self.kernel
 
 
 class Executable:
@@ -55,25 +69,43 @@ class Executable:
         with self._turns:
             if self._copied or self._moves != Block.moves:
                 self._bind_variables()
-            return self.plan.run(self.arena, arrays, self._lowered.outputs)
+            if self._copied and any(isinstance(a, Resident) for a in arrays):
+                return self._run_resident(arrays)
+            upcoming = _upcoming.get() if self._copied else None
+            return self.plan.run(self.arena, arrays, self._lowered.outputs, upcoming)
+
+    def _run_resident(self, arrays: Sequence[np.ndarray]) -> list[Any]:
+        """With results that stay on the device."""
+        self.plan.run(self.arena, arrays, [])
+        slots = zip(self._lowered.outputs, self.graph.outputs, strict=True)
+        return [
+            device_array.result(self.plan, self.arena, slot, (t.shape, t.dtype))
+            for slot, t in slots
+        ]
 
     @property
     def arena_bytes(self) -> int:
         """Size of the arena: all that the plan needs besides inputs and variables."""
         return int(self.plan.buffer_bytes[0])
 
+    @property
+    def nodes(self) -> Sequence[Node]:
+        """The node behind each step."""
+        return self._lowered.steps
+
     def report(self) -> list[StepReport]:
         """What each step is and costs."""
         lines = []
         stored = self._lowered.layout.tensors
-        for node, (kernel, workspace, declined) in zip(
+        for node, (kernel, workspace, declined, tiling) in zip(
             self._lowered.steps, self.plan.explain(), strict=True
         ):
             operands = (*node.inputs, *node.outputs)
             moved = sum(t.nbytes for t in operands if t in stored)
             shape, flops = node.outputs[0].shape, RULES[node.op].cost(node)
             what = (node.label, node.name, kernel, tuple(declined))
-            lines.append(StepReport(*what, shape, moved, workspace, flops))
+            cost = (shape, moved, workspace, flops)
+            lines.append(StepReport(*what, *cost, tiling))
         return lines
 
     def profile(self, arrays: Sequence[np.ndarray]) -> list[int]:
@@ -103,6 +135,22 @@ class Executable:
                 Block.moves += 1
             self.plan.bind(index, array)
         self._moves = Block.moves
+
+
+_upcoming: ContextVar[Upcoming | None] = ContextVar("upcoming", default=None)
+
+
+@contextmanager
+def bringing(upcoming: Upcoming) -> Iterator[None]:
+    """While plans run on a GPU in the with block, the arrays of the next run go there.
+
+    upcoming: gives them; called once a run has begun.
+    """
+    token = _upcoming.set(upcoming)
+    try:
+        yield
+    finally:
+        _upcoming.reset(token)
 
 
 class _Turns:

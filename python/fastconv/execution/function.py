@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from fastconv.errors import ArgumentError, DeviceError
+from fastconv.execution.device_array import as_input, is_on_gpu
 from fastconv.execution.devices import INTERPRETERS, arena_of, resolve_device
 from fastconv.execution.executable import Executable, StepReport
 from fastconv.execution.feed import check_feed
@@ -216,6 +217,9 @@ def _flatten(value: Any, leaf: Callable[[Any], Any]) -> Any:
 
 def _argument(value: Any, arrays: list[np.ndarray], device: str) -> Any:
     """A hole for an array, which is collected; else the value itself, if hashable."""
+    if type(value) is not np.ndarray and is_on_gpu(value):
+        arrays.append(as_input(value, device))
+        return _HOLE
     if type(value) is np.ndarray or _is_array(value):
         arrays.append(check_feed("input", np.asarray(value), device == "reference"))
         return _HOLE

@@ -12,6 +12,7 @@ import numpy as np
 from fastconv import _core
 from fastconv._core import CallbackAttrs, OpKind
 from fastconv.errors import OutOfMemoryError
+from fastconv.execution import tuned
 from fastconv.execution.averages import move_together
 from fastconv.execution.narrow import narrow
 from fastconv.execution.pooling import pool_into
@@ -116,6 +117,7 @@ class _Draft:
         for tensor in (*self.buffers.leaves, *made):
             self._add_slot(tensor)
         self.steps = [self._step(node) for node in self.nodes]
+        tuned.apply(backend, self.nodes, self.steps)
         asked = _core.workspaces(backend, self.steps, self.slots)
         workspaces = dict(zip(self.nodes, asked, strict=True))
         unit = 1 if backend.available_bytes is None else DEVICE_UNIT

@@ -111,16 +111,21 @@ def _as_traced(
 
 def accepted(node: Node, backend: _core.Backend) -> bool:
     """Whether the backend has a kernel for the node."""
-    tensors = (*node.inputs, *node.outputs)
-    slots = [_core.Slot(DTYPES[t.dtype], list(t.shape), 0, 0) for t in tensors]
-    inputs = list(range(len(node.inputs)))
-    outputs = list(range(len(inputs), len(tensors)))
-    step = _core.Step(node.op, node.attrs, inputs, outputs, node.label)
+    step, slots = alone(node)
     try:
         _core.workspaces(backend, [step], slots)
     except ArgumentError:
         return False
     return True
+
+
+def alone(node: Node) -> tuple[_core.Step, list[_core.Slot]]:
+    """The node as the only step of a plan, without places."""
+    tensors = (*node.inputs, *node.outputs)
+    slots = [_core.Slot(DTYPES[t.dtype], list(t.shape), 0, 0) for t in tensors]
+    inputs = list(range(len(node.inputs)))
+    outputs = list(range(len(inputs), len(tensors)))
+    return _core.Step(node.op, node.attrs, inputs, outputs, node.label), slots
 
 
 def _places(node: Node, inputs: Sequence[Tensor]) -> list[Places]:

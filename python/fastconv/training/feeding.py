@@ -12,6 +12,8 @@ from fastconv import losses
 from fastconv.data import tree
 from fastconv.data.batches import Batches, as_batches, is_arrays
 from fastconv.errors import ArgumentError, DataError, ShapeError
+from fastconv.execution.feed import check_feed
+from fastconv.tree import flatten
 
 Batch = tuple[Any, Any, Any]
 
@@ -71,6 +73,7 @@ class Epochs:
         self._given = 0  # batches of this pass
         self._step = 0  # batches of this epoch
         self._open: Iterator[Batch] | None = None  # where the next epoch goes on
+        self._waiting: Batch | None = None  # the next of them, if it was looked at
 
     @property
     def length(self) -> int | None:
@@ -123,7 +126,7 @@ class Epochs:
     def restore(self, state: Mapping[str, int]) -> None:
         """Makes the next batch the one that came after `state`."""
         self._pass, self._given = state["pass"], state["given"]
-        self._step, self._open = state["step"], None
+        self._step, self._open, self._waiting = state["step"], None, None
 
     def __iter__(self) -> Iterator[Batch]:
         """The batches of the next epoch, or what is left of one that was restored."""
@@ -138,11 +141,23 @@ class Epochs:
             yield batch
         self._step = 0
 
+    def look_ahead(self) -> list[np.ndarray]:
+        """The arrays of the next batch, which is still to come, as a plan takes them.
+
+        None at the end of a pass, and of what may depend on the training: only the
+        batches of arrays are made earlier than they are asked for.
+        """
+        if self._parts is None or self._open is None:
+            return []
+        self._waiting = self._waiting or next(self._open, None)
+        arrays = flatten(self._waiting, np.ndarray)
+        return [array for array in arrays if check_feed("data", array) is array]
+
     def _next(self) -> Batch | None:
         """The next batch of this pass over the data; None at its end."""
         if self._open is None:
             self._open = self._opened()
-        batch = next(self._open, None)
+        batch, self._waiting = self._waiting or next(self._open, None), None
         if batch is None:
             self._pass, self._given, self._open = self._pass + 1, 0, None
         else:

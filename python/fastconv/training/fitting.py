@@ -11,6 +11,7 @@ from typing import Any
 from fastconv import config
 from fastconv.callbacks import BackupAndRestore, CallbackList, History
 from fastconv.errors import ArgumentError
+from fastconv.execution.executable import bringing
 from fastconv.training import fingerprint, sanity
 from fastconv.training.feeding import ClassWeights, Epochs
 from fastconv.training.interrupt import Interrupt
@@ -213,7 +214,8 @@ class Fit:
             for x, y, w in self.data:
                 if begins:
                     hooks.call("on_train_batch_begin", step)
-                model.train_batch(x, y, w, self.weigh, self.whole)
+                with bringing(self.data.look_ahead):
+                    model.train_batch(x, y, w, self.weigh, self.whole)
                 step += 1
                 if ends:
                     hooks.call("on_train_batch_end", step - 1, scores.logs())

@@ -76,7 +76,7 @@ def explanation(model: Any, batch_size: int, training: bool) -> str:
         (
             line.layer,
             line.op,
-            line.kernel,
+            line.choice,
             "x".join(map(str, line.shape)),
             f"{line.bytes:,}",
             f"{line.flops:,}",

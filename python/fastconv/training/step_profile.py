@@ -170,6 +170,17 @@ def _cells(layer: Layer, total: float) -> tuple[str, ...]:
     )  # fmt: skip
 
 
+def random_arrays(plan: Executable) -> list[np.ndarray]:
+    """Inputs for a plan: random numbers, and zeros for integers."""
+    draw = random.generator(0)
+    return [
+        draw.standard_normal(t.shape, np.float32)
+        if t.dtype == "float32"
+        else np.zeros(t.shape, t.dtype)
+        for t in plan.graph.inputs
+    ]
+
+
 def model_table(model: Any, batch_size: int) -> str:
     """Profile of a model, which stays as it is.
 
@@ -178,15 +189,8 @@ def model_table(model: Any, batch_size: int) -> str:
     """
     training = model.compiled_loss is not None
     plan = plan_report.plan(model, batch_size, training)
-    draw = random.generator(0)
-    arrays = [
-        draw.standard_normal(t.shape, np.float32)
-        if t.dtype == "float32"
-        else np.zeros(t.shape, t.dtype)
-        for t in plan.graph.inputs
-    ]
     with unchanged(model) if training else nullcontext():
-        steps = measure(plan, arrays)
+        steps = measure(plan, random_arrays(plan))
     peak = Peak.measure()
     title = "a training step" if training else "inference"
     return (
