@@ -5,8 +5,9 @@
 //
 // - by tiles: all weights are transformed first, and a task takes a few tiles through the three
 //   phases, in scratch memory that stays in its second cache;
-// - by weights: if these do not fit in a cache, a task transforms a piece of them just before it
-//   multiplies it with all tiles of a block.
+// - by weights: a task multiplies a piece of them with all tiles of a block. So it is done where
+//   all tiles would be one task, and where the weights do not fit in a cache: then
+//   the task transforms its piece just before.
 #include "conv_winograd.h"
 
 namespace fastconv::cpu::FASTCONV_ISA {
@@ -21,8 +22,9 @@ struct Plan {
   Tiling t;
   int64_t taps, points, positions;  // of the window; of a tile along an axis, and together
   int64_t C, K;                     // padded to whole vectors
+  bool whole_weights;               // are transformed first
   bool by_tiles;
-  int64_t block;              // tiles
+  int64_t block, blocks;      // tiles of one, and how many there are
   int64_t columns;            // of the sums
   int64_t in_step, sum_step;  // floats from one position to the next
   int64_t panels, chunks;     // by weights: tasks are panels * points * chunks of tiles
@@ -30,9 +32,20 @@ struct Plan {
   int64_t block_floats;
 };
 
+void cut_tiles(Plan& plan, bool by_tiles) {
+  constexpr int64_t kScratch = 1 << 18, kShared = 3 << 20;
+  plan.by_tiles = by_tiles;
+  plan.columns = by_tiles && plan.K > kPanel ? kPanel : plan.K;
+  const int64_t floats = plan.positions * (plan.C + plan.columns);
+  const int64_t most = (by_tiles ? kScratch : kShared) / floats;
+  plan.block = most < 18 ? 18 : most > kBlockRows && by_tiles ? kBlockRows : most;
+  if (plan.block > plan.t.tiles) plan.block = plan.t.tiles;
+  plan.blocks = ceil_div(plan.t.tiles, plan.block > 0 ? plan.block : 1);
+  if (plan.blocks > 0) plan.block = ceil_div(plan.t.tiles, plan.blocks);
+}
+
 Plan plan_of(const GatherProblem& p) {
-  constexpr int64_t kCachedWeights = 5 << 20, kScratch = 1 << 18, kShared = 3 << 20;
-  constexpr int64_t kTasks = 24, kLeastTiles = 64;
+  constexpr int64_t kCachedWeights = 5 << 20, kTasks = 24, kLeastTiles = 64;
   Plan plan = {};
   plan.t = tiling_of(p);
   plan.taps = p.geometry->kernel[1] * p.geometry->kernel[2];
@@ -42,15 +55,10 @@ Plan plan_of(const GatherProblem& p) {
   plan.K = padded(plan.t.K);
   plan.panels = ceil_div(plan.t.K, kPanel);
   plan.turned = p.backward ? plan.taps * plan.t.C * plan.t.K : 0;
-  plan.by_tiles = plan.positions * plan.t.C * plan.K <= kCachedWeights;
-  plan.weights = plan.by_tiles ? plan.positions * plan.t.C * plan.K : 0;
-  plan.columns = plan.by_tiles && plan.K > kPanel ? kPanel : plan.K;
-  const int64_t floats = plan.positions * (plan.C + plan.columns);
-  const int64_t most = (plan.by_tiles ? kScratch : kShared) / floats;
-  plan.block = most < 18 ? 18 : most > kBlockRows && plan.by_tiles ? kBlockRows : most;
-  if (plan.block > plan.t.tiles) plan.block = plan.t.tiles;
-  const int64_t blocks = ceil_div(plan.t.tiles, plan.block > 0 ? plan.block : 1);
-  if (blocks > 0) plan.block = ceil_div(plan.t.tiles, blocks);
+  plan.whole_weights = plan.positions * plan.t.C * plan.K <= kCachedWeights;
+  plan.weights = plan.whole_weights ? plan.positions * plan.t.C * plan.K : 0;
+  cut_tiles(plan, plan.whole_weights);
+  if (plan.by_tiles && plan.blocks == 1) cut_tiles(plan, false);
   // One vector more: positions a power of two apart would share a few sets of the cache.
   plan.in_step = plan.block * plan.C + kLanes;
   plan.sum_step = plan.block * plan.columns + kLanes;
@@ -259,6 +267,13 @@ void multiply_line(const Plan& p, const Buffers& b, int line, int64_t panel, int
   const int64_t column = panel * kPanel;
   const int vectors = vectors_for(p.t.K - column);
   float* sums = b.blocks + p.positions * p.in_step;
+  if (p.whole_weights) {
+    for (int64_t position = line * kPoints; position < (line + 1) * kPoints; ++position)
+      multiply(p, {b.blocks + position * p.in_step + first * p.C, weights_at(p, b, position, panel),
+                   sums + position * p.sum_step + first * p.columns + column, last - first, p.t.C,
+                   vectors, false});
+    return;
+  }
   for (int64_t c = 0; c < p.t.C; c += kDepth) {
     const int64_t left = p.t.C - c, depth = left < kDepth ? left : kDepth;
     transform_line<Window>(line, p, b.filters, c, depth, column, vectors * kLanes, weights,
@@ -306,7 +321,7 @@ void run(const GatherCallOf<T>& c, float* prepared, int64_t workspace_bytes) {
   }
   with_window(*c.problem.geometry, [&](auto window) {
     using Window = decltype(window);
-    if (p.by_tiles && !prepared) transform_all_weights<Window>(p, b);
+    if (p.whole_weights && !prepared) transform_all_weights<Window>(p, b);
     if (p.by_tiles) return run_by_tiles<Window>(c, p, b);
     for (int64_t first = 0; first < p.t.tiles; first += p.block) run_block<Window>(c, p, b, first);
   });
@@ -345,7 +360,7 @@ const char* declines(const KernelCall& call, bool backward) {
   if (const char* reason = not_winograd(geometry(call))) return reason;
   const Plan p = plan_of({&geometry(call), backward});
   if (p.t.C < 16 || p.t.K < 16) return "fewer than 16 channels";
-  const bool kept = !backward && p.by_tiles && is_constant(call, 1);
+  const bool kept = !backward && p.whole_weights && is_constant(call, 1);
   if (pays(p, is_bfloat16(call) ? 2 : 1, kept)) return nullptr;
   return "the transforms cost more than they save";
 }
