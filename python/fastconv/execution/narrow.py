@@ -112,7 +112,12 @@ def _as_traced(
 def accepted(node: Node, backend: _core.Backend) -> bool:
     """Whether the backend has a kernel for the node."""
     tensors = (*node.inputs, *node.outputs)
-    slots = [_core.Slot(DTYPES[t.dtype], list(t.shape), 0, 0) for t in tensors]
+    slots = [
+        _core.Slot(
+            DTYPES[t.dtype], list(t.shape), 0, 0, t.node.kind is Leaf.constant
+        )
+        for t in tensors
+    ]
     inputs = list(range(len(node.inputs)))
     outputs = list(range(len(inputs), len(tensors)))
     step = _core.Step(node.op, node.attrs, inputs, outputs, node.label)
