@@ -59,6 +59,7 @@ def test_a_frozen_network_computes_what_the_model_does(batch):
     [
         ("winograd", fc.layers.Conv2D(64, 3, padding="same"), (14, 14, 64)),
         ("winograd", fc.layers.Conv2D(37, 5, padding="same"), (13, 15, 48)),
+        ("winograd", fc.layers.Conv2D(96, 3, padding="same"), (60, 52, 32)),
         ("implicit_gemm", fc.layers.Conv2D(70, 3, 2), (15, 14, 33)),
         ("implicit_gemm", fc.layers.Conv2D(64, 3, groups=4), (9, 9, 96)),
         ("gemm", fc.layers.Conv2D(200, 1), (7, 7, 65)),
@@ -86,6 +87,19 @@ def test_dense_layers_keep_theirs_for_many_rows_only():
     np.testing.assert_allclose(
         frozen.predict_on_batch(x), model.predict_on_batch(x), rtol=1e-4, atol=1e-5
     )
+
+
+def test_dense_layers_in_bfloat16_keep_theirs(monkeypatch):
+    monkeypatch.setattr(mixed_precision, "SUITED", (_core.active_isa(),))
+    layers = [fc.layers.Dense(n, dtype="mixed_bfloat16") for n in (130, 33)]
+    model = network(*layers, shape=(71,))
+    frozen = fc.freeze(model)
+    for batch in (1, 4, 64):
+        assert ("gemm", "bfloat16") in kernels_of(frozen, batch)
+        assert plan_report.memory(frozen, batch, False)["prepared"] > 0
+        x = images(model, batch)
+        made, expected = frozen.predict_on_batch(x), model.predict_on_batch(x)
+        np.testing.assert_allclose(made, expected, rtol=0.03, atol=0.03)
 
 
 def test_assigned_weights_are_packed_again():

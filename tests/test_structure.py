@@ -340,7 +340,7 @@ def test_one_name_everywhere():
         faults += [f"{family}: no {place}" for place in places if not files(place)]
     others = {
         "python/fastconv/reference": {"__init__", "registry"},
-        "src/cpu": KERNEL_HOST_FILES | {"kernel_table", "microkernel", "probe"},
+        "src/cpu": KERNEL_HOST_FILES | {"amx", "kernel_table", "microkernel", "probe"},
         "src/cuda": {"cuda_backend", "emulator", "emulator_hopper", "hopper_map"}
         | {"kernel_table", "product_hopper"},
     }
@@ -450,10 +450,10 @@ def test_openmp_is_named_where_threads_are_made_alone():
 
 
 def compiled_kernel_files() -> list[str]:
-    listed = re.search(
-        r"set\(KERNEL_FILES(.*?)\)", text(ROOT / "src/cpu/CMakeLists.txt"), re.S
+    lists = re.findall(
+        r"set\((?:KERNEL|AMX)_FILES([^)]*)\)", text(ROOT / "src/cpu/CMakeLists.txt")
     )
-    return sorted(listed[1].split())
+    return sorted(set(" ".join(lists).split()))
 
 
 def test_cmake_lists_all_kernel_files():

@@ -22,7 +22,7 @@ __all__ = ["DTypePolicy", "dtype_policy", "set_dtype_policy", "set_global_policy
 
 MIXED = "mixed_bfloat16"
 # The instruction sets that gain by it: AVX-512 without BF16 by the memory that moves.
-SUITED: tuple[str, ...] = ("avx512_bf16", "avx512")
+SUITED: tuple[str, ...] = ("amx", "avx512_bf16", "avx512")
 _lock = threading.Lock()
 _said = False
 

@@ -1,6 +1,7 @@
 // Convolution and its data gradient as one dense product for each group and phase:
 // out[position][column] = sum over taps and channels of in[position, tap][channel] *
 // weights[tap][channel][column].
+#include "amx.h"
 #include "conv.h"
 #include "conv_widen.h"
 
@@ -121,11 +122,12 @@ struct Cut {
   int64_t phases, all_blocks, all_panels, blocks, panels;
 };
 
+template <class T>
 Cut cut_work(const GatherProblem& p) {
   constexpr int64_t kTasks = 32, kSmallTask = 1 << 20;
   const Gather g = phase_of(p, 0);
   Cut cut = {};
-  const int64_t rows = block_rows(vectors_for(g.out_channels));
+  const int64_t rows = block_rows<T>(vectors_for(g.out_channels));
   cut.shape = run_shape(g, rows);
   cut.phases = phase_count(p);
   cut.all_blocks = ceil_div(g.positions, rows);
@@ -151,7 +153,7 @@ void multiply_block(const GatherCallOf<T>& c, const Gather& g, const RunShape& s
     const int64_t width = vectors * kLanes, at = group * g.out_channels + column;
     for (int64_t r = 0; r < table.runs; ++r) b_at[r] = table.run_at[r] * tap_depth * width;
     const FinishOf<T> finish = c.finish.at_column(at);
-    for_tiles(table.count, tile_rows(vectors), [&](int64_t row, int rows) {
+    for_tiles(table.count, tile_rows<T>(vectors), [&](int64_t row, int rows) {
       run_row_tile(rows, vectors,
                    RowTileOf<T>{table.rows + row, table.step, b_at, table.runs,
                                 shape.taps_in_run * tap_depth, packed + column * depth, width,
@@ -164,12 +166,13 @@ template <class T>
 void multiply_blocks(const GatherCallOf<T>& c, const Gather& g, const Cut& cut, const T* zeros,
                      const float* packed, int64_t group, int64_t block, int64_t panel) {
   const int64_t out_floats = g.out_channels * g.groups;
-  const int64_t rows = block_rows(vectors_for(g.out_channels));
+  const int64_t rows = block_rows<T>(vectors_for(g.out_channels));
   const RunShape shape = run_shape(g, rows);
   const int64_t end = (block + cut.blocks) * rows;
   const int64_t last = end < g.positions ? end : g.positions;
   const int64_t end_panel = panel + cut.panels;
   const int64_t last_panel = end_panel < cut.all_panels ? end_panel : cut.all_panels;
+  const TileScope tiles;
   RowTableOf<T> table;
   T* dst[kMostBlockRows];
   for (int64_t first = block * rows; first < last; first += shape.block) {
@@ -235,7 +238,7 @@ void run_implicit(GatherCallOf<T> c, float* prepared = nullptr) {
   }
 
   const Gather largest = phase_of(problem, 0);
-  const Cut cut = cut_work(problem);
+  const Cut cut = cut_work<T>(problem);
   if (largest.out_channels % kLanes != 0) c.finish.stream = false;  // groups begin between vectors
   const int64_t groups = problem.geometry->groups;
   const int64_t panel_tasks = ceil_div(cut.all_panels, cut.panels);

@@ -1,6 +1,7 @@
 // The weight gradient as a dense product over output positions:
 // dweights[tap, channel][k] = sum over positions of src[position, tap][channel] *
 // ddst[position][k].
+#include "amx.h"
 #include "conv.h"
 #include "conv_widen.h"
 
@@ -120,7 +121,7 @@ void add_slice(const RowTableOf<BFloat16>& table, const Slice& s) {
   for (int64_t column = 0; column < s.columns; column += kColumns) {
     const int64_t columns = panel_columns(s.columns - column);
     const int vectors = vectors_for(columns);
-    for_tiles(s.rows, tile_rows(vectors), [&](int64_t first, int tile) {
+    for_tiles(s.rows, tile_rows<BFloat16>(vectors), [&](int64_t first, int tile) {
       run_pair_column_tile(
           tile, vectors,
           {rows, first, depth, s.b + column * (kBlock / 2), vectors * kLanes,
@@ -168,6 +169,7 @@ void sum_chunk(const Plan& p, const T* src, const T* ddst, const T* zeros, int64
   float* dst = sums + group * p.Kg + column;
   clear(p, first_item, last_item, columns, dst);
 
+  const TileScope tiles;
   RowTableOf<T> table;
   alignas(64) float packed[kBlock / kInWord<T> * kTaskColumns<T>];
   for (int64_t at = first; at < last; at += p.shape.block) {

@@ -5,8 +5,9 @@
 //
 // - by tiles: all weights are transformed first, and a task takes a few tiles through the three
 //   phases, in scratch memory that stays in its second cache;
-// - by weights: if these do not fit in a cache, a task transforms a piece of them just before it
-//   multiplies it with all tiles of a block.
+// - by weights: a task multiplies a piece of them with all tiles of a block. So it is done where
+//   all tiles would be one task, and where the weights do not fit in a cache: then
+//   the task transforms its piece just before.
 #include "conv_winograd.h"
 
 namespace fastconv::cpu::FASTCONV_ISA {
@@ -23,6 +24,7 @@ struct Plan {
   int64_t taps, points, positions;  // of a plane of the window; of a tile along an axis, in all
   int64_t set, sets;                // groups of a task's tiles, and how many such sets there are
   int64_t C, K;                     // of a set, of a group, padded to whole vectors
+  bool whole_weights;               // are transformed first
   bool by_tiles;
   int64_t block;                   // tiles, in every plane
   int64_t columns;                 // of the sums
@@ -44,6 +46,15 @@ int64_t block_tiles(const Plan& p) {
   return p.t.tiles > most ? ceil_div(p.t.tiles, ceil_div(p.t.tiles, most)) : p.t.tiles;
 }
 
+void cut_tiles(Plan& p, bool by_tiles) {
+  p.by_tiles = by_tiles;
+  p.set = by_tiles ? groups_in_set(p.t) : 1;
+  p.sets = ceil_div(p.t.groups, p.set);
+  p.C = padded(p.set * p.t.C);
+  p.columns = by_tiles && p.K > kPanel ? kPanel : p.K;
+  p.block = p.t.O > 0 ? block_tiles(p) : 0;
+}
+
 Plan plan_of(const GatherProblem& p) {
   constexpr int64_t kCachedWeights = 5 << 20, kTasks = 24, kLeastTiles = 64;
   Plan plan = {};
@@ -53,17 +64,14 @@ Plan plan_of(const GatherProblem& p) {
   plan.positions = plan.points * plan.points;
   plan.K = padded(t.K);
   const int64_t weights = t.planes * plan.positions * t.C * plan.K;  // of a group
-  plan.by_tiles = weights <= kCachedWeights;
-  plan.weights = plan.by_tiles ? t.groups * weights : 0;
-  plan.set = plan.by_tiles ? groups_in_set(t) : 1;
-  plan.sets = ceil_div(t.groups, plan.set);
-  plan.C = padded(plan.set * t.C);
+  plan.whole_weights = weights <= kCachedWeights;
+  plan.weights = plan.whole_weights ? t.groups * weights : 0;
   plan.panels = ceil_div(t.K, kPanel);
   plan.filter_row = p.backward ? t.K : t.K * t.groups;
   plan.filter_tap = t.C * plan.filter_row;
   plan.turned = p.backward ? t.planes * plan.taps * t.C * t.K * t.groups : 0;
-  plan.columns = plan.by_tiles && plan.K > kPanel ? kPanel : plan.K;
-  plan.block = t.O > 0 ? block_tiles(plan) : 0;
+  cut_tiles(plan, plan.whole_weights);
+  if (plan.by_tiles && t.groups == 1 && plan.block == t.tiles) cut_tiles(plan, false);
   // One vector more: positions a power of two apart would share a few sets of the cache.
   plan.in_step = t.D * plan.block * plan.C + kLanes;
   plan.sum_step = t.O * plan.block * plan.columns + kLanes;
@@ -319,19 +327,26 @@ void multiply_line(const Plan& p, const Buffers& b, int64_t group, int line, int
   const int64_t column = panel * kPanel;
   const int vectors = vectors_for(p.t.K - column);
   float* sums = b.blocks + p.positions * p.in_step;
+  const auto multiply_position = [&](int64_t position, int64_t tap, const float* piece, int64_t c,
+                                     int64_t depth) {
+    multiply_planes(p, tap,
+                    {b.blocks + position * p.in_step + first * p.C + c, piece,
+                     sums + position * p.sum_step + first * p.columns + column, last - first, depth,
+                     vectors, c > 0});
+  };
+  if (p.whole_weights) {
+    for (int64_t position = line * kPoints; position < (line + 1) * kPoints; ++position)
+      for (int64_t tap = 0; tap < p.t.planes; ++tap)
+        multiply_position(position, tap, weights_at(p, b, group, tap, position, panel), 0, p.t.C);
+    return;
+  }
   for (int64_t c = 0; c < p.t.C; c += kDepth)
     for (int64_t tap = 0; tap < p.t.planes; ++tap) {
       const int64_t left = p.t.C - c, depth = left < kDepth ? left : kDepth;
       transform_line<Window>(line, p, filters_at(p, b, group, tap), c, depth, column,
                              vectors * kLanes, weights, kDepth * kPanel);
-      for (int j = 0; j < kPoints; ++j) {
-        const int64_t position = line * kPoints + j;
-        multiply_planes(
-            p, tap,
-            {b.blocks + position * p.in_step + first * p.C + c, weights + j * kDepth * kPanel,
-             sums + position * p.sum_step + first * p.columns + column, last - first, depth,
-             vectors, c > 0});
-      }
+      for (int j = 0; j < kPoints; ++j)
+        multiply_position(line * kPoints + j, tap, weights + j * kDepth * kPanel, c, depth);
     }
 }
 
@@ -381,7 +396,7 @@ void run(GatherCallOf<T> c, float* prepared, int64_t workspace_bytes) {
   }
   with_window(*c.problem.geometry, [&](auto window) {
     using Window = decltype(window);
-    if (p.by_tiles && !prepared) transform_all_weights<Window>(p, b);
+    if (p.whole_weights && !prepared) transform_all_weights<Window>(p, b);
     if (p.by_tiles) return run_by_tiles<Window>(c, p, b);
     run_by_weights<Window>(c, p, b);
   });
@@ -412,7 +427,7 @@ bool pays(const Plan& p, int64_t direct_rate, bool kept_weights) {
   const int64_t values = t.groups * (t.D * padded(t.C) + t.O * p.K);
   const int64_t transforms = kTransform * p.positions * t.tiles * values;
   const int64_t multiplied = p.positions * pairs * t.tiles * products / 5 * 6;
-  const int64_t times = kept_weights ? 0 : p.by_tiles || p.block == 0 ? 1 : t.tiles / p.block;
+  const int64_t times = kept_weights ? 0 : p.whole_weights || p.block == 0 ? 1 : t.tiles / p.block;
   const int64_t weights = times * kWeights * p.positions * t.planes * products;
   const int64_t all = multiplied + transforms + weights;
   return all * 8 * direct_rate < direct * 7;
@@ -423,7 +438,7 @@ const char* declines(const KernelCall& call, bool backward) {
   if (const char* reason = not_winograd(geometry(call))) return reason;
   const Plan p = plan_of({&geometry(call), backward});
   if (p.t.C < 16 || p.t.K < 16) return "fewer than 16 channels";
-  const bool kept = !backward && p.by_tiles && is_constant(call, 1);
+  const bool kept = !backward && p.whole_weights && is_constant(call, 1);
   if (pays(p, is_bfloat16(call) ? 2 : 1, kept)) return nullptr;
   return "the transforms cost more than they save";
 }

@@ -401,7 +401,8 @@ void run_direct(const KernelCall& call) {
 
 constexpr Kernel kGemm[] = {
     {"packed_tiles", declines, workspace, run, prepared, prepare},
-    {"bfloat16", gemm_bfloat16_declines, gemm_bfloat16_workspace, gemm_bfloat16},
+    {"bfloat16", gemm_bfloat16_declines, gemm_bfloat16_workspace, gemm_bfloat16,
+     gemm_bfloat16_prepared, gemm_bfloat16_prepare},
     {"direct_loop", declines, nullptr, run_direct},
 };
 

@@ -22,6 +22,8 @@ void gemm_prepare(const GemmCall& call);
 // gemm_bfloat16.cpp
 const char* gemm_bfloat16_declines(const KernelCall& call);
 void gemm_bfloat16(const KernelCall& call);
+int64_t gemm_bfloat16_prepared(const KernelCall& call);
+void gemm_bfloat16_prepare(const KernelCall& call);
 int64_t gemm_bfloat16_workspace(const KernelCall& call);
 
 }  // namespace fastconv::cpu::FASTCONV_ISA

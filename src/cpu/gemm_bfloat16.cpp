@@ -50,13 +50,25 @@ const char* gemm_bfloat16_declines(const KernelCall& call) {
   if (a.transpose_a != (call.inputs[1].dtype == Dtype::bfloat16))
     return "only products with weights, and their gradients";
   if (a.transpose_a && call.n_inputs > 2) return "an epilogue of a gradient of weights";
-  // Reading weights, or writing their gradient, then takes longer than the products.
-  if ((a.transpose_a ? a.k : a.m) < kLeastRows) return "few rows";
+  // Reading weights, or writing their gradient, then takes longer than the products; but weights
+  // that are kept in pairs are half as long.
+  const bool few_rows = (a.transpose_a ? a.k : a.m) < kLeastRows;
+  if (few_rows && gemm_bfloat16_prepared(call) == 0) return "few rows";
   return nullptr;
 }
 
 void gemm_bfloat16(const KernelCall& call) {
   as_conv(call, [](const AsConv& c) { c.run(c.call); });
+}
+
+int64_t gemm_bfloat16_prepared(const KernelCall& call) {
+  const GemmAttrs& a = attrs<GemmAttrs>(call);
+  if (a.transpose_a || a.transpose_b) return 0;
+  return as_conv(call, [](const AsConv& c) { return conv_implicit_prepared(c.call); });
+}
+
+void gemm_bfloat16_prepare(const KernelCall& call) {
+  as_conv(call, [](const AsConv& c) { conv_implicit_prepare(c.call); });
 }
 
 int64_t gemm_bfloat16_workspace(const KernelCall& call) {

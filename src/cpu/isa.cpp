@@ -1,9 +1,13 @@
 // Compiled without any instruction-set flag: it runs on every CPU.
 #include "isa.h"
 
+#if defined(__x86_64__)
+#include <sys/syscall.h>
+#endif
 #include <unistd.h>
 
 #include <algorithm>
+#include <string_view>
 
 #include "../environment.h"
 #include "fastconv/error.h"
@@ -28,6 +32,9 @@ namespace avx512_bf16 {
 KernelList kernels(OpKind);
 extern const Probe probe;
 }  // namespace avx512_bf16
+namespace amx {
+KernelList amx_kernels(OpKind);
+}
 namespace avx_vnni {
 KernelList quantized_kernels(OpKind);
 }
@@ -43,11 +50,18 @@ extern const Probe probe;
 
 namespace {
 
-// Those of a set that adds a few kernels, else those of the set below it.
-template <KernelList (*added)(OpKind), KernelList (*below)(OpKind)>
-KernelList first_of(OpKind kind) {
-  const KernelList list = added(kind);
-  return list.count > 0 ? list : below(kind);
+using Kernels = KernelList (*)(OpKind);
+
+template <Kernels added, Kernels below>
+KernelList kernels_with(OpKind kind) {
+  static const auto lists = [] {
+    std::vector<std::vector<Kernel>> all;
+    for (int32_t i = 0; i < static_cast<int32_t>(OpKind::count_); ++i)
+      all.push_back(with_added(below(static_cast<OpKind>(i)), added(static_cast<OpKind>(i))));
+    return all;
+  }();
+  const std::vector<Kernel>& list = lists[static_cast<size_t>(kind)];
+  return {list.data(), static_cast<int32_t>(list.size())};
 }
 
 #if defined(__x86_64__)
@@ -57,26 +71,49 @@ bool has_avx512() {
          __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
          __builtin_cpu_supports("fma");
 }
+bool has_avx512_bf16() {
+  return has_avx512() && __builtin_cpu_supports("avx512vnni") &&
+         __builtin_cpu_supports("avx512bf16");
+}
+
+// What gcc calls supported the system keeps too (XCR0), but Linux wants to be asked before the
+// first use, for all threads of the process.
+bool has_amx() {
+  constexpr int kRequestState = 0x1023, kTileData = 18;  // ARCH_REQ_XCOMP_PERM, XTILEDATA
+  return has_avx512_bf16() && __builtin_cpu_supports("amx-tile") &&
+         __builtin_cpu_supports("amx-bf16") && __builtin_cpu_supports("amx-int8") &&
+         syscall(SYS_arch_prctl, kRequestState, kTileData) == 0;
+}
 #endif
 
 }  // namespace
 
+std::vector<Kernel> with_added(KernelList list, KernelList added) {
+  std::vector<Kernel> result(list.kernels, list.kernels + list.count);
+  for (Kernel& kernel : result)
+    for (int32_t i = 0; i < added.count; ++i)
+      if (std::string_view(added.kernels[i].name) == kernel.name) {
+        const auto declines = kernel.declines;
+        kernel = added.kernels[i];
+        kernel.declines = declines;
+      }
+  return result;
+}
+
 const std::vector<Isa>& built_isas() {
 #if defined(__x86_64__)
   static const std::vector<Isa> isas = {
-      {"avx512_bf16", "AVX-512 F, BW, DQ, VL, VNNI, BF16",
-       [] {
-         return has_avx512() && __builtin_cpu_supports("avx512vnni") &&
-                __builtin_cpu_supports("avx512bf16");
-       },
-       avx512_bf16::kernels, &avx512_bf16::probe},
+      {"amx", "AVX-512 F, BW, DQ, VL, VNNI, BF16, AMX-BF16 and AMX-INT8", has_amx,
+       kernels_with<amx::amx_kernels, avx512_bf16::kernels>, &avx512_bf16::probe},
+      {"avx512_bf16", "AVX-512 F, BW, DQ, VL, VNNI, BF16", has_avx512_bf16, avx512_bf16::kernels,
+       &avx512_bf16::probe},
       {"avx512_vnni", "AVX-512 F, BW, DQ, VL, VNNI",
        [] { return has_avx512() && __builtin_cpu_supports("avx512vnni"); },
-       first_of<avx512_vnni::quantized_kernels, avx512::kernels>, &avx512::probe},
+       kernels_with<avx512_vnni::quantized_kernels, avx512::kernels>, &avx512::probe},
       {"avx512", "AVX-512 F, BW, DQ, VL", has_avx512, avx512::kernels, &avx512::probe},
       {"avx_vnni", "AVX2, FMA and AVX-VNNI",
        [] { return has_avx2() && __builtin_cpu_supports("avxvnni"); },
-       first_of<avx_vnni::quantized_kernels, avx2::kernels>, &avx2::probe},
+       kernels_with<avx_vnni::quantized_kernels, avx2::kernels>, &avx2::probe},
       {"avx2", "AVX2 and FMA", has_avx2, avx2::kernels, &avx2::probe},
       {"v2", "x86-64-v2 (SSE4.2)",
        [] { return static_cast<bool>(__builtin_cpu_supports("sse4.2")); }, v2::kernels, &v2::probe},

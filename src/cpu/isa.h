@@ -16,6 +16,10 @@ struct Isa {
   const Probe* probe;
 };
 
+// The kernels of a set, with others in the places of those of the same name, which take the same
+// calls.
+std::vector<Kernel> with_added(KernelList list, KernelList added);
+
 // Best first; those that this build has.
 const std::vector<Isa>& built_isas();
 // FASTCONV_ISA, or the best that the CPU supports. Throws Error(device) for one it does not.

@@ -1,5 +1,7 @@
 #include "microkernel.h"
 
+#include "amx.h"
+
 namespace fastconv::cpu::FASTCONV_ISA {
 namespace {
 
@@ -219,6 +221,7 @@ void run_row_tile(int rows, int vectors, const RowTile& tile) {
 }
 
 void run_row_tile(int rows, int vectors, const RowTileOf<BFloat16>& tile) {
+  if constexpr (kAmx) return run_row_tile_amx(rows, vectors, tile);
   choose_vectors<kMaxVectors>(rows, vectors, Rows<BFloat16>{tile});
 }
 
@@ -227,6 +230,7 @@ void run_column_tile(int rows, int vectors, const ColumnTile& tile) {
 }
 
 void run_pair_column_tile(int rows, int vectors, const ColumnTile& tile) {
+  if constexpr (kAmx) return run_pair_column_tile_amx(rows, vectors, tile);
   choose_vectors<kMaxVectors>(rows, vectors, Columns<Pairs>{tile});
 }
 

@@ -12,15 +12,26 @@ namespace fastconv::cpu::FASTCONV_ISA {
 constexpr int kMaxVectors = kLanes == 16 ? 4 : 2;
 constexpr int kPanel = kMaxVectors * kLanes;
 
+// Whether products of bfloat16 and of bytes are made on tiles (amx.h).
+#if defined(__AMX_TILE__) || defined(FASTCONV_EMULATED)
+constexpr bool kAmx = true;
+#else
+constexpr bool kAmx = false;
+#endif
+constexpr int kTileRows = 16;
+
+template <class T = float>
 static constexpr int tile_rows(int vectors) {
+  if (kAmx && kInWord<T> > 1) return kTileRows;
   if (kLanes == 16) return vectors <= 2 ? 14 : vectors == 3 ? 8 : 6;
   return vectors == 1 ? 12 : 6;
 }
 
 // Rows that share one pass over a panel of B: whole tiles, few enough for A to stay in L2.
-constexpr int kMostBlockRows = 56;
+constexpr int kMostBlockRows = kAmx ? 64 : 56;
+template <class T = float>
 static constexpr int block_rows(int vectors) {
-  return kMostBlockRows / tile_rows(vectors) * tile_rows(vectors);
+  return kMostBlockRows / tile_rows<T>(vectors) * tile_rows<T>(vectors);
 }
 
 // (optional) What is read after a tile: a line of the cache is asked for at each step of the depth,
@@ -66,7 +77,7 @@ struct ColumnTile {
   Ahead ahead = {};
 };
 
-// `rows` is 1 .. tile_rows(vectors). B must be readable for all vectors of the tile.
+// `rows` is 1 .. tile_rows<T>(vectors). B must be readable for all vectors of the tile.
 void run_row_tile(int rows, int vectors, const RowTile& tile);
 void run_row_tile(int rows, int vectors, const RowTileOf<BFloat16>& tile);
 void run_column_tile(int rows, int vectors, const ColumnTile& tile);

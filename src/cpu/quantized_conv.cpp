@@ -1,6 +1,7 @@
 // Convolution of bytes as one dense product for each group: like conv_implicit.cpp, four channels
 // at a time. Padding is read as bytes of src's zero point, so that what the zero point adds to a
 // sum is the same everywhere, and goes into the bias.
+#include "amx.h"
 #include "conv.h"
 #include "quantized.h"
 #include "quantized_dot.h"
@@ -12,7 +13,7 @@ constexpr int64_t kStep = 4;  // bytes of the depth that dot4 takes
 
 // Without vpdpbusd operands need twice the registers.
 constexpr int dot_rows(int vectors) {
-  if (kVnni) return tile_rows(vectors);
+  if (kVnni || kAmx) return tile_rows<uint8_t>(vectors);
   if (kLanes == 16) return vectors == 1 ? 14 : vectors == 2 ? 12 : vectors == 3 ? 7 : 4;
   return vectors == 1 ? 8 : 4;
 }
@@ -152,10 +153,19 @@ void choose_rows(int rows, const Tile& tile) {
 }
 
 template <int NV = kMaxVectors>
-void run_tile(int rows, int vectors, const Tile& tile) {
+void choose_vectors(int rows, int vectors, const Tile& tile) {
   if constexpr (NV > 1)
-    if (vectors < NV) return run_tile<NV - 1>(rows, vectors, tile);
+    if (vectors < NV) return choose_vectors<NV - 1>(rows, vectors, tile);
   choose_rows<NV>(rows, tile);
+}
+
+void run_tile(int rows, int vectors, const Tile& tile) {
+  const int32_t* panel = reinterpret_cast<const int32_t*>(tile.panel);
+  if constexpr (kAmx)
+    return run_byte_tile_amx(
+        rows, vectors,
+        {tile.rows, tile.row_step, tile.run_at, tile.runs, tile.steps, panel, tile.sums});
+  choose_vectors(rows, vectors, tile);
 }
 
 struct Product {
@@ -247,6 +257,7 @@ void multiply_block(const Product& p, const Cut& cut, int64_t block, int64_t gro
   const int64_t first = block * cut.rows, left = p.s.g.positions - first;
   const int64_t count = left < cut.rows ? left : cut.rows;
   const int64_t K = p.s.geometry->out_channels, end = first_panel + cut.panels;
+  const TileScope tiles;
   Table table;
   fill_table(p.s.g, p.s.runs, p.src + group * p.s.g.in_channels, p.zeros, first, count, table);
   place_runs(p.s, table);

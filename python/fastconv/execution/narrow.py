@@ -122,7 +122,12 @@ def accepted(node: Node, backend: _core.Backend) -> bool:
 def alone(node: Node) -> tuple[_core.Step, list[_core.Slot]]:
     """The node as the only step of a plan, without places."""
     tensors = (*node.inputs, *node.outputs)
-    slots = [_core.Slot(DTYPES[t.dtype], list(t.shape), 0, 0) for t in tensors]
+    slots = [
+        _core.Slot(
+            DTYPES[t.dtype], list(t.shape), 0, 0, t.node.kind is Leaf.constant
+        )
+        for t in tensors
+    ]
     inputs = list(range(len(node.inputs)))
     outputs = list(range(len(inputs), len(tensors)))
     return _core.Step(node.op, node.attrs, inputs, outputs, node.label), slots
