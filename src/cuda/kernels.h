@@ -66,6 +66,10 @@ KernelList resize_kernels(OpKind kind);
 KernelList sgd_kernels(OpKind kind);
 KernelList shape_kernels(OpKind kind);
 
+// dst[count, columns, rows] = src[count, rows, columns], of shape.cu.
+void turn_matrices(const KernelCall& call, const float* src, float* dst, int64_t count,
+                   int64_t rows, int64_t columns);
+
 // Whether the device, and what was compiled, have the instructions of hopper.h.
 bool has_hopper(const Backend& self);
 
