@@ -4,11 +4,12 @@
 
 A step ends when the loss, or the probabilities, are there; images come from host memory
 in each step. With --resident they lie on the device, and a step ends when the device
-is done. PyTorch runs channels-last with autotuned algorithms: in float32 proper and
-with TF32, or with --dtype bfloat16 under autocast; --compile adds torch.compile. The
-ratio is to its fastest. Beside it stands what PyTorch took on such a machine, with
-resident images, by --baseline. --profile adds the time of each kind of kernel, and
-of each product beside the least that the GPU allows (ceilings of the baseline).
+is done. PyTorch runs channels-last with autotuned algorithms; with --dtype tf32 both
+compute in TF32, with --dtype bfloat16 PyTorch under autocast. --compile adds
+torch.compile. The ratio is to the fastest. Beside it stands what PyTorch took on such a
+machine, with resident images, by --baseline. --profile adds the time of each kind of
+kernel, and of each product beside the least that the GPU allows (ceilings of the
+baseline).
 
 The rows are printed and written as JSON, with the memory that fastconv's plan needs and
 the most PyTorch took.
@@ -41,7 +42,8 @@ ROWS = (
 ROUNDS, SECONDS = 3, 0.4
 BASELINE = Path(__file__).parent / "results" / "gpu-h200-pytorch.json"
 BASELINE_NAMES = {"mobilenetv2": "mobilenet_v2", "unet256": "unet"}
-POLICIES = {"float32": "float32", "bfloat16": "mixed_bfloat16"}
+POLICIES = {"float32": "float32", "tf32": "float32", "bfloat16": "mixed_bfloat16"}
+PEERS = {"float32": "torch", "tf32": "torch tf32", "bfloat16": "torch amp"}
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,7 @@ class Ours:
 
     def __init__(self, task: Task, resident: bool) -> None:
         fc.mixed_precision.set_global_policy(POLICIES[task.dtype])
+        fc.config.set_float32_precision("tf32" if task.dtype == "tf32" else "float32")
         model = model_of(task)
         if task.mode != "train":  # without the folding of statistics in each step
             model = fc.freeze(model)
@@ -133,10 +136,10 @@ def torch_steps(task: Task, wanted: Wanted) -> dict:
         import torch  # noqa: F401
     except ImportError:
         return {}
-    names = ["torch amp"] if task.dtype == "bfloat16" else ["torch", "torch tf32"]
-    steps = {name: torch_step(task, wanted.resident, name) for name in names}
+    name = PEERS[task.dtype]
+    steps = {name: torch_step(task, wanted.resident, name)}
     if wanted.compile:
-        name = f"{names[-1]} compiled"
+        name = f"{name} compiled"
         steps[name] = torch_step(task, wanted.resident, name)
     return steps
 
@@ -237,7 +240,7 @@ def row(task: Task, wanted: Wanted) -> dict[str, object]:
 def ceilings(task: Task, table: dict) -> step_profile.Peak:
     """What the GPU reaches: a product of 8192 x 8192 matrices, and a copy."""
     found = {row["name"]: row for row in table["rows"] if row["kind"] == "ceiling"}
-    dtype = {"bfloat16": "bf16", "float32": "fp32"}[task.dtype]
+    dtype = {"bfloat16": "bf16", "tf32": "tf32", "float32": "fp32"}[task.dtype]
     moved = found["copy"]["gb_s"]
     return step_profile.Peak(found[f"gemm8192_{dtype}"]["tflop_s"] * 1e3, moved, moved)
 

@@ -98,6 +98,8 @@ step bench-compiled 200 python3 bench/gpu.py --dtype bfloat16 --resident --compi
   --out "$out/gpu-bfloat16-compiled.json" --budget 170
 step bench-host 100 python3 bench/gpu.py --dtype bfloat16 --out "$out/gpu-bfloat16-host.json" \
   --budget 80
+step bench-tf32 170 python3 bench/gpu.py --dtype tf32 --resident --profile \
+  --out "$out/gpu-tf32.json" --budget 140
 step bench-float32 100 python3 bench/gpu.py --out "$out/gpu-float32.json" --budget 80
 ((${#failed[@]} == 0)) || echo "FAILED: ${failed[*]}"
 exit $((${#failed[@]} > 0))

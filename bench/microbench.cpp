@@ -263,7 +263,7 @@ void bench_gemm(benchmark::State& state, const Problem& problem) {
   const int64_t batch = problem.number("b"), m = problem.number("m"), n = problem.number("n"),
                 k = problem.number("k");
   const bool ta = problem.has("ta"), tb = problem.has("tb");
-  const GemmAttrs attrs{batch, m, n, k, ta, tb, 0, 0, {}};
+  const GemmAttrs attrs{batch, m, n, k, ta, tb, 0, 0, {}, 0};
   const Array a{batch, ta ? k : m, ta ? m : k}, b{batch, tb ? n : k, tb ? k : n}, c{batch, m, n};
   const double flops = 2.0 * static_cast<double>(batch * m * n * k);
   measure(state, Call<GemmAttrs>(OpKind::gemm, attrs, {&a, &b}, {&c}), flops);

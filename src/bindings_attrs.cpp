@@ -157,7 +157,8 @@ void bind_structs(py::module_& m) {
   Struct<ConvAttrs>(m, "ConvAttrs")
       .field("geometry", &ConvAttrs::geometry)
       .field("epilogue", &ConvAttrs::epilogue)
-      .field("max_pool", &ConvAttrs::max_pool);
+      .field("max_pool", &ConvAttrs::max_pool)
+      .field("tf32", &ConvAttrs::tf32);
   Struct<PoolAttrs>(m, "PoolAttrs")
       .field("geometry", &PoolAttrs::geometry)
       .field("p", &PoolAttrs::p)
@@ -171,7 +172,8 @@ void bind_structs(py::module_& m) {
       .field("transpose_b", &GemmAttrs::transpose_b)
       .field("broadcast_a", &GemmAttrs::broadcast_a)
       .field("broadcast_b", &GemmAttrs::broadcast_b)
-      .field("epilogue", &GemmAttrs::epilogue);
+      .field("epilogue", &GemmAttrs::epilogue)
+      .field("tf32", &GemmAttrs::tf32);
   Struct<ActivationAttrs>(m, "ActivationAttrs")
       .field("activation", &ActivationAttrs::activation)
       .field("alpha", &ActivationAttrs::alpha);

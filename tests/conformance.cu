@@ -8,6 +8,7 @@
 
 #include "hopper_map.h"
 #include "kernels.h"
+#include "pack.h"
 
 namespace fastconv::cuda {
 
@@ -16,7 +17,7 @@ bool tiles(const Backend&, OpKind, const char*, const DeviceCall&) { return fals
 
 namespace {
 
-constexpr int kBox = kBoxWidth;
+constexpr int kBox = kBoxWidth<BFloat16>;
 
 __device__ __forceinline__ uint32_t bits_of(float x) {
   uint32_t bits;
@@ -75,6 +76,8 @@ struct Matrices {
   }
 };
 
+// Of bfloat16, or of floats that are exact in TF32.
+template <class T>
 struct WarpProduct {
   static constexpr int kThreads = kWarp;
   struct Shared {
@@ -85,9 +88,11 @@ struct WarpProduct {
     const int lane = (int)threadIdx.x;
     uint32_t a[4], b[2];
     float sum[4];
-    for (int i = 0; i < 4; ++i) a[i] = two_small(lane * 11 + i * 3), sum[i] = (float)(lane - i);
-    for (int i = 0; i < 2; ++i) b[i] = two_small(lane * 5 + i * 7 + 1);
-    multiply_add(sum, a, b);
+    const uint32_t kept = sizeof(T) == sizeof(float) ? 0xffff0000 : 0xffffffff;
+    for (int i = 0; i < 4; ++i)
+      a[i] = two_small(lane * 11 + i * 3) & kept, sum[i] = (float)(lane - i);
+    for (int i = 0; i < 2; ++i) b[i] = two_small(lane * 5 + i * 7 + 1) & kept;
+    multiply_add<T>(sum, a, b);
     for (int i = 0; i < 4; ++i) out[lane * 4 + i] = bits_of(sum[i]);
   }
 };
@@ -102,8 +107,9 @@ struct Rounding {
     const int lane = (int)threadIdx.x;
     const uint32_t bits = heads[lane / 8] + tails[lane % 8];
     const float x = float_of(bits), other = float_of(bits ^ 0x80000000);
-    out[lane] = pack_bfloat16(x, other);
-    const uint32_t nan = pack_bfloat16(float_of(0x7f800001 + lane), float_of(0x7f800000));
+    out[lane] = narrow_pair(x, other);
+    out[2 * kWarp + lane] = round_to_tf32(bits >> 3 | 0x20000000);
+    const uint32_t nan = narrow_pair(float_of(0x7f800001 + lane), float_of(0x7f800000));
     out[kWarp + lane] = nan >> 16 | (uint32_t)((nan & 0x7fff) > 0x7f80) << 16;
   }
 };
@@ -156,9 +162,9 @@ struct GroupProduct {
       float sums[Columns / 2] = {};
       fence_products();
       for (int k = 0; k < 32; k += 16)
-        multiply<TurnA, TurnB>(sums, describe_operand<TurnA>(TurnA ? shared.a[k] : shared.a[0] + k),
-                               describe_operand<TurnB>(TurnB ? shared.b[k] : shared.b[0] + k),
-                               k > 0);
+        multiply<BFloat16, TurnA, TurnB>(
+            sums, describe_operand<TurnA>(TurnA ? shared.a[k] : shared.a[0] + k),
+            describe_operand<TurnB>(TurnB ? shared.b[k] : shared.b[0] + k), k > 0);
       end_group();
       wait_for_groups<0>();
       for (int i = 0; i < Columns / 2; ++i) out[thread * Columns / 2 + i] = bits_of(sums[i]);
@@ -197,12 +203,13 @@ void start_all(Run& run) {
   start(run, "copies", Copies{map, out}, kWarp * 4);
   start(run, "matrices", Matrices<false>{out}, kWarp * 4);
   start(run, "matrices, transposed", Matrices<true>{out}, kWarp * 4);
-  start(run, "product of a warp", WarpProduct{out}, kWarp * 4);
-  start(run, "rounding", Rounding{out}, kWarp * 2);
+  start(run, "product of a warp", WarpProduct<BFloat16>{out}, kWarp * 4);
+  start(run, "product of a warp, TF32", WarpProduct<float>{out}, kWarp * 4);
+  start(run, "rounding", Rounding{out}, kWarp * 3);
   if (!has_hopper(*run.backend)) return;
   const WindowMap windows = {3, 72, {9, 7}, {5, 4}, {2, 2}, {-1, -1}};
-  start(run, "box", Box{map_boxes(map, {72, 50, 2}, kBox), false, out}, kBox * kBox / 2);
-  start(run, "windows", Box{map_windows(map, windows, kBox), true, out}, kBox * kBox / 2);
+  start(run, "box", Box{map_boxes(map, {72, 50, 2}, kBox, 2), false, out}, kBox * kBox / 2);
+  start(run, "windows", Box{map_windows(map, windows, kBox, 2), true, out}, kBox * kBox / 2);
   start(run, "product of a group, 64", GroupProduct<64, false, false>{out}, kWarpgroup * 32);
   start(run, "product of a group, 64, a turned", GroupProduct<64, true, false>{out},
         kWarpgroup * 32);

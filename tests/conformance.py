@@ -25,7 +25,8 @@ HERE = Path(__file__).parent
 GOLDEN = HERE / "conformance.json"
 MOST_WORDS = 128 * 64
 CASES = (
-    "copies", "matrices", "matrices, transposed", "product of a warp", "rounding",
+    "copies", "matrices", "matrices, transposed", "product of a warp",
+    "product of a warp, TF32", "rounding",
     "box", "windows", "product of a group, 64", "product of a group, 64, a turned",
     "product of a group, 64, b turned", "product of a group, 128",
     "product of a group, 128, both turned",

@@ -96,6 +96,23 @@ struct Rows {
   }
 };
 
+// A product of TF32: 8 times the square of 1, if what is a little more is rounded.
+template <bool Rounds>
+struct Rounded {
+  static constexpr int kThreads = kWarp;
+  struct Shared {
+    float values[1];
+  };
+  float* out;
+  __device__ void operator()(Shared&) const {
+    const uint32_t word = (uint32_t)__float_as_int(1 + 0x1p-12f);
+    const uint32_t x = Rounds ? round_to_tf32(word) : word, a[4] = {x, x, x, x}, b[2] = {x, x};
+    float sum[4] = {};
+    multiply_add<float>(sum, a, b);
+    out[threadIdx.x] = sum[0];
+  }
+};
+
 }  // namespace
 
 KernelList kernels(const Backend&, OpKind) { return {nullptr, 0}; }
@@ -120,6 +137,8 @@ extern "C" __attribute__((visibility("default"))) const char* planted(const Back
   if (is("copy that nobody waits for")) launch(call, Copied<false>{out}, 1);
   if (is("rows in different banks")) launch(call, Rows<16>{out}, 1);
   if (is("rows in the same banks")) launch(call, Rows<128>{out}, 1);
+  if (is("operands rounded to TF32")) launch(call, Rounded<true>{out}, 1);
+  if (is("operands that are not rounded to TF32")) launch(call, Rounded<false>{out}, 1);
   if (is("host reads the device")) {
     const float* memory = static_cast<float*>(backend->allocate(*backend, 4096));
     out[0] = memory[0];

@@ -71,8 +71,8 @@ struct RowOfProduct {
       wait_for(shared.full[i % kStages], bug == Bug::wrong_parity ? 1 : i / kStages % 2);
       fence_products();
       for (int k = 0; k < kWidth; k += 16)
-        multiply<false, true>(sums, describe_operand<false>(stage.a[0] + k),
-                              describe_operand<true>(stage.b[k]), i > 0 || k > 0);
+        multiply<BFloat16, false, true>(sums, describe_operand<false>(stage.a[0] + k),
+                                        describe_operand<true>(stage.b[k]), i > 0 || k > 0);
       end_group();
       if (bug != Bug::early_release && bug != Bug::no_wait) wait_for_groups<0>();
       if (leads) arrive(shared.empty[i % kStages]);
@@ -94,8 +94,8 @@ float value(uint16_t bits) {
 template <Bug bug>
 void run(const KernelCall& call, float* out) {
   RowOfProduct<bug> kernel;
-  kernel.map_a = map_boxes(a, {kSlices * kWidth, kWidth, 1}, kWidth);
-  kernel.map_b = map_boxes(b, {kWidth, kSlices * kWidth, 1}, kWidth);
+  kernel.map_a = map_boxes(a, {kSlices * kWidth, kWidth, 1}, kWidth, sizeof **a);
+  kernel.map_b = map_boxes(b, {kWidth, kSlices * kWidth, 1}, kWidth, sizeof **a);
   kernel.out = out;
   launch(call, kernel, 1);
 }

@@ -24,13 +24,16 @@ struct Map {
   }
 };
 
+// T: of the operands.
+template <class T>
 struct Case {
   WindowGeometry g;
-  Map<BFloat16> src, weights, ddst, dst, dsrc;
+  Map<T> src, weights, ddst, dst, dsrc;
   Map<float> dweights, want_dst, want_dsrc, want_dweights;
   alignas(64) float partial[1 << 22];
 };
-Case c;
+template <class T>
+Case<T> c;
 
 WindowGeometry geometry_of(int stride) {
   const int P = (H - 1) / stride + 1, Q = (W - 1) / stride + 1;
@@ -38,7 +41,7 @@ WindowGeometry geometry_of(int stride) {
           {1, 1, 1}, {0, 1, 1}, {0, 1, 1}};
 }
 
-void plain() {
+void plain(auto& c) {
   const WindowGeometry& g = c.g;
   for (Map<float>* map : {&c.want_dst, &c.want_dsrc, &c.want_dweights})
     for (float& x : map->values) x = 0;
@@ -62,29 +65,30 @@ void plain() {
 
 template <int Tile, class A, class B, class Result, class T>
 void run(const KernelCall& call, int splits, const A& a, const B& b, const Result& result,
-         const TensorSize& size, T* dst) {
-  const int64_t depth = ceil_div(ceil_div(size.k, splits), kStepDepth) * kStepDepth;
+         const TensorSize& size, T* dst, float* partial) {
+  constexpr int64_t kStep = kStepDepth<typename A::Element>;
+  const int64_t depth = ceil_div(ceil_div(size.k, splits), kStep) * kStep;
   const TensorCut cut = {Tile, ceil_div(size.k, depth), depth};
   Finish<T> finish = {};
   finish.dst = dst;
-  run_tensor_tiles<Tile>(call, a, b, result, size, cut, finish,
-                         cut.splits > 1 ? c.partial : nullptr);
-  if (cut.splits > 1) join_splits(call, result, size, cut.splits, finish, c.partial);
+  run_tensor_tiles<Tile>(call, a, b, result, size, cut, finish, cut.splits > 1 ? partial : nullptr);
+  if (cut.splits > 1) join_splits(call, result, size, cut.splits, finish, partial);
 }
 
-template <int Tile>
-void run_all(const KernelCall& call, int splits) {
+template <int Tile, class T>
+void run_all(const KernelCall& call, int splits, Case<T>& c) {
   const WindowGeometry& g = c.g;
-  const TensorShape s = tensor_shape(g, true);
+  const TensorShape s = tensor_shape(g, sizeof(T), true);
   const Correlation windows = windows_of(g, s), covers = covers_of(g, s);
-  run<Tile>(call, splits, WindowRows{windows, c.src.values}, MatrixRows{c.weights.values, K, K},
-            PixelResult{windows, K, K}, {output_pixels(g), K, R * R * C, 1}, c.dst.values);
-  run<Tile>(call, splits, WindowRows{covers, c.ddst.values},
-            TurnedFilters(covers, c.weights.values, K, C * K, K), PixelResult{covers, C, C},
-            size_of(g, covers), c.dsrc.values);
-  run<Tile>(call, splits, WindowColumns{windows, c.src.values, (int32_t)output_pixels(g)},
-            MatrixRows{c.ddst.values, K, K}, FilterResult{Divisor(C), Divisor(C), 1, C, K, K},
-            size_of(g, s), c.dweights.values);
+  run<Tile>(call, splits, WindowRows<T>{windows, c.src.values},
+            MatrixRows<T>{c.weights.values, K, K}, PixelResult{windows, K, K},
+            {output_pixels(g), K, R * R * C, 1}, c.dst.values, c.partial);
+  run<Tile>(call, splits, WindowRows<T>{covers, c.ddst.values},
+            TurnedFilters<T>(covers, c.weights.values, K, C * K, K), PixelResult{covers, C, C},
+            size_of(g, covers), c.dsrc.values, c.partial);
+  run<Tile>(call, splits, WindowColumns<T>{windows, c.src.values, (int32_t)output_pixels(g)},
+            MatrixRows<T>{c.ddst.values, K, K}, FilterResult{Divisor(C), Divisor(C), 1, C, K, K},
+            size_of(g, s), c.dweights.values, c.partial);
 }
 
 template <class T>
@@ -95,25 +99,32 @@ int64_t differences(const Map<T>& actual, const Map<float>& expected, int64_t co
   return wrong;
 }
 
-}  // namespace
-
-// Results that are wrong, or -1 after a fault of the emulator.
-extern "C" __attribute__((visibility("default"))) int64_t wrong(const Backend* backend, int tile,
-                                                                int splits, int stride) {
+template <class T>
+int64_t wrong(const Backend& backend, int tile, int splits, int stride) {
   const KernelError none{};
   KernelCall call{};
   call.error = const_cast<KernelError*>(&none);
+  Case<T>& c = cuda::c<T>;
   c.g = geometry_of(stride);
   c.src.fill(1), c.weights.fill(2), c.ddst.fill(3);
-  plain();
-  if (tile == 0) run_all<0>(call, splits);
-  if (tile == 1) run_all<1>(call, splits);
-  if (tile == 2) run_all<2>(call, splits);
-  if (tile == 3) run_all<3>(call, splits);
-  if (backend->device->wait(*backend)) return -1;
+  plain(c);
+  if (tile == 0) run_all<0>(call, splits, c);
+  if (tile == 1) run_all<1>(call, splits, c);
+  if (tile == 2) run_all<2>(call, splits, c);
+  if (tile == 3) run_all<3>(call, splits, c);
+  if (backend.device->wait(backend)) return -1;
   return differences(c.dst, c.want_dst, output_pixels(c.g) * K) +
          differences(c.dsrc, c.want_dsrc, H * W * C) +
          differences(c.dweights, c.want_dweights, kWeights);
+}
+
+}  // namespace
+
+// Results that are wrong, or -1 after a fault of the emulator.
+extern "C" __attribute__((visibility("default"))) int64_t wrong(const Backend* backend, bool tf32,
+                                                                int tile, int splits, int stride) {
+  return tf32 ? wrong<float>(*backend, tile, splits, stride)
+              : wrong<BFloat16>(*backend, tile, splits, stride);
 }
 
 }  // namespace fastconv::cuda

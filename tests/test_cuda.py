@@ -225,11 +225,12 @@ def test_runs_host_functions_and_errors(gpu):
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("splits", [1, 3])
 @pytest.mark.parametrize("tile", range(4))
-def test_every_tile_of_the_tensor_cores(tile, splits, stride):
+@pytest.mark.parametrize("tf32", [False, True])
+def test_every_tile_of_the_tensor_cores(tf32, tile, splits, stride):
     library = ctypes.CDLL(str(cuda_emulator.library(HERE / "tensor_tiles.cu")))
     library.fastconv_backend.restype = ctypes.c_void_p
     backend = ctypes.c_void_p(library.fastconv_backend(5, 0, None))
-    assert library.wrong(backend, tile, splits, stride) == 0
+    assert library.wrong(backend, tf32, tile, splits, stride) == 0
 
 
 def test_the_models_of_instructions_do_what_is_known_of_gpus():
@@ -299,6 +300,14 @@ def test_a_copy_that_nobody_waits_for_is_seen(planted):
 def test_rows_of_a_matrix_in_the_same_banks_are_seen(planted):
     assert planted("rows in different banks")[0] == ""
     assert "rows of a matrix in the same banks" in planted("rows in the same banks")[0]
+
+
+def test_operands_that_are_not_rounded_to_tf32_are_seen(planted):
+    found, out = planted("operands rounded to TF32")
+    assert not found
+    assert (out[:32] == 8).all()
+    found, _ = planted("operands that are not rounded to TF32")
+    assert "an operand that was not rounded to TF32" in found
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""Convolutions and matrix products of bfloat16 on the instructions of sm_90a.
+"""Convolutions and matrix products of bfloat16 and TF32 on the instructions of sm_90a.
 
 On GPUs without them other kernels compute the same.
 """
@@ -83,18 +83,24 @@ def unchanged(tensor):
     return tensor
 
 
-def check(gpu, reference, case, seed=0):
+CASTS = {False: (narrow, wide), True: (unchanged, unchanged)}  # by tf32
+TF32 = pytest.mark.parametrize("tf32", [False, True])
+
+
+def check(gpu, reference, case, tf32, seed=0):
     attrs, shapes = attributes(case)
     arrays = signs(seed, *shapes)
-    actual = gpu.run(directions(attrs, narrow, wide), *arrays)
+    run = directions(attrs.replace(tf32=int(tf32)), *CASTS[tf32])
+    actual = gpu.run(run, *arrays)
     expected = reference(directions(attrs, unchanged, unchanged), *arrays)
     for a, e in zip(actual, expected, strict=True):
         np.testing.assert_array_equal(a, e)
 
 
+@TF32
 @pytest.mark.parametrize("name", CASES)
-def test_conv_in_every_direction(gpu, reference, name):
-    check(gpu, reference, CASES[name])
+def test_conv_in_every_direction(gpu, reference, name, tf32):
+    check(gpu, reference, CASES[name], tf32)
 
 
 # Large enough for each size of tiles: the cut follows from the problem alone.
@@ -105,9 +111,10 @@ TILES = {
 }
 
 
+@TF32
 @pytest.mark.parametrize("name", TILES)
-def test_sizes_of_tiles(gpu, reference, name):
-    check(gpu, reference, TILES[name])
+def test_sizes_of_tiles(gpu, reference, name, tf32):
+    check(gpu, reference, TILES[name], tf32)
 
 
 @settings(max_examples=25)
@@ -123,7 +130,7 @@ def test_any_sizes(gpu, reference, data):
     case = (
         draw(3), sizes, 8 * draw(12), 8 * draw(20), kernel, draw(3), padding, dilation
     )  # fmt: skip
-    check(gpu, reference, case, draw(1000))
+    check(gpu, reference, case, data.draw(st.booleans()), draw(1000))
 
 
 FLAGS = [
@@ -137,12 +144,14 @@ FLAGS = [
 ]
 
 
+@TF32
 @pytest.mark.parametrize("flags", FLAGS)
 @pytest.mark.parametrize("kind", [OpKind.conv, OpKind.conv_backward_data])
 @pytest.mark.parametrize("name", ["3x3", "pointwise, stride 2"])
-def test_epilogues(gpu, reference, name, kind, flags):
+def test_epilogues(gpu, reference, name, kind, flags, tf32):
     epilogue = Epilogue(**flags)
     attrs, (src, weights, dst) = attributes(CASES[name], epilogue)
+    attrs = attrs.replace(tf32=int(tf32))
     read, made = (src, dst) if kind == OpKind.conv else (dst, src)
     arrays = signs(4, read, weights, *epilogue_shapes(epilogue, made))
     vectors = 2 + epilogue.scale + epilogue.bias
@@ -154,19 +163,21 @@ def test_epilogues(gpu, reference, name, kind, flags):
 
         return product
 
-    [actual] = gpu.run(run(narrow, wide), *arrays)
+    [actual] = gpu.run(run(*CASTS[tf32]), *arrays)
     [expected] = reference(run(unchanged, unchanged), *arrays)
     np.testing.assert_array_equal(actual, expected)
 
 
 @pytest.mark.parametrize(("m", "k", "n"), [(64, 32, 48), (200, 264, 72), (1, 8, 1000)])
+@TF32
 @pytest.mark.parametrize("transposed", ["neither", "b"])
-def test_matrix_products(gpu, reference, m, k, n, transposed):
+def test_matrix_products(gpu, reference, m, k, n, transposed, tf32):
+    into, back = CASTS[tf32]
     turned = transposed == "b"
     a, b = signs(7, (m, k), (n, k) if turned else (k, n))
-    attrs = GemmAttrs(batch=1, m=m, n=n, k=k, transpose_b=int(turned))
+    attrs = GemmAttrs(batch=1, m=m, n=n, k=k, transpose_b=int(turned), tf32=int(tf32))
     [actual] = gpu.run(
-        lambda a, b: wide(emit(OpKind.gemm, attrs, narrow(a), narrow(b))[0]), a, b
+        lambda a, b: back(emit(OpKind.gemm, attrs, into(a), into(b))[0]), a, b
     )
     np.testing.assert_array_equal(actual, a @ (b.T if turned else b))
 

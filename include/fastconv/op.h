@@ -172,6 +172,7 @@ struct ConvAttrs {
   // 1: dst of the forward, without `add` and `derivative`, has P/2 x Q/2 pixels, each the maximum
   // of 2x2 results; NaN is handed on.
   int32_t max_pool;
+  int32_t tf32;  // 1: operands in float32 may be rounded to TF32, 10 bits behind the point
 };
 struct PoolAttrs {
   WindowGeometry geometry;
@@ -185,6 +186,7 @@ struct GemmAttrs {
   int32_t transpose_a, transpose_b;
   int32_t broadcast_a, broadcast_b;
   Epilogue epilogue;
+  int32_t tf32;  // as in ConvAttrs
 };
 struct ActivationAttrs {
   Activation activation;

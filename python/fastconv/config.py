@@ -10,12 +10,14 @@ __all__ = [
     "cache_dir",
     "data_dir",
     "epsilon",
+    "float32_precision",
     "floatx",
     "image_data_format",
     "mirror",
     "offline",
     "sanity",
     "set_epsilon",
+    "set_float32_precision",
     "set_floatx",
     "set_image_data_format",
     "setting",
@@ -29,6 +31,8 @@ _DATA_FORMATS = {
 }
 _data_format = "channels_last"
 _epsilon = 1e-7
+_PRECISIONS = ("float32", "tf32")
+_precision = "float32"
 
 
 def setting(name: str, default: str = "") -> str:
@@ -154,6 +158,42 @@ def set_floatx(value: str) -> None:
             f"set_floatx: expected 'float32', received {value!r}; fastconv trains in "
             "float32"
         )
+
+
+def float32_precision() -> str:
+    """How exactly GPUs multiply float32: "float32", unless it was changed.
+
+    >>> import fastconv as fc
+    >>> fc.config.float32_precision()
+    'float32'
+    """
+    return _precision
+
+
+def set_float32_precision(precision: str) -> None:
+    """Sets how exactly convolutions and matrix products of float32 multiply on GPUs.
+
+    Parameters
+    ----------
+    precision: "float32", exactly; or "tf32", on tensor cores, which is several times
+        faster: both factors are rounded to TF32 (the range of float32, 10 bits behind
+        the point), products are exact, and sums are float32. Results are wrong by about
+        2^-11 of the largest. Arrays stay float32, and so does what a CPU computes.
+
+    Models and functions compute so from their next call on; what `Function.compile`
+    returned before stays what it was.
+
+    Raises
+    ------
+    UnknownNameError for another name.
+
+    >>> import fastconv as fc
+    >>> fc.config.set_float32_precision("float32")
+    """
+    global _precision
+    if precision not in _PRECISIONS:
+        raise unknown_name("float32_precision", precision, _PRECISIONS)
+    _precision = precision
 
 
 def image_data_format() -> str:

@@ -48,15 +48,15 @@ const char* implicit_declines(const KernelCall& call) {
 // The sizes of the product of a direction, with src as [rows, depth] and weights as [depth, K].
 GemmAttrs forward_attrs(const WindowGeometry& g, const Epilogue& epilogue) {
   const int64_t rows = g.batch * g.output[0] * g.output[1] * g.output[2];
-  return {1, rows, g.out_channels, g.in_channels * window_taps(g), 0, 0, 0, 0, epilogue};
+  return {1, rows, g.out_channels, g.in_channels * window_taps(g), 0, 0, 0, 0, epilogue, 0};
 }
 GemmAttrs backward_data_attrs(const WindowGeometry& g, const Epilogue& epilogue) {
   const GemmAttrs f = forward_attrs(g, {});
-  return {1, f.m, f.k, f.n, 0, 1, 0, 0, epilogue};
+  return {1, f.m, f.k, f.n, 0, 1, 0, 0, epilogue, 0};
 }
 GemmAttrs backward_weights_attrs(const WindowGeometry& g) {
   const GemmAttrs f = forward_attrs(g, {});
-  return {1, f.k, f.n, f.m, 1, 0, 0, 0, {}};
+  return {1, f.k, f.n, f.m, 1, 0, 0, 0, {}, 0};
 }
 
 void run_product(const KernelCall& call, const GemmAttrs& a) {

@@ -76,13 +76,13 @@ void backward_weights_tensor(const KernelCall& call) {
   tensor_backward_weights(call, geometry(call));
 }
 int64_t forward_tensor_workspace(const KernelCall& call) {
-  return tensor_forward_workspace(geometry(call));
+  return tensor_forward_workspace(call, geometry(call));
 }
 int64_t backward_data_tensor_workspace(const KernelCall& call) {
-  return tensor_backward_data_workspace(geometry(call));
+  return tensor_backward_data_workspace(call, geometry(call));
 }
 int64_t backward_weights_tensor_workspace(const KernelCall& call) {
-  return tensor_backward_weights_workspace(geometry(call));
+  return tensor_backward_weights_workspace(call, geometry(call));
 }
 
 // No kernel pools what it makes.
@@ -94,33 +94,33 @@ const char* whole(const KernelCall& call) {
 // The first of each list needs the instructions of hopper.h.
 constexpr Kernel kForward[] = {
     {"hopper", whole<conv_hopper_declines>, conv_hopper_workspace, conv_hopper},
-    {"gemm", whole<product_declines>, workspace_of<forward_size>, forward_product},
     {"depthwise", whole<conv_depthwise_declines>, nullptr, conv_depthwise},
     {"direct", whole<conv_direct_declines>, nullptr, conv_direct},
     {"tensor_cores", whole<conv_tensor_declines>, forward_tensor_workspace, forward_tensor},
+    {"gemm", whole<product_declines>, workspace_of<forward_size>, forward_product},
     {"implicit_gemm", whole<conv_implicit_declines>, conv_implicit_workspace, conv_implicit},
 };
 constexpr Kernel kBackwardData[] = {
     {"hopper", conv_backward_data_hopper_declines, conv_backward_data_hopper_workspace,
      conv_backward_data_hopper},
-    {"gemm", product_declines, workspace_of<data_size>, backward_data_product},
     {"depthwise", conv_depthwise_declines, nullptr, conv_backward_data_depthwise},
     {"direct", conv_direct_declines, nullptr, conv_backward_data_direct},
     {"tensor_cores", conv_backward_data_tensor_declines, backward_data_tensor_workspace,
      backward_data_tensor},
+    {"gemm", product_declines, workspace_of<data_size>, backward_data_product},
     {"implicit_gemm", conv_implicit_declines, conv_backward_data_implicit_workspace,
      conv_backward_data_implicit},
 };
 constexpr Kernel kBackwardWeights[] = {
     {"hopper", conv_backward_weights_hopper_declines, conv_backward_weights_hopper_workspace,
      conv_backward_weights_hopper},
-    {"gemm", product_declines, workspace_of<weights_size>, backward_weights_product},
     {"depthwise", conv_depthwise_declines, conv_backward_weights_depthwise_workspace,
      conv_backward_weights_depthwise},
     {"direct", conv_direct_declines, conv_backward_weights_direct_workspace,
      conv_backward_weights_direct},
     {"tensor_cores", conv_tensor_declines, backward_weights_tensor_workspace,
      backward_weights_tensor},
+    {"gemm", product_declines, workspace_of<weights_size>, backward_weights_product},
     {"implicit_gemm", conv_implicit_declines, conv_backward_weights_implicit_workspace,
      conv_backward_weights_implicit},
 };

@@ -1,5 +1,6 @@
-// Convolution of bfloat16 by the matrix instructions of sm_90a, in all directions: the product of
-// product_hopper.cu over the pixels that windows read.
+// Convolution by the matrix instructions of sm_90a, of bfloat16 in all directions, and of float32
+// as TF32 but for the gradient of weights: the product of product_hopper.cu over the pixels that
+// windows read.
 //
 // forward:  pixels of src, one a window, times weights[tap, channel, filter]
 // data:     pixels of ddst, one an input pixel, times weights[tap, channel, filter] turned. Input
@@ -25,9 +26,11 @@ bool pointwise(const WindowGeometry& g) {
   return true;
 }
 
-HopperProduct product_of(const WindowGeometry& g, ProductKind kind) {
+HopperProduct product_of(const KernelCall& call, ProductKind kind) {
+  const WindowGeometry& g = geometry(call);
   HopperProduct p = {};
   p.kind = kind;
+  p.tf32 = attrs<ConvAttrs>(call).tf32 && !is_bfloat16(call);
   p.rows = output_pixels(g);
   p.depth = g.in_channels;
   p.columns = g.out_channels;
@@ -48,8 +51,9 @@ HopperProduct product_of(const WindowGeometry& g, ProductKind kind) {
 }
 
 // The phase of input pixels first[0] + i * stride, first[1] + j * stride, along W and H.
-HopperProduct phase_of(const WindowGeometry& g, const int64_t (&first)[2]) {
-  HopperProduct p = product_of(g, ProductKind::turned);
+HopperProduct phase_of(const KernelCall& call, const int64_t (&first)[2]) {
+  const WindowGeometry& g = geometry(call);
+  HopperProduct p = product_of(call, ProductKind::turned);
   p.rows = g.batch * g.input[0];
   p.depth = p.windows.channels = g.out_channels;
   p.columns = g.in_channels;
@@ -77,10 +81,11 @@ HopperProduct phase_of(const WindowGeometry& g, const int64_t (&first)[2]) {
 
 // f(phase) for all that have pixels, until f gives a reason.
 template <class F>
-const char* for_phases(const WindowGeometry& g, const F& f) {
+const char* for_phases(const KernelCall& call, const F& f) {
+  const WindowGeometry& g = geometry(call);
   for (int64_t h = 0; h < g.stride[1] && h < g.input[1]; ++h)
     for (int64_t w = 0; w < g.stride[2] && w < g.input[2]; ++w)
-      if (const char* reason = f(phase_of(g, {w, h}))) return reason;
+      if (const char* reason = f(phase_of(call, {w, h}))) return reason;
   return nullptr;
 }
 
@@ -90,12 +95,12 @@ const char* declines(const KernelCall& call, ProductKind kind) {
   if (g.groups != 1) return "groups > 1";
   if (!flat(g) && !pointwise(g)) return "windows over depth";
   if (kind != ProductKind::turned)
-    return hopper_product_declines(call, product_of(g, kind), epilogue);
+    return hopper_product_declines(call, product_of(call, kind), epilogue);
   for (int i = 1; i < 3; ++i) {
     if (g.stride[i] > 1 && g.dilation[i] > 1) return "strides and dilation";
     if (g.stride[i] > 4) return "strides > 4";
   }
-  return for_phases(g, [&](const HopperProduct& phase) {
+  return for_phases(call, [&](const HopperProduct& phase) {
     return hopper_product_declines(call, phase, epilogue);
   });
 }
@@ -119,42 +124,42 @@ const char* conv_backward_weights_hopper_declines(const KernelCall& call) {
 }
 
 int64_t conv_hopper_workspace(const KernelCall& call) {
-  return hopper_product_workspace(call, product_of(geometry(call), ProductKind::rows));
+  return hopper_product_workspace(call, product_of(call, ProductKind::rows));
 }
 int64_t conv_backward_data_hopper_workspace(const KernelCall& call) {
-  return hopper_product_workspace(call, phase_of(geometry(call), {0, 0}));  // several need none
+  return hopper_product_workspace(call, phase_of(call, {0, 0}));  // several need none
 }
 int64_t conv_backward_weights_hopper_workspace(const KernelCall& call) {
-  return hopper_product_workspace(call, product_of(geometry(call), ProductKind::taps));
+  return hopper_product_workspace(call, product_of(call, ProductKind::taps));
 }
 
 bool conv_hopper_tiles(const KernelCall& call) {
-  return hopper_product_tiles(call, product_of(geometry(call), ProductKind::rows));
+  return hopper_product_tiles(call, product_of(call, ProductKind::rows));
 }
 bool conv_backward_data_hopper_tiles(const KernelCall& call) {
-  return !for_phases(geometry(call), [&](const HopperProduct& phase) {
+  return !for_phases(call, [&](const HopperProduct& phase) {
     return hopper_product_tiles(call, phase) ? nullptr : "a phase that cannot be cut so";
   });
 }
 bool conv_backward_weights_hopper_tiles(const KernelCall& call) {
-  return hopper_product_tiles(call, product_of(geometry(call), ProductKind::taps));
+  return hopper_product_tiles(call, product_of(call, ProductKind::taps));
 }
 
 void conv_hopper(const KernelCall& call) {
   const Epilogue& epilogue = attrs<ConvAttrs>(call).epilogue;
-  run(call, product_of(geometry(call), ProductKind::rows), epilogue);
-  finish_activation<BFloat16>(call, epilogue);
+  run(call, product_of(call, ProductKind::rows), epilogue);
+  finish_hopper_product(call, epilogue);
 }
 void conv_backward_data_hopper(const KernelCall& call) {
   const Epilogue& epilogue = attrs<ConvAttrs>(call).epilogue;
-  for_phases(geometry(call), [&](const HopperProduct& phase) -> const char* {
+  for_phases(call, [&](const HopperProduct& phase) -> const char* {
     run(call, phase, epilogue);
     return nullptr;
   });
-  finish_activation<BFloat16>(call, epilogue);
+  finish_hopper_product(call, epilogue);
 }
 void conv_backward_weights_hopper(const KernelCall& call) {
-  run(call, product_of(geometry(call), ProductKind::taps), Epilogue{});
+  run(call, product_of(call, ProductKind::taps), Epilogue{});
 }
 
 }  // namespace fastconv::cuda

@@ -5,15 +5,20 @@
 namespace fastconv::cuda {
 namespace {
 
-int64_t whole_chunks(int64_t values) { return ceil_div(values, kChunk) * kChunk; }
+// Values in whole chunks of such elements.
+int64_t whole_chunks(int64_t values, int64_t element) {
+  const int64_t each = kPackBytes / element;
+  return ceil_div(values, each) * each;
+}
 
 int32_t gcd(int32_t a, int32_t b) { return b == 0 ? a : gcd(b, a % b); }
 
 // dst[i] = the four values there, of src or zeros.
-void pad(const KernelCall& call, const BFloat16* src, const Padding& p, BFloat16* dst) {
+template <class T>
+void pad_elements(const KernelCall& call, const T* src, const Padding& p, T* dst) {
   constexpr int kEach = 4;
-  struct alignas(8) Four {
-    BFloat16 values[kEach];
+  struct alignas(kEach * sizeof(T)) Four {
+    T values[kEach];
   };
   const Divisor across(p.to[2] / kEach), rows(p.to[1]), columns(p.to[0]);
   const int64_t count = p.outer * p.to[0] * p.to[1] * (p.to[2] / kEach);
@@ -22,7 +27,7 @@ void pad(const KernelCall& call, const BFloat16* src, const Padding& p, BFloat16
     const int64_t c = (i - row * across.size()) * kEach, b = row - column * rows.size();
     const int64_t a = column - outer * columns.size() - p.before;
     const bool inside = a >= 0 && a < p.from[0] && b < p.from[1];
-    const BFloat16* from = src + ((outer * p.from[0] + a) * p.from[1] + b) * p.from[2] + c;
+    const T* from = src + ((outer * p.from[0] + a) * p.from[1] + b) * p.from[2] + c;
     Four four = {};
 #pragma unroll
     for (int k = 0; k < kEach; ++k)
@@ -44,10 +49,10 @@ TensorSize forward_size(const WindowGeometry& g, const TensorShape& s) {
   return {output_pixels(g), g.out_channels / g.groups, taps * s.channels, g.groups};
 }
 
-// Few channels in steps that are whole chunks of pixels of four values.
-bool has_lines(const WindowGeometry& g) {
-  return g.in_channels <= 4 && g.groups == 1 && g.stride[2] % 2 == 0 && g.dilation[2] == 1 &&
-         g.pad_before[2] >= 0 && g.kernel[2] > 1;
+// Few channels in steps that are whole chunks of pixels of four values; of floats each is one.
+bool has_lines(const WindowGeometry& g, int64_t element) {
+  return element == 2 && g.in_channels <= 4 && g.groups == 1 && g.stride[2] % 2 == 0 &&
+         g.dilation[2] == 1 && g.pad_before[2] >= 0 && g.kernel[2] > 1;
 }
 
 }  // namespace
@@ -56,14 +61,15 @@ bool Padding::needed() const {
   return from[0] != to[0] || from[1] != to[1] || from[2] != to[2] || before != 0;
 }
 int64_t Padding::bytes() const {
-  return needed() ? ceil_div(outer * to[0] * to[1] * to[2] * 2, 64) * 64 : 0;
+  return needed() ? ceil_div(outer * to[0] * to[1] * to[2] * element, 64) * 64 : 0;
 }
 
-TensorShape tensor_shape(const WindowGeometry& g, bool lines) {
-  const int64_t filters = whole_chunks(g.out_channels / g.groups);
-  if (!lines || !has_lines(g)) return {whole_chunks(g.in_channels / g.groups), filters, 0, 0};
+TensorShape tensor_shape(const WindowGeometry& g, int64_t element, bool lines) {
+  const int64_t filters = whole_chunks(g.out_channels / g.groups, element);
+  if (!lines || !has_lines(g, element))
+    return {whole_chunks(g.in_channels / g.groups, element), filters, 0, 0, element};
   const int64_t line = ceil_div(g.kernel[2], 2) * 2;
-  return {line * 4, filters, line, (g.output[2] - 1) * g.stride[2] + line};
+  return {line * 4, filters, line, (g.output[2] - 1) * g.stride[2] + line, element};
 }
 
 Padding pad_map(const WindowGeometry& g, const TensorShape& s) {
@@ -71,12 +77,21 @@ Padding pad_map(const WindowGeometry& g, const TensorShape& s) {
     return {input_pixels(g) / g.input[2],
             {g.input[2], 1, g.in_channels},
             {s.width, 1, s.pixel()},
-            g.pad_before[2]};
-  return {input_pixels(g), {1, g.groups, g.in_channels / g.groups}, {1, g.groups, s.channels}, 0};
+            g.pad_before[2],
+            s.element};
+  return {input_pixels(g),
+          {1, g.groups, g.in_channels / g.groups},
+          {1, g.groups, s.channels},
+          0,
+          s.element};
 }
 
 Padding pad_result(const WindowGeometry& g, const TensorShape& s) {
-  return {output_pixels(g), {1, g.groups, g.out_channels / g.groups}, {1, g.groups, s.filters}, 0};
+  return {output_pixels(g),
+          {1, g.groups, g.out_channels / g.groups},
+          {1, g.groups, s.filters},
+          0,
+          s.element};
 }
 
 Padding pad_weights(const WindowGeometry& g, const TensorShape& s) {
@@ -84,20 +99,21 @@ Padding pad_weights(const WindowGeometry& g, const TensorShape& s) {
     return {g.kernel[0] * g.kernel[1],
             {g.kernel[2], g.in_channels, g.out_channels},
             {s.line, s.pixel(), s.filters},
-            0};
+            0,
+            s.element};
   return {window_taps(g),
           {g.in_channels / g.groups, g.groups, g.out_channels / g.groups},
           {s.channels, g.groups, s.filters},
-          0};
+          0,
+          s.element};
 }
 
-const BFloat16* padded(const KernelCall& call, int i, const Padding& padding, char*& work) {
-  const BFloat16* src = input<BFloat16>(call, i);
-  if (!padding.needed()) return src;
-  BFloat16* copy = reinterpret_cast<BFloat16*>(work);
-  pad(call, src, padding, copy);
-  work += padding.bytes();
-  return copy;
+void pad(const KernelCall& call, const void* from, const Padding& padding, void* to) {
+  const auto copy = [&](auto type) {
+    using T = typename decltype(type)::type;
+    pad_elements(call, static_cast<const T*>(from), padding, static_cast<T*>(to));
+  };
+  padding.element == 2 ? copy(TypeTag<uint16_t>{}) : copy(TypeTag<uint32_t>{});
 }
 
 Correlation windows_of(const WindowGeometry& g, const TensorShape& s) {
@@ -158,8 +174,8 @@ Correlation covers_of(const WindowGeometry& g, const TensorShape& s) {
 
 const char* tensor_sizes_decline(const WindowGeometry& g) {
   constexpr int64_t kMost = INT32_MAX / 2;
-  const int64_t C = whole_chunks(g.in_channels / g.groups) * g.groups;
-  const int64_t K = whole_chunks(g.out_channels / g.groups) * g.groups;
+  const int64_t C = whole_chunks(g.in_channels / g.groups, 2) * g.groups;
+  const int64_t K = whole_chunks(g.out_channels / g.groups, 2) * g.groups;
   if (g.kernel[0] + g.kernel[1] + g.kernel[2] > kMostTaps) return "too large a window";
   if (C > kMost / window_taps(g) / K) return "the weights do not fit 31 bits";
   int64_t src = C, dst = K;
@@ -174,28 +190,39 @@ const char* tensor_sizes_decline(const WindowGeometry& g) {
   return nullptr;
 }
 
+const char* tensor_types_decline(const KernelCall& call, bool tf32) {
+  if (all_bfloat16(call)) return nullptr;
+  if (needs_float32(call)) return "only bfloat16, or float32 alone";
+  return tf32 ? nullptr : "float32 that is not to be rounded";
+}
+
 const char* conv_tensor_declines(const KernelCall& call) {
-  return all_bfloat16(call) ? tensor_sizes_decline(geometry(call)) : "only bfloat16";
+  if (const char* reason = tensor_types_decline(call, attrs<ConvAttrs>(call).tf32)) return reason;
+  return tensor_sizes_decline(geometry(call));
 }
 
 void tensor_forward(const KernelCall& call, const WindowGeometry& g, const Epilogue& epilogue) {
-  const TensorShape s = tensor_shape(g, true);
-  char* work = workspace<char>(call);
-  const BFloat16* src = padded(call, 0, pad_map(g, s), work);
-  const BFloat16* weights = padded(call, 1, pad_weights(g, s), work);
-  const TensorSize size = forward_size(g, s);
-  const Correlation c = windows_of(g, s);
-  const int64_t filters = g.out_channels / g.groups;
-  run_tensor_product(call, WindowRows{c, src},
-                     MatrixRows{weights, (int32_t)(g.groups * s.filters), (int32_t)s.filters},
-                     PixelResult{c, (int32_t)g.out_channels, (int32_t)filters}, size,
-                     finish_of<BFloat16>(call, epilogue), reinterpret_cast<float*>(work));
-  finish_activation<BFloat16>(call, epilogue);
+  with_float(call, [&](auto type) {
+    using T = typename decltype(type)::type;
+    const TensorShape s = tensor_shape(g, sizeof(T), true);
+    char* work = workspace<char>(call);
+    const T* src = padded<T>(call, 0, pad_map(g, s), work);
+    const T* weights = padded<T>(call, 1, pad_weights(g, s), work);
+    const Correlation c = windows_of(g, s);
+    const int64_t filters = g.out_channels / g.groups;
+    run_tensor_product(call, WindowRows<T>{c, src},
+                       MatrixRows<T>{weights, (int32_t)(g.groups * s.filters), (int32_t)s.filters},
+                       PixelResult{c, (int32_t)g.out_channels, (int32_t)filters},
+                       forward_size(g, s), finish_of<T>(call, epilogue),
+                       reinterpret_cast<float*>(work));
+    finish_activation<T>(call, epilogue);
+  });
 }
 
-int64_t tensor_forward_workspace(const WindowGeometry& g) {
-  const TensorShape s = tensor_shape(g, true);
-  return pad_map(g, s).bytes() + pad_weights(g, s).bytes() + tensor_workspace(forward_size(g, s));
+int64_t tensor_forward_workspace(const KernelCall& call, const WindowGeometry& g) {
+  const TensorShape s = tensor_shape(g, size_of(call.inputs[0].dtype), true);
+  return pad_map(g, s).bytes() + pad_weights(g, s).bytes() +
+         tensor_workspace(forward_size(g, s), s.element);
 }
 
 }  // namespace fastconv::cuda

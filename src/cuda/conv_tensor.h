@@ -1,5 +1,5 @@
-// Convolution of bfloat16 on tensor cores (tensor_product.h), and what its directions share: how
-// the operands of a geometry are seen as those of a product.
+// Convolution on tensor cores (tensor_product.h), of bfloat16 or, as TF32, of float32; and what its
+// directions share: how the operands of a geometry are seen as those of a product.
 //
 // Rows that are no multiple of 16 bytes are first copied, with zeros behind them, into some that
 // are; so every product moves whole chunks.
@@ -13,6 +13,7 @@ namespace fastconv::cuda {
 // `from`, with `before` zeros in front of a.
 struct Padding {
   int64_t outer, from[3], to[3], before;
+  int64_t element;  // bytes
   bool needed() const;
   int64_t bytes() const;  // of the copy, 0 if there is none
 };
@@ -23,22 +24,35 @@ struct TensorShape {
   // Of an image of few channels a tap is a whole line of the window: neighbouring pixels of the
   // copied map, a line of which is `width` of them, with padding. 0: a tap is a pixel.
   int64_t line, width;
+  int64_t element;                                                     // bytes
   int64_t pixel() const { return line ? channels / line : channels; }  // values of a pixel
 };
-TensorShape tensor_shape(const WindowGeometry& g, bool lines);
+TensorShape tensor_shape(const WindowGeometry& g, int64_t element, bool lines);
 
 Padding pad_map(const WindowGeometry& g, const TensorShape& s);
 Padding pad_result(const WindowGeometry& g, const TensorShape& s);
 Padding pad_weights(const WindowGeometry& g, const TensorShape& s);
 
+// Makes the copy.
+void pad(const KernelCall& call, const void* from, const Padding& padding, void* to);
+
 // Input i, or its copy in `work`, which then begins behind it.
-const BFloat16* padded(const KernelCall& call, int i, const Padding& padding, char*& work);
+template <class T>
+const T* padded(const KernelCall& call, int i, const Padding& padding, char*& work) {
+  const T* src = input<T>(call, i);
+  if (!padding.needed()) return src;
+  T* copy = reinterpret_cast<T*>(work);
+  pad(call, src, padding, copy);
+  work += padding.bytes();
+  return copy;
+}
 
 // How windows meet src; how results meet ddst, in phases.
 Correlation windows_of(const WindowGeometry& g, const TensorShape& s);
 Correlation covers_of(const WindowGeometry& g, const TensorShape& s);
 
-// Why it cannot be run, or null.
+// Why it cannot be run, or null; `tf32` is the attribute of that name.
+const char* tensor_types_decline(const KernelCall& call, bool tf32);
 const char* tensor_sizes_decline(const WindowGeometry& g);
 const char* conv_tensor_declines(const KernelCall& call);
 const char* conv_backward_data_tensor_declines(const KernelCall& call);
@@ -48,8 +62,8 @@ void tensor_forward(const KernelCall& call, const WindowGeometry& g, const Epilo
 void tensor_backward_data(const KernelCall& call, const WindowGeometry& g,
                           const Epilogue& epilogue);
 void tensor_backward_weights(const KernelCall& call, const WindowGeometry& g);
-int64_t tensor_forward_workspace(const WindowGeometry& g);
-int64_t tensor_backward_data_workspace(const WindowGeometry& g);
-int64_t tensor_backward_weights_workspace(const WindowGeometry& g);
+int64_t tensor_forward_workspace(const KernelCall& call, const WindowGeometry& g);
+int64_t tensor_backward_data_workspace(const KernelCall& call, const WindowGeometry& g);
+int64_t tensor_backward_weights_workspace(const KernelCall& call, const WindowGeometry& g);
 
 }  // namespace fastconv::cuda

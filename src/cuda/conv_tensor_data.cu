@@ -6,8 +6,8 @@ namespace fastconv::cuda {
 namespace {
 
 // Its channels are rows, which need not be whole chunks.
-TensorShape shape_of(const WindowGeometry& g) {
-  TensorShape s = tensor_shape(g, false);
+TensorShape shape_of(const WindowGeometry& g, int64_t element) {
+  TensorShape s = tensor_shape(g, element, false);
   s.channels = g.in_channels / g.groups;
   return s;
 }
@@ -34,23 +34,26 @@ const char* conv_backward_data_tensor_declines(const KernelCall& call) {
 
 void tensor_backward_data(const KernelCall& call, const WindowGeometry& g,
                           const Epilogue& epilogue) {
-  const TensorShape s = shape_of(g);
-  char* work = workspace<char>(call);
-  const BFloat16* ddst = padded(call, 0, pad_result(g, s), work);
-  const BFloat16* weights = padded(call, 1, pad_weights(g, s), work);
-  const Correlation c = covers_of(g, s);
-  const int64_t row = g.groups * s.filters;
-  run_tensor_product(call, WindowRows{c, ddst},
-                     TurnedFilters{c, weights, row, s.channels * row, s.filters},
-                     PixelResult{c, (int32_t)g.in_channels, (int32_t)s.channels}, size_of(g, c),
-                     finish_of<BFloat16>(call, epilogue), reinterpret_cast<float*>(work));
-  finish_activation<BFloat16>(call, epilogue);
+  with_float(call, [&](auto type) {
+    using T = typename decltype(type)::type;
+    const TensorShape s = shape_of(g, sizeof(T));
+    char* work = workspace<char>(call);
+    const T* ddst = padded<T>(call, 0, pad_result(g, s), work);
+    const T* weights = padded<T>(call, 1, pad_weights(g, s), work);
+    const Correlation c = covers_of(g, s);
+    const int64_t row = g.groups * s.filters;
+    run_tensor_product(call, WindowRows<T>{c, ddst},
+                       TurnedFilters<T>(c, weights, row, s.channels * row, s.filters),
+                       PixelResult{c, (int32_t)g.in_channels, (int32_t)s.channels}, size_of(g, c),
+                       finish_of<T>(call, epilogue), reinterpret_cast<float*>(work));
+    finish_activation<T>(call, epilogue);
+  });
 }
 
-int64_t tensor_backward_data_workspace(const WindowGeometry& g) {
-  const TensorShape s = shape_of(g);
+int64_t tensor_backward_data_workspace(const KernelCall& call, const WindowGeometry& g) {
+  const TensorShape s = shape_of(g, size_of(call.inputs[0].dtype));
   return pad_result(g, s).bytes() + pad_weights(g, s).bytes() +
-         tensor_workspace(size_of(g, covers_of(g, s)));
+         tensor_workspace(size_of(g, covers_of(g, s)), s.element);
 }
 
 }  // namespace fastconv::cuda

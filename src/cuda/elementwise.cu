@@ -217,7 +217,7 @@ void run_fill(const KernelCall& call) {
   with_type(dst.dtype, [&](auto tag) {
     const auto element = convert<typename decltype(tag)::type>(value);
     if (is_aligned(dst.data) && bytes(dst) % kPackBytes == 0)
-      fill(call, bytes(dst) / kPackBytes, line_of(&element, sizeof element));
+      fill(call, bytes(dst) / kPackBytes, chunk_of(&element, sizeof element));
     else
       fill(call, elements(dst), element);
   });

@@ -12,16 +12,15 @@ namespace {
 using emulator::fault;
 
 constexpr uint32_t kMade = 0xba2;  // a barrier that was made: other memory holds something else
-constexpr int kRowBytes = 2 * kBoxWidth, kColumns = 256;
+constexpr int kColumns = 256;
 
-float element(uint32_t address) {
-  if (address + 2 > emulator::kMostShared) fault("an operand behind the shared memory");
-  uint16_t bits;
-  memcpy(&bits, emulator::shared_memory() + address, sizeof bits);
-  const uint32_t word = (uint32_t)bits << 16;
-  float value;
-  memcpy(&value, &word, sizeof value);
-  return value;
+// What an instruction reads: bfloat16, or a float that was rounded to TF32.
+float element(uint32_t address, int bytes) {
+  if (address + (uint32_t)bytes > emulator::kMostShared)
+    fault("an operand behind the shared memory");
+  uint32_t word = 0;
+  memcpy(&word, emulator::shared_memory() + address, (size_t)bytes);
+  return bytes == 2 ? emulator::operand<BFloat16>(word, 0) : emulator::operand<float>(word, 0);
 }
 
 // The hardware swaps pieces of 16 bytes by the number of the row of 128, modulo 8.
@@ -37,17 +36,21 @@ void check_made(const Barrier& barrier) {
   if (barrier.made != kMade) fault("a barrier that was not made");
 }
 
-// A box arrives: element(row, column) of it is what TMA read.
+// A box arrives. TMA reads element(row, column) of it there, or 0 at -1; a float is rounded to
+// TF32.
 template <class Element>
 void deliver(void* to, const TensorMap& map, Barrier& barrier, const Element& element) {
   const uint32_t begin = shared_address(to);
   for (int row = 0; row < map.box[1]; ++row)
     for (int column = 0; column < map.box[0]; ++column) {
-      const uint16_t value = element(row, column);
-      const uint32_t at = begin + (uint32_t)(row * kRowBytes + column * 2);
-      memcpy(emulator::shared_memory() + swizzled(at), &value, sizeof value);
+      const int64_t index = element(row, column);
+      uint32_t value = 0;
+      if (index >= 0) memcpy(&value, map.data + index * map.element, (size_t)map.element);
+      if (map.element == 4) value = round_to_tf32(value);
+      const uint32_t at = begin + (uint32_t)(row * kBoxBytes + column * map.element);
+      memcpy(emulator::shared_memory() + swizzled(at), &value, (size_t)map.element);
     }
-  barrier.bytes -= map.box[0] * map.box[1] * 2;
+  barrier.bytes -= map.box[0] * map.box[1] * map.element;
   end_phase_if_complete(barrier);
 }
 
@@ -72,11 +75,12 @@ Groups& groups() {
 
 bool late() { return emulator::block_number() / 2 % 2; }
 
-// 16 k of an operand, by its descriptor.
+// 32 bytes of k of an operand, by its descriptor.
 struct Operand {
   uint32_t begin, next_box, next_rows;
+  int bytes;  // of an element
   bool turned;
-  Operand(uint64_t descriptor, bool turned_) : turned(turned_) {
+  Operand(uint64_t descriptor, int bytes_, bool turned_) : bytes(bytes_), turned(turned_) {
     if (descriptor >> 62 != 1) fault("an operand without the swizzle of 128 bytes");
     const auto field = [descriptor](int bit) {
       return (uint32_t)(descriptor >> bit & 0x3fff) << 4;
@@ -85,31 +89,32 @@ struct Operand {
   }
   float operator()(int i, int k) const {
     const int row = turned ? k : i, column = turned ? i : k;
-    const uint32_t box = turned ? (uint32_t)(column / kBoxWidth) * next_box : 0;
-    return element(swizzled(begin + box + (uint32_t)(row / 8) * next_rows +
-                            (uint32_t)(row % 8 * kRowBytes + column % kBoxWidth * 2)));
+    const int width = kBoxBytes / bytes;
+    const uint32_t box = turned ? (uint32_t)(column / width) * next_box : 0;
+    const uint32_t at = (uint32_t)(row % 8 * kBoxBytes + column % width * bytes);
+    return element(swizzled(begin + box + (uint32_t)(row / 8) * next_rows + at), bytes);
   }
 };
 
 struct Product {
   std::vector<float*> sums;  // of each thread
-  int count;
+  int count, bytes;          // of an element
   bool turn_a, turn_b;
   uint64_t a, b;
   bool add;
 
   void operator()() const {
     static float left[64][16], right[16][kColumns], results[64][kColumns];
-    const Operand from_a(a, turn_a), from_b(b, turn_b);
-    const int columns = 2 * count;
-    for (int k = 0; k < 16; ++k) {
+    const Operand from_a(a, bytes, turn_a), from_b(b, bytes, turn_b);
+    const int columns = 2 * count, depth = 32 / bytes;
+    for (int k = 0; k < depth; ++k) {
       for (int m = 0; m < 64; ++m) left[m][k] = from_a(m, k);
       for (int n = 0; n < columns; ++n) right[k][n] = from_b(n, k);
     }
     for (int m = 0; m < 64; ++m)
       for (int n = 0; n < columns; ++n) results[m][n] = add ? sum_of(m, n) : 0.0f;
     for (int m = 0; m < 64; ++m)
-      for (int k = 0; k < 16; ++k)
+      for (int k = 0; k < depth; ++k)
         for (int n = 0; n < columns; ++n) results[m][n] += left[m][k] * right[k][n];
     for (int m = 0; m < 64; ++m)
       for (int n = 0; n < columns; ++n) sum_of(m, n) = results[m][n];
@@ -153,11 +158,11 @@ void wait_for(Barrier& barrier, int parity) {
 void load_box(void* to, const TensorMap& map, Barrier& barrier, int x, int y, int z) {
   check_load(to, barrier);
   emulator::later([=, &map, &barrier] {
-    deliver(to, map, barrier, [&](int row, int column) -> uint16_t {
+    deliver(to, map, barrier, [&](int row, int column) -> int64_t {
       const int64_t i = x + column, j = y + row;
       if (i < 0 || i >= map.size[0] || j < 0 || j >= map.size[1] || z < 0 || z >= map.size[2])
-        return 0;
-      return map.data[(z * map.size[1] + j) * map.size[0] + i];
+        return -1;
+      return (z * map.size[1] + j) * map.size[0] + i;
     });
   });
 }
@@ -169,7 +174,7 @@ void load_windows(void* to, const TensorMap& map, Barrier& barrier, int channel,
   emulator::later([=, &map, &barrier] {
     int64_t x = w, y = h, image = n;
     int at = 0;  // the row that (x, y, image) is the corner of
-    deliver(to, map, barrier, [&](int row, int column) -> uint16_t {
+    deliver(to, map, barrier, [&](int row, int column) -> int64_t {
       for (; at < row; ++at) {
         if ((x += map.stride[0]) <= map.high[0]) continue;
         x = map.low[0];
@@ -180,8 +185,8 @@ void load_windows(void* to, const TensorMap& map, Barrier& barrier, int channel,
       const int64_t c = channel + column, i = x + tap_w, j = y + tap_h;
       if (c >= map.size[0] || i < 0 || i >= map.size[1] || j < 0 || j >= map.size[2] ||
           image >= map.size[3])
-        return 0;
-      return map.data[((image * map.size[2] + j) * map.size[1] + i) * map.size[0] + c];
+        return -1;
+      return ((image * map.size[2] + j) * map.size[1] + i) * map.size[0] + c;
     });
   });
 }
@@ -207,9 +212,10 @@ void wait_for_groups(int unfinished) {
   });
 }
 
-void multiply(float* sums, int count, bool turn_a, bool turn_b, uint64_t a, uint64_t b, bool add) {
+void multiply(float* sums, int count, int element, bool turn_a, bool turn_b, uint64_t a, uint64_t b,
+              bool add) {
   emulator::meet(kWarpgroup, sums, [=](void* const* threads) {
-    Product product{{}, count, turn_a, turn_b, a, b, add};
+    Product product{{}, count, element, turn_a, turn_b, a, b, add};
     for (int i = 0; i < kWarpgroup; ++i) product.sums.push_back(static_cast<float*>(threads[i]));
     if (late())
       groups().open.push_back(product);
@@ -218,25 +224,22 @@ void multiply(float* sums, int count, bool turn_a, bool turn_b, uint64_t a, uint
   });
 }
 
-uint32_t bfloat16_pair(float first, float second) {
-  return cpu::shared::to_bfloat16(first).bits | (uint32_t)cpu::shared::to_bfloat16(second).bits
-                                                    << 16;
-}
-
-TensorMap map_boxes(const void* data, const int64_t (&size)[3], int rows) {
-  return {static_cast<const uint16_t*>(data),
+TensorMap map_boxes(const void* data, const int64_t (&size)[3], int rows, int element) {
+  return {static_cast<const unsigned char*>(data),
+          element,
           {size[0], size[1], size[2], 1},
-          {kBoxWidth, rows},
+          {kBoxBytes / element, rows},
           false,
           {},
           {},
           {}};
 }
 
-TensorMap map_windows(const void* data, const WindowMap& w, int count) {
-  TensorMap map{static_cast<const uint16_t*>(data),
+TensorMap map_windows(const void* data, const WindowMap& w, int count, int element) {
+  TensorMap map{static_cast<const unsigned char*>(data),
+                element,
                 {w.channels, w.size[0], w.size[1], w.batch},
-                {kBoxWidth, count},
+                {kBoxBytes / element, count},
                 true,
                 {},
                 {},

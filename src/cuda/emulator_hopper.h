@@ -8,7 +8,8 @@
 namespace fastconv::cuda {
 
 struct TensorMap {
-  const uint16_t* data;
+  const unsigned char* data;
+  int element;      // bytes
   int64_t size[4];  // from the inside out
   int box[2];       // elements of a row; rows
   bool windows;
@@ -45,11 +46,12 @@ void wait_for_groups() {
   wait_for_groups(Unfinished);
 }
 
-// `sums` of each thread: `count` of them.
-void multiply(float* sums, int count, bool turn_a, bool turn_b, uint64_t a, uint64_t b, bool add);
-template <bool TurnA, bool TurnB, int Count>
+// `sums` of each thread: `count` of them. Elements of the operands have that many bytes.
+void multiply(float* sums, int count, int element, bool turn_a, bool turn_b, uint64_t a, uint64_t b,
+              bool add);
+template <class T, bool TurnA, bool TurnB, int Count>
 void multiply(float (&sums)[Count], uint64_t a, uint64_t b, bool add) {
-  multiply(sums, Count, TurnA, TurnB, a, b, add);
+  multiply(sums, Count, sizeof(T), TurnA, TurnB, a, b, add);
 }
 
 }  // namespace fastconv::cuda

@@ -36,6 +36,20 @@ inline bool in_different_banks(void* const* rows) {
   return seen == 0xff;
 }
 
+// Of the word of a float32 an instruction reads what TF32 has: a kernel has to round it before.
+constexpr uint32_t kBehindTf32 = 0x1fff, kNanOfTf32 = 0x7fffffff;
+
+// Element i of a word.
+template <class T>
+inline float operand(uint32_t word, int i) {
+  if constexpr (sizeof(T) == sizeof(float)) {
+    if (word & kBehindTf32 && word != kNanOfTf32) fault("an operand that was not rounded to TF32");
+    return __int_as_float((int)word);
+  } else {
+    return cuda::widen(T{(uint16_t)(word >> 16 * i)});
+  }
+}
+
 struct MatrixLane {
   uint32_t (&words)[4];
   const void* row;
@@ -89,6 +103,7 @@ inline void load_transposed(uint32_t (&words)[4], const void* row) {
   emulator::load_four<true>(words, row);
 }
 
+template <class T>
 inline void multiply_add(float (&sum)[4], const uint32_t (&a)[4], const uint32_t (&b)[2]) {
   struct Lane {
     float (&sum)[4];
@@ -96,29 +111,30 @@ inline void multiply_add(float (&sum)[4], const uint32_t (&a)[4], const uint32_t
     const uint32_t (&b)[2];
   } mine{sum, a, b};
   emulator::meet(32, &mine, [](void* const* lanes) {
-    const auto half = [](uint32_t word, int i) {
-      return widen(cpu::shared::BFloat16{(uint16_t)(word >> 16 * i)});
-    };
-    float A[16][16], B[16][8];
+    constexpr int kEach = 4 / sizeof(T);  // elements of a word
+    float A[16][8 * kEach], B[8 * kEach][8];
     for (int i = 0; i < 32; ++i) {
       const Lane& lane = *static_cast<Lane*>(lanes[i]);
-      const int g = i / 4, t = i % 4 * 2;
-      for (int j = 0; j < 8; ++j)
-        A[g + j / 2 % 2 * 8][t + j / 4 * 8 + j % 2] = half(lane.a[j / 2], j % 2);
-      for (int j = 0; j < 4; ++j) B[t + j / 2 * 8 + j % 2][g] = half(lane.b[j / 2], j % 2);
+      const int g = i / 4, t = i % 4;
+      for (int e = 0; e < kEach; ++e) {
+        for (int j = 0; j < 4; ++j)
+          A[g + j % 2 * 8][(t + j / 2 * 4) * kEach + e] = emulator::operand<T>(lane.a[j], e);
+        for (int j = 0; j < 2; ++j)
+          B[(t + j * 4) * kEach + e][g] = emulator::operand<T>(lane.b[j], e);
+      }
     }
     for (int i = 0; i < 32; ++i)
       for (int j = 0; j < 4; ++j) {
         const int row = i / 4 + j / 2 * 8, column = i % 4 * 2 + j % 2;
         float& x = static_cast<Lane*>(lanes[i])->sum[j];
-        for (int k = 0; k < 16; ++k) x += A[row][k] * B[k][column];
+        for (int k = 0; k < 8 * kEach; ++k) x += A[row][k] * B[k][column];
       }
   });
 }
 
-inline uint32_t pack_bfloat16(float first, float second) {
-  return cpu::shared::to_bfloat16(first).bits | (uint32_t)cpu::shared::to_bfloat16(second).bits
-                                                    << 16;
+inline uint32_t round_to_tf32(uint32_t word) {
+  const bool nan = (word & 0x7fffffff) > 0x7f800000;
+  return nan ? emulator::kNanOfTf32 : (word + 0x1000) & ~emulator::kBehindTf32;
 }
 
 }  // namespace fastconv::cuda

@@ -5,7 +5,6 @@
 // it.
 #pragma once
 #include "activation.h"
-#include "eight.h"
 #include "map.h"
 #include "pack.h"
 
@@ -56,7 +55,7 @@ struct Finish {
     for (int row = 0; row < Rows; ++row) apply(c, added[row], y[row], x[row]);
 #pragma unroll
     for (int row = 0; row < Rows; ++row)
-      if (at[row] >= 0) store_eight(dst + at[row], x[row]);
+      if (at[row] >= 0) store(dst + at[row], x[row]);
   }
   // The same for N columns from `first` on of M rows of `width`, as pack.h moves them; none for a
   // negative row.
@@ -101,7 +100,7 @@ struct Finish {
   __device__ static __forceinline__ void load_rows(const T* from, const int64_t (&at)[Rows],
                                                    float (&x)[Rows][8]) {
 #pragma unroll
-    for (int row = 0; row < Rows; ++row) load_eight(from + (at[row] >= 0 ? at[row] : 0), x[row]);
+    for (int row = 0; row < Rows; ++row) load(from + (at[row] >= 0 ? at[row] : 0), x[row]);
   }
   template <int N, class F>
   __device__ static __forceinline__ void each(float (&x)[N], const F& f) {

@@ -40,6 +40,7 @@ HopperProduct hopper_product_of(const KernelCall& call) {
   p.kind = g.transpose_a   ? ProductKind::taps
            : g.transpose_b ? ProductKind::turned
                            : ProductKind::rows;
+  p.tf32 = g.tf32 && !is_bfloat16(call);
   p.left = call.inputs[0].data;
   p.right = call.inputs[1].data;
   p.rows = g.transpose_a ? g.k : g.m;
@@ -63,11 +64,11 @@ int64_t gemm_hopper_workspace(const KernelCall& call) {
 void gemm_hopper(const KernelCall& call) {
   const Epilogue& epilogue = attrs<GemmAttrs>(call).epilogue;
   run_hopper_product(call, hopper_product_of(call), epilogue);
-  if (!attrs<GemmAttrs>(call).transpose_a) finish_activation<BFloat16>(call, epilogue);
+  if (!attrs<GemmAttrs>(call).transpose_a) finish_hopper_product(call, epilogue);
 }
 
-// A product of bfloat16 is a convolution with windows of one pixel, or one of its gradients, of a
-// line with a pixel for each row.
+// On tensor cores a product is a convolution with windows of one pixel, or one of its gradients, of
+// a line with a pixel for each row.
 WindowGeometry line(int64_t pixels, int64_t C, int64_t K) {
   return {1,         C,         K,         1,        {1, 1, pixels}, {1, 1, 1}, {1, 1, pixels},
           {1, 1, 1}, {1, 1, 1}, {0, 0, 0}, {0, 0, 0}};
@@ -79,10 +80,11 @@ WindowGeometry line_of(const GemmAttrs& a) {
 
 const char* tensor_declines(const KernelCall& call) {
   const GemmAttrs& a = attrs<GemmAttrs>(call);
-  if (!all_bfloat16(call)) return "only bfloat16";
+  if (const char* reason = tensor_types_decline(call, a.tf32)) return reason;
   if (a.batch != 1) return "a batch";
   if (a.transpose_a && a.transpose_b) return "both operands are transposed";
-  if (a.transpose_a && call.n_inputs > 2) return "an epilogue of a gradient of weights";
+  if (a.transpose_a && (call.n_inputs > 2 || a.epilogue.activation != Activation::identity))
+    return "an epilogue of a gradient of weights";
   if (a.m == 0 || a.n == 0 || a.k == 0) return "nothing to multiply";
   return tensor_sizes_decline(line_of(a));
 }
@@ -101,8 +103,9 @@ void gemm_tensor(const KernelCall& call) {
 int64_t gemm_tensor_workspace(const KernelCall& call) {
   const GemmAttrs& a = attrs<GemmAttrs>(call);
   const WindowGeometry g = line_of(a);
-  if (a.transpose_a) return tensor_backward_weights_workspace(g);
-  return a.transpose_b ? tensor_backward_data_workspace(g) : tensor_forward_workspace(g);
+  if (a.transpose_a) return tensor_backward_weights_workspace(call, g);
+  return a.transpose_b ? tensor_backward_data_workspace(call, g)
+                       : tensor_forward_workspace(call, g);
 }
 
 // The first needs the instructions of hopper.h.

@@ -3,8 +3,9 @@
 // emulator_hopper.h. Code that uses them stands behind `if constexpr (kHopper)`, in a template: the
 // same file is compiled for other targets.
 //
-// A box is 64 elements of bfloat16 wide, a row of 128 bytes, in which the hardware swaps pieces of
-// 16 bytes so that neither rows nor columns meet in a bank. Boxes begin at multiples of 1024 bytes.
+// A box is 128 bytes wide, 64 elements of bfloat16 or 32 floats. In its rows the hardware swaps
+// pieces of 16 bytes so that neither rows nor columns meet in a bank. Boxes begin at multiples of
+// 1024 bytes.
 #pragma once
 #include "tensor_core.h"
 
@@ -17,7 +18,9 @@
 namespace fastconv::cuda {
 
 constexpr int kWarpgroup = 128;
-constexpr int kBoxWidth = 64;  // elements
+constexpr int kBoxBytes = 128;
+template <class T>
+constexpr int kBoxWidth = kBoxBytes / sizeof(T);  // elements
 
 #if defined(FASTCONV_EMULATED)
 
@@ -131,51 +134,82 @@ __device__ __forceinline__ void wait_for_groups() {
 #define FASTCONV_SUMS_32(s, i)                                                  \
   FASTCONV_SUMS_8(s, i), FASTCONV_SUMS_8(s, i + 8), FASTCONV_SUMS_8(s, i + 16), \
       FASTCONV_SUMS_8(s, i + 24)
+#define FASTCONV_FIRST_32                                                            \
+  "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, " \
+  "%18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
+#define FASTCONV_NEXT_32                                                             \
+  "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
+  "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
 
-// sums (64 x 2*Sums) = A (64 x 16) B (16 x 2*Sums) + (add ? sums : 0), of a warpgroup. An operand
-// is a descriptor of its box; it is turned if its rows in shared memory count k.
-template <bool TurnA, bool TurnB>
+// sums (64 x 2*Sums) = A (64 x K) B (K x 2*Sums) + (add ? sums : 0), of a warpgroup. An operand is
+// a descriptor of its box; it is turned if its rows in shared memory count k. K is 32 bytes: 16
+// elements of bfloat16; or 8 floats, which TMA has rounded to TF32, and which are not turned.
+template <class T, bool TurnA, bool TurnB>
 __device__ __forceinline__ void multiply(float (&sums)[32], uint64_t a, uint64_t b, bool add) {
-  asm volatile(
-      "{\n"
-      ".reg .pred p;\n"
-      "setp.ne.b32 p, %34, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31"
-      "}, %32, %33, p, 1, 1, %35, %36;\n"
-      "}"
-      : FASTCONV_SUMS_32(sums, 0)
-      : "l"(a), "l"(b), "r"((int)add), "n"((int)TurnA), "n"((int)TurnB));
+  if constexpr (sizeof(T) == sizeof(float)) {
+    static_assert(!TurnA && !TurnB);
+    asm volatile(
+        "{\n"
+        ".reg .pred p;\n"
+        "setp.ne.b32 p, %34, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n64k8.f32.tf32.tf32 {" FASTCONV_FIRST_32
+        "}, %32, %33, p, 1, 1;\n"
+        "}"
+        : FASTCONV_SUMS_32(sums, 0)
+        : "l"(a), "l"(b), "r"((int)add));
+  } else {
+    asm volatile(
+        "{\n"
+        ".reg .pred p;\n"
+        "setp.ne.b32 p, %34, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" FASTCONV_FIRST_32
+        "}, %32, %33, p, 1, 1, %35, %36;\n"
+        "}"
+        : FASTCONV_SUMS_32(sums, 0)
+        : "l"(a), "l"(b), "r"((int)add), "n"((int)TurnA), "n"((int)TurnB));
+  }
 }
-template <bool TurnA, bool TurnB>
+template <class T, bool TurnA, bool TurnB>
 __device__ __forceinline__ void multiply(float (&sums)[64], uint64_t a, uint64_t b, bool add) {
-  asm volatile(
-      "{\n"
-      ".reg .pred p;\n"
-      "setp.ne.b32 p, %66, 0;\n"
-      "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {"
-      "%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, "
-      "%16, %17, %18, %19, %20, %21, %22, %23, %24, %25, %26, %27, %28, %29, %30, %31, "
-      "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, "
-      "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
-      "}, %64, %65, p, 1, 1, %67, %68;\n"
-      "}"
-      : FASTCONV_SUMS_32(sums, 0), FASTCONV_SUMS_32(sums, 32)
-      : "l"(a), "l"(b), "r"((int)add), "n"((int)TurnA), "n"((int)TurnB));
+  if constexpr (sizeof(T) == sizeof(float)) {
+    static_assert(!TurnA && !TurnB);
+    asm volatile(
+        "{\n"
+        ".reg .pred p;\n"
+        "setp.ne.b32 p, %66, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n128k8.f32.tf32.tf32 {" FASTCONV_FIRST_32
+        ", " FASTCONV_NEXT_32
+        "}, %64, %65, p, 1, 1;\n"
+        "}"
+        : FASTCONV_SUMS_32(sums, 0), FASTCONV_SUMS_32(sums, 32)
+        : "l"(a), "l"(b), "r"((int)add));
+  } else {
+    asm volatile(
+        "{\n"
+        ".reg .pred p;\n"
+        "setp.ne.b32 p, %66, 0;\n"
+        "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" FASTCONV_FIRST_32
+        ", " FASTCONV_NEXT_32
+        "}, %64, %65, p, 1, 1, %67, %68;\n"
+        "}"
+        : FASTCONV_SUMS_32(sums, 0), FASTCONV_SUMS_32(sums, 32)
+        : "l"(a), "l"(b), "r"((int)add), "n"((int)TurnA), "n"((int)TurnB));
+  }
 }
 
+#undef FASTCONV_NEXT_32
+#undef FASTCONV_FIRST_32
 #undef FASTCONV_SUMS_32
 #undef FASTCONV_SUMS_8
 
 #endif
 
-// An operand of `multiply`: 16 columns of a box from `p` on, or, turned, 16 of its rows; wider ones
-// go on in the box behind it.
+// An operand of `multiply`: 32 bytes of each row of a box from `p` on, or, turned, 16 of its rows;
+// wider ones go on in the box behind it.
 template <bool Turned>
 __device__ __forceinline__ uint64_t describe_operand(const void* p) {
   constexpr uint64_t kSwizzle128 = uint64_t{1} << 62;
-  constexpr uint64_t kEightRows = 8 * 2 * kBoxWidth, kBox = kBoxWidth * 2 * kBoxWidth;
+  constexpr uint64_t kEightRows = 8 * kBoxBytes, kBox = 64 * kBoxBytes;
   return (shared_address(p) & 0x3ffff) >> 4 | (Turned ? kBox >> 4 : 1) << 16 |
          (kEightRows >> 4) << 32 | kSwizzle128;
 }

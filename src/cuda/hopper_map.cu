@@ -4,7 +4,9 @@
 namespace fastconv::cuda {
 namespace {
 
-constexpr int64_t kElement = 2;  // bytes
+CUtensorMapDataType type_of(int element) {
+  return element == 2 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_TFLOAT32;
+}
 
 // A function of the driver, which no library is linked for.
 template <class Function>
@@ -21,29 +23,30 @@ void check(CUresult result) {
 
 }  // namespace
 
-TensorMap map_boxes(const void* data, const int64_t (&size)[3], int rows) {
+TensorMap map_boxes(const void* data, const int64_t (&size)[3], int rows, int element) {
   static auto* const encode =
       driver_function<decltype(cuTensorMapEncodeTiled)>("cuTensorMapEncodeTiled");
   const cuuint64_t sizes[] = {(cuuint64_t)size[0], (cuuint64_t)size[1], (cuuint64_t)size[2]};
-  const cuuint64_t pitches[] = {(cuuint64_t)(kElement * size[0]),
-                                (cuuint64_t)(kElement * size[0] * size[1])};
-  const cuuint32_t box[] = {kBoxWidth, (cuuint32_t)rows, 1}, steps[] = {1, 1, 1};
+  const cuuint64_t pitches[] = {(cuuint64_t)(element * size[0]),
+                                (cuuint64_t)(element * size[0] * size[1])};
+  const cuuint32_t box[] = {(cuuint32_t)(kBoxBytes / element), (cuuint32_t)rows, 1},
+                   steps[] = {1, 1, 1};
   TensorMap map{};
   if (!encode) return map;
-  check(encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 3, const_cast<void*>(data), sizes, pitches,
-               box, steps, CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+  check(encode(&map, type_of(element), 3, const_cast<void*>(data), sizes, pitches, box, steps,
+               CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
                CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE));
   return map;
 }
 
-TensorMap map_windows(const void* data, const WindowMap& windows, int count) {
+TensorMap map_windows(const void* data, const WindowMap& windows, int count, int element) {
   static auto* const encode =
       driver_function<decltype(cuTensorMapEncodeIm2col)>("cuTensorMapEncodeIm2col");
   const int64_t c = windows.channels, w = windows.size[0], h = windows.size[1];
   const cuuint64_t sizes[] = {(cuuint64_t)c, (cuuint64_t)w, (cuuint64_t)h,
                               (cuuint64_t)windows.batch};
-  const cuuint64_t pitches[] = {(cuuint64_t)(kElement * c), (cuuint64_t)(kElement * c * w),
-                                (cuuint64_t)(kElement * c * w * h)};
+  const cuuint64_t pitches[] = {(cuuint64_t)(element * c), (cuuint64_t)(element * c * w),
+                                (cuuint64_t)(element * c * w * h)};
   int low[2], high[2];  // corners of the first and last window, from the first and last pixel
   for (int i = 0; i < 2; ++i) {
     low[i] = (int)windows.low[i];
@@ -53,10 +56,10 @@ TensorMap map_windows(const void* data, const WindowMap& windows, int count) {
   const cuuint32_t steps[] = {1, (cuuint32_t)windows.stride[0], (cuuint32_t)windows.stride[1], 1};
   TensorMap map{};
   if (!encode) return map;
-  check(encode(&map, CU_TENSOR_MAP_DATA_TYPE_BFLOAT16, 4, const_cast<void*>(data), sizes, pitches,
-               low, high, kBoxWidth, (cuuint32_t)count, steps, CU_TENSOR_MAP_INTERLEAVE_NONE,
-               CU_TENSOR_MAP_SWIZZLE_128B, CU_TENSOR_MAP_L2_PROMOTION_L2_256B,
-               CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE));
+  check(encode(&map, type_of(element), 4, const_cast<void*>(data), sizes, pitches, low, high,
+               (cuuint32_t)(kBoxBytes / element), (cuuint32_t)count, steps,
+               CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
+               CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE));
   return map;
 }
 

@@ -1,15 +1,17 @@
-// What TMA must know of an array: host functions that make TensorMaps, of dense bfloat16 arrays
-// whose inner size is a multiple of 8.
+// What TMA must know of an array: host functions that make TensorMaps, of dense arrays whose rows
+// are multiples of 16 bytes. An `element` has 2 bytes, bfloat16, or 4, float32: TMA rounds it to
+// TF32.
 #pragma once
 #include "hopper.h"
 
 namespace fastconv::cuda {
 
-// Boxes of 64 x `rows` x 1 of an array with axes from the inside out; what lies outside is 0.
-TensorMap map_boxes(const void* data, const int64_t (&size)[3], int rows);
+// Boxes of 128 bytes x `rows` x 1 of an array with axes from the inside out; what lies outside is
+// 0.
+TensorMap map_boxes(const void* data, const int64_t (&size)[3], int rows, int element);
 
-// Windows over maps N H W C: `count` of them one after the other, 64 channels each. The arrays
-// below are of W and H.
+// Windows over maps N H W C: `count` of them one after the other, 128 bytes of channels each. The
+// arrays below are of W and H.
 struct WindowMap {
   int64_t batch, channels;
   int64_t size[2];   // of the map
@@ -17,7 +19,7 @@ struct WindowMap {
   int64_t stride[2];
   int64_t low[2];  // corner of the first window
 };
-TensorMap map_windows(const void* data, const WindowMap& windows, int count);
+TensorMap map_windows(const void* data, const WindowMap& windows, int count, int element);
 
 // Why TMA cannot read them, or null; `reach` is the furthest tap of a window from its corner.
 static inline const char* windows_decline(const WindowMap& windows, const int64_t (&reach)[2]) {

@@ -1,6 +1,6 @@
 // A block multiplies tiles of 128 or 256 rows. A thread of its first warpgroup asks TMA for slices
-// of 64 of the depth, a few ahead of the two other warpgroups, which multiply them, each half of
-// the rows. Blocks stay and take the next tile: its slices come while results are written.
+// of the depth, of 128 bytes, a few ahead of the two other warpgroups, which multiply them, each
+// half of the rows. Blocks stay and take the next tile: its slices come while results are written.
 #pragma once
 #include "finish.h"
 #include "hopper.h"
@@ -8,8 +8,7 @@
 
 namespace fastconv::cuda {
 
-constexpr int kSlab = 64;  // rows that one instruction multiplies
-constexpr int kSlice = kBoxWidth;
+constexpr int kSlab = 64;  // rows of a box, which one instruction multiplies
 
 // Pixels of dst that rows are, if they are not all of them.
 struct Spread {
@@ -50,15 +49,16 @@ struct Left {
 };
 
 // Slabs: those a consumer multiplies at a time; Columns: of a tile.
-template <int Slabs, int Columns, ProductKind Kind, class Out>
+template <class T, int Slabs, int Columns, ProductKind Kind, class Out>
 struct Tiles {
-  static constexpr int kRowSlabs = 2 * Slabs, kBoxes = Columns / kBoxWidth;
-  static constexpr int kStages = 204800 / ((kRowSlabs + kBoxes) * 2 * kSlab * kBoxWidth);
+  static constexpr int kSlice = kBoxWidth<T>;
+  static constexpr int kRowSlabs = 2 * Slabs, kBoxes = Columns / kSlab;
+  static constexpr int kStages = 204800 / ((kRowSlabs + kBoxes) * kSlab * kBoxBytes);
   static constexpr bool kTurnA = Kind == ProductKind::taps, kTurnB = Kind != ProductKind::turned;
   static constexpr int kThreads = 3 * kWarpgroup;
 
   struct Box {
-    uint16_t rows[kSlab][kBoxWidth];
+    unsigned char rows[kSlab][kBoxBytes];
   };
   struct Stage {
     Box a[kRowSlabs], b[kBoxes];
@@ -73,7 +73,7 @@ struct Tiles {
   int32_t first_matrix, matrix_step[2];  // of `right`, by taps along W and H
   Spread spread;
   int32_t rows, depth, columns, taps;
-  int32_t blocks;  // of 64 channels
+  int32_t blocks;  // of channels: a slice, or kSlab
   int32_t slabs, slices, slices_of_split;
   Divisor across, down;  // tiles
   int64_t tiles;         // of all splits
@@ -153,7 +153,7 @@ struct Tiles {
       if constexpr (kTurnB) {
 #pragma unroll
         for (int box = 0; box < kBoxes; ++box)
-          load_box(&stage.b[box], right, full, t.column + box * kBoxWidth, block * kSlice, matrix);
+          load_box(&stage.b[box], right, full, t.column + box * kSlice, block * kSlice, matrix);
       } else {
         load_box(stage.b, right, full, block * kSlice, t.column, matrix);
       }
@@ -185,7 +185,7 @@ struct Tiles {
       for (int i = 0; i < kRowSlabs; ++i) left.load(&stage.a[i], full, channel[i], place, at[i]);
 #pragma unroll
       for (int box = 0; box < kBoxes; ++box)
-        load_box(&stage.b[box], right, full, t.column + box * kBoxWidth, slice * kSlice, 0);
+        load_box(&stage.b[box], right, full, t.column + box * kSlice, slice * kSlice, 0);
     }
   }
 
@@ -202,7 +202,7 @@ struct Tiles {
 
   __device__ __forceinline__ void accumulate(Shared& shared, Ring& ring, int32_t count, int first,
                                              float (&sums)[Slabs][Columns / 2]) const {
-    constexpr int kDepth = 16;  // of an instruction
+    constexpr int kDepth = 32;  // bytes of an instruction
     const bool leads = threadIdx.x % kWarpgroup == 0;
     int previous = -1;
     if (count == 0) clear(sums);
@@ -212,13 +212,13 @@ struct Tiles {
       wait_for(shared.full[ring.stage], ring.parity);
       fence_products();
 #pragma unroll
-      for (int k = 0; k < kSlice; k += kDepth) {
+      for (int k = 0; k < kBoxBytes; k += kDepth) {
         const uint64_t b = describe_operand<kTurnB>(from<kTurnB>(stage.b[0], k));
 #pragma unroll
         for (int s = 0; s < Slabs; ++s)
-          multiply<kTurnA, kTurnB>(sums[s],
-                                   describe_operand<kTurnA>(from<kTurnA>(stage.a[first + s], k)), b,
-                                   slice > 0 || k > 0);
+          multiply<T, kTurnA, kTurnB>(sums[s],
+                                      describe_operand<kTurnA>(from<kTurnA>(stage.a[first + s], k)),
+                                      b, slice > 0 || k > 0);
       }
       end_group();
       wait_for_groups<1>();
@@ -236,10 +236,10 @@ struct Tiles {
       for (int i = 0; i < Columns / 2; ++i) sums[s][i] = 0;
   }
 
-  // Where an operand begins at k.
+  // Where an operand begins at these bytes of k.
   template <bool Turned>
-  __device__ static __forceinline__ const uint16_t* from(const Box& box, int k) {
-    return Turned ? box.rows[k] : box.rows[0] + k;
+  __device__ static __forceinline__ const unsigned char* from(const Box& box, int k) {
+    return Turned ? box.rows[k / (int)sizeof(T)] : box.rows[0] + k;
   }
 
   // A thread has two neighbours of every eight columns, in two rows of a slab.
@@ -255,6 +255,8 @@ struct Tiles {
           write_sums(partial + t.split * lines() * columns, line, t.column, half, sums[s]);
         else if constexpr (kTurnA)
           write_sums(finish.dst, line, t.column, half, sums[s]);
+        else if constexpr (sizeof(Out) == sizeof(float))
+          write_pairs(line, t.column, half, sums[s]);
         else
           write_row(line, t.column, half, sums[s]);
       }
@@ -269,6 +271,38 @@ struct Tiles {
       if (pair + block * 8 < columns)
         *reinterpret_cast<float2*>(to + line * columns + pair + block * 8) = {
             sums[block * 4 + 2 * half], sums[block * 4 + 2 * half + 1]};
+  }
+
+  // Results in float32: four threads that share a row write whole sectors.
+  __device__ __forceinline__ void write_pairs(int64_t line, int32_t column, int half,
+                                              const float* sums) const {
+    const int32_t mine = column + (int)threadIdx.x % 4 * 2;
+    const auto inside = [&](int pair) { return line >= 0 && mine + pair * 8 < columns; };
+    const auto read = [&](const float* from, int first, float (&x)[8]) {
+#pragma unroll
+      for (int i = 0; i < 4; ++i) {
+        if (!inside(first + i)) continue;
+        const float2 pair =
+            *reinterpret_cast<const float2*>(from + line * columns + mine + (first + i) * 8);
+        x[2 * i] = pair.x, x[2 * i + 1] = pair.y;
+      }
+    };
+#pragma unroll
+    for (int first = 0; first < Columns / 8; first += 4) {
+      float x[8], added[8] = {}, y[8] = {};
+#pragma unroll
+      for (int i = 0; i < 8; ++i) x[i] = sums[(first + i / 2) * 4 + 2 * half + i % 2];
+      typename Finish<Out>::Columns ends;
+      if (finish.scale || finish.bias) ends = ends_of(mine + first * 8);
+      if (finish.add) read(finish.add, first, added);
+      if (finish.saved) read(finish.saved, first, y);
+      finish.apply(ends, added, y, x);
+#pragma unroll
+      for (int i = 0; i < 4; ++i)
+        if (inside(first + i))
+          *reinterpret_cast<float2*>(finish.dst + line * columns + mine + (first + i) * 8) = {
+              x[2 * i], x[2 * i + 1]};
+    }
   }
 
   // Four threads that share a row swap, so that each has eight neighbours in memory; and with what
@@ -291,13 +325,10 @@ struct Tiles {
       typename Finish<Out>::Columns ends;
       float added[8], y[8];
       if (finish.scale || finish.bias) ends = ends_of(column + group * 32 + 2 * member);
-      if (finish.add) widen_eight(swapped(add[group]), added);
-      if (finish.saved) widen_eight(swapped(saved[group]), y);
+      if (finish.add) unpack(swapped(add[group]), added);
+      if (finish.saved) unpack(swapped(saved[group]), y);
       finish.apply(ends, added, y, x);
-      Chunk bytes;
-#pragma unroll
-      for (int i = 0; i < 4; ++i) bytes.words[i] = pack_bfloat16(x[2 * i], x[2 * i + 1]);
-      bytes = swapped(bytes);
+      const Chunk bytes = swapped(narrow_eight(x));
       if (inside(group)) *reinterpret_cast<Chunk*>(finish.dst + at + group * 32) = bytes;
     }
   }

@@ -71,6 +71,9 @@ KernelList resize_kernels(OpKind kind);
 KernelList sgd_kernels(OpKind kind);
 KernelList shape_kernels(OpKind kind);
 
+// dst[count, columns, rows] = src[count, rows, columns], of shape.cu.
+void turn_matrices(const KernelCall& call, const float* src, float* dst, int64_t count,
+                   int64_t rows, int64_t columns);
 // Whether a kernel of that name can cut a call as its tiling says.
 bool conv_tiles(OpKind kind, const char* kernel, const KernelCall& call);
 bool gemm_tiles(const char* kernel, const KernelCall& call);

@@ -28,16 +28,16 @@ static inline bool is_aligned(const void* p) {
   return reinterpret_cast<uintptr_t>(p) % kPackBytes == 0;
 }
 
-// Elements of any type, as many as a thread moves at once.
-struct alignas(kPackBytes) Line {
+// What a thread moves at once: elements of any type, as they are in memory.
+struct alignas(kPackBytes) Chunk {
   uint32_t words[kPackBytes / 4];
 };
 // One of `size` bytes, over and over.
-static inline Line line_of(const void* element, int64_t size) {
-  Line line;
+static inline Chunk chunk_of(const void* element, int64_t size) {
+  Chunk chunk;
   for (int64_t at = 0; at < kPackBytes; at += size)
-    __builtin_memcpy(reinterpret_cast<char*>(&line) + at, element, (size_t)size);
-  return line;
+    __builtin_memcpy(reinterpret_cast<char*>(&chunk) + at, element, (size_t)size);
+  return chunk;
 }
 
 __device__ __forceinline__ float to_float(float x) { return x; }
@@ -59,6 +59,12 @@ __device__ __forceinline__ uint32_t narrow_pair(float first, float second) {
   asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
   return pair;
 #endif
+}
+__device__ __forceinline__ Chunk narrow_eight(const float (&x)[8]) {
+  Chunk eight;
+#pragma unroll
+  for (int i = 0; i < 4; ++i) eight.words[i] = narrow_pair(x[2 * i], x[2 * i + 1]);
+  return eight;
 }
 
 __device__ __forceinline__ void store(float* p, float x) { *p = x; }
@@ -87,12 +93,15 @@ __device__ __forceinline__ void unpack(uint32_t pair, float* x) {
   x[0] = first_of(pair);
   x[1] = second_of(pair);
 }
+__device__ __forceinline__ void unpack(const Chunk& eight, float (&x)[8]) {
+#pragma unroll
+  for (int i = 0; i < 4; ++i) unpack(eight.words[i], x + 2 * i);
+}
 template <int N>
 __device__ __forceinline__ void load(const BFloat16* p, float (&x)[N]) {
   static_assert(N == 1 || N == 2 || N == 4 || N == 8);
   if constexpr (N == 8) {
-    const uint4 words = *reinterpret_cast<const uint4*>(p);
-    unpack(words.x, x), unpack(words.y, x + 2), unpack(words.z, x + 4), unpack(words.w, x + 6);
+    unpack(*reinterpret_cast<const Chunk*>(p), x);
   } else if constexpr (N == 4) {
     const uint2 words = *reinterpret_cast<const uint2*>(p);
     unpack(words.x, x), unpack(words.y, x + 2);
@@ -147,8 +156,7 @@ template <int N>
 __device__ __forceinline__ void store(BFloat16* p, const float (&x)[N]) {
   static_assert(N == 1 || N == 2 || N == 4 || N == 8);
   if constexpr (N == 8)
-    *reinterpret_cast<uint4*>(p) = {narrow_pair(x[0], x[1]), narrow_pair(x[2], x[3]),
-                                    narrow_pair(x[4], x[5]), narrow_pair(x[6], x[7])};
+    *reinterpret_cast<Chunk*>(p) = narrow_eight(x);
   else if constexpr (N == 4)
     *reinterpret_cast<uint2*>(p) = {narrow_pair(x[0], x[1]), narrow_pair(x[2], x[3])};
   else if constexpr (N == 2)

@@ -11,28 +11,33 @@ struct Cut {
   int64_t splits;
 };
 
-int64_t channel_blocks(const HopperProduct& p) { return ceil_div(p.depth, kSlab); }
+int element_of(const HopperProduct& p) { return p.tf32 ? 4 : 2; }  // bytes
+int64_t slice_of(const HopperProduct& p) { return kBoxBytes / element_of(p); }
+
+int64_t channel_blocks(const HopperProduct& p) { return ceil_div(p.depth, slice_of(p)); }
 int64_t taps_of(const HopperProduct& p) { return p.taps[0] * p.taps[1]; }
 int64_t slabs_of(const HopperProduct& p) {
   return p.kind == ProductKind::taps ? taps_of(p) * channel_blocks(p) : ceil_div(p.rows, kSlab);
 }
 int64_t slices_of(const HopperProduct& p) {
-  return p.kind == ProductKind::taps ? ceil_div(p.rows, kSlice) : taps_of(p) * channel_blocks(p);
+  return p.kind == ProductKind::taps ? ceil_div(p.rows, slice_of(p))
+                                     : taps_of(p) * channel_blocks(p);
 }
 int64_t lines_of(const HopperProduct& p) {
   return p.kind == ProductKind::taps ? taps_of(p) * p.depth : p.rows;
 }
 
 // Cycles that a product takes, roughly, on 132 multiprocessors, each with its share of what the
-// second-level cache (40 bytes a cycle) and the memory (18) give.
+// second-level cache (40 bytes a cycle) and the memory (18) give. A slice takes the same time in
+// TF32: half the depth at half the rate.
 double cycles(const HopperProduct& p, const Cut& cut) {
   constexpr double kBlocks = 132, kCache = 40, kMemory = 18, kStart = 800, kLaunch = 4000;
   const double area = 64.0 * cut.slabs * cut.columns;
-  const double product = area * kSlice / 2048, loads = (64.0 * cut.slabs + cut.columns) * 128;
+  const double product = area * kSlab / 2048, loads = (64.0 * cut.slabs + cut.columns) * 128;
   const double slice = product > loads / kCache ? product : loads / kCache;
   const int64_t tiles = ceil_div(slabs_of(p), cut.slabs) * ceil_div(p.columns, cut.columns);
   const int64_t waves = ceil_div(tiles * cut.splits, (int64_t)kBlocks);
-  const double width = cut.splits > 1 || p.kind == ProductKind::taps ? 4 : 2;
+  const double width = cut.splits > 1 || p.kind == ProductKind::taps || p.tf32 ? 4 : 2;
   const double tile =
       (double)ceil_div(slices_of(p), cut.splits) * slice + kStart + area * width / kMemory;
   const double results = (double)(lines_of(p) * p.columns);
@@ -73,10 +78,10 @@ Left left_of(const HopperProduct& p, int rows) {
   left.slides = p.slides;
   left.taps_across = p.taps[0] > 0 ? (int32_t)p.taps[0] : 1;
   if (!p.slides) {
-    left.map = map_boxes(p.left, {p.depth, p.rows, 1}, rows);
+    left.map = map_boxes(p.left, {p.depth, p.rows, 1}, rows, element_of(p));
     return left;
   }
-  left.map = map_windows(p.left, p.windows, rows);
+  left.map = map_windows(p.left, p.windows, rows, element_of(p));
   left.across = Divisor(p.windows.count[0]);
   left.down = Divisor(p.windows.count[1]);
   for (int i = 0; i < 2; ++i) {
@@ -88,12 +93,13 @@ Left left_of(const HopperProduct& p, int rows) {
 }
 
 TensorMap right_of(const HopperProduct& p, int columns) {
+  const int element = element_of(p), slice = (int)slice_of(p);
   switch (p.kind) {
     case ProductKind::rows:
-      return map_boxes(p.right, {p.columns, p.depth, p.matrices.count}, kSlice);
+      return map_boxes(p.right, {p.columns, p.depth, p.matrices.count}, slice, element);
     case ProductKind::turned:
-      return map_boxes(p.right, {p.depth, p.columns, p.matrices.count}, columns);
-    default: return map_boxes(p.right, {p.columns, p.rows, 1}, kSlice);
+      return map_boxes(p.right, {p.depth, p.columns, p.matrices.count}, columns, element);
+    default: return map_boxes(p.right, {p.columns, p.rows, 1}, slice, element);
   }
 }
 
@@ -108,12 +114,12 @@ Spread spread_of(const HopperProduct& p) {
   return spread;
 }
 
-template <int Slabs, int Columns, ProductKind Kind, class Out>
+template <class T, int Slabs, int Columns, ProductKind Kind, class Out>
 void run_tiles(const KernelCall& call, const HopperProduct& p, const Epilogue& epilogue,
-               int64_t splits) {
-  using T = Tiles<Slabs, Columns, Kind, Out>;
-  T t = {};
-  t.left = left_of(p, T::kTurnA ? kSlice : T::kRowSlabs * kSlab);
+               int64_t splits, float* work) {
+  using K = Tiles<T, Slabs, Columns, Kind, Out>;
+  K t = {};
+  t.left = left_of(p, K::kTurnA ? K::kSlice : K::kRowSlabs * kSlab);
   t.right = right_of(p, Columns);
   t.first_matrix = (int32_t)p.matrices.first;
   for (int i = 0; i < 2; ++i) t.matrix_step[i] = (int32_t)p.matrices.step[i];
@@ -123,10 +129,10 @@ void run_tiles(const KernelCall& call, const HopperProduct& p, const Epilogue& e
   t.slabs = (int32_t)slabs_of(p), t.slices = (int32_t)slices_of(p);
   t.slices_of_split = (int32_t)ceil_div(t.slices, splits);
   t.across = Divisor(ceil_div(p.columns, Columns));
-  t.down = Divisor(ceil_div(t.slabs, T::kRowSlabs));
+  t.down = Divisor(ceil_div(t.slabs, K::kRowSlabs));
   t.tiles = t.across.size() * t.down.size() * splits;
   t.finish = finish_of<Out>(call, epilogue);
-  t.partial = splits > 1 ? workspace<float>(call) : nullptr;
+  t.partial = splits > 1 ? work : nullptr;
   launch(call, t, t.tiles < multiprocessors() ? t.tiles : multiprocessors());
   if (splits == 1) return;
   const Finish<Out> finish = t.finish;
@@ -135,10 +141,10 @@ void run_tiles(const KernelCall& call, const HopperProduct& p, const Epilogue& e
   const Divisor groups(p.columns / 8);
   for_each(call, count / 8, [=] __device__(int64_t i) {
     float sum[1][8], more[8];
-    load_eight(partial + i * 8, sum[0]);
+    load(partial + i * 8, sum[0]);
 #pragma unroll 4
     for (int64_t split = 1; split < splits; ++split) {
-      load_eight(partial + split * count + i * 8, more);
+      load(partial + split * count + i * 8, more);
 #pragma unroll
       for (int e = 0; e < 8; ++e) sum[0][e] += more[e];
     }
@@ -148,25 +154,46 @@ void run_tiles(const KernelCall& call, const HopperProduct& p, const Epilogue& e
   });
 }
 
-template <ProductKind Kind, class Out>
-void run_kind(const KernelCall& call, const HopperProduct& p, const Epilogue& epilogue) {
+template <class T, ProductKind Kind, class Out>
+void run_kind(const KernelCall& call, const HopperProduct& p, const Epilogue& epilogue,
+              float* work) {
   const Cut cut = cut_product(p, tiling_of(call));
   if (cut.columns == 128)
-    cut.slabs == 4 ? run_tiles<2, 128, Kind, Out>(call, p, epilogue, cut.splits)
-                   : run_tiles<1, 128, Kind, Out>(call, p, epilogue, cut.splits);
+    cut.slabs == 4 ? run_tiles<T, 2, 128, Kind, Out>(call, p, epilogue, cut.splits, work)
+                   : run_tiles<T, 1, 128, Kind, Out>(call, p, epilogue, cut.splits, work);
   else
-    cut.slabs == 4 ? run_tiles<2, 64, Kind, Out>(call, p, epilogue, cut.splits)
-                   : run_tiles<1, 64, Kind, Out>(call, p, epilogue, cut.splits);
+    cut.slabs == 4 ? run_tiles<T, 2, 64, Kind, Out>(call, p, epilogue, cut.splits, work)
+                   : run_tiles<T, 1, 64, Kind, Out>(call, p, epilogue, cut.splits, work);
+}
+
+// TF32 multiplies only what lies along the depth: matrices that do not are turned first.
+int64_t turned_bytes(const HopperProduct& p) {
+  if (!p.tf32 || p.kind != ProductKind::rows) return 0;
+  return ceil_div(4 * p.matrices.count * p.depth * p.columns, 64) * 64;
+}
+
+void run_tf32(const KernelCall& call, HopperProduct p, const Epilogue& epilogue) {
+  float* work = workspace<float>(call);
+  if (const int64_t bytes = turned_bytes(p)) {
+    turn_matrices(call, static_cast<const float*>(p.right), work, p.matrices.count, p.depth,
+                  p.columns);
+    p.right = work;
+    p.kind = ProductKind::turned;
+    work += bytes / 4;
+  }
+  run_kind<float, ProductKind::turned, float>(call, p, epilogue, work);
 }
 
 }  // namespace
 
 const char* hopper_product_declines(const KernelCall& call, const HopperProduct& p,
                                     const Epilogue& epilogue) {
-  const Dtype result = p.kind == ProductKind::taps ? Dtype::float32 : Dtype::bfloat16;
-  if (call.inputs[0].dtype != Dtype::bfloat16 || call.inputs[1].dtype != Dtype::bfloat16 ||
+  const Dtype operand = p.tf32 ? Dtype::float32 : Dtype::bfloat16;
+  const Dtype result = p.kind == ProductKind::taps ? Dtype::float32 : operand;
+  if (call.inputs[0].dtype != operand || call.inputs[1].dtype != operand ||
       call.outputs[0].dtype != result)
-    return "only bfloat16";
+    return "neither bfloat16 nor float32 that may be rounded";
+  if (p.tf32 && p.kind == ProductKind::taps) return "sums over rows of float32";
   if (p.kind == ProductKind::taps &&
       (call.n_inputs > 2 || epilogue.activation != Activation::identity))
     return "an epilogue";
@@ -181,7 +208,7 @@ const char* hopper_product_declines(const KernelCall& call, const HopperProduct&
 
 int64_t hopper_product_workspace(const KernelCall& call, const HopperProduct& p) {
   const int64_t splits = cut_product(p, tiling_of(call)).splits;
-  return splits > 1 ? 4 * splits * lines_of(p) * p.columns : 0;
+  return turned_bytes(p) + (splits > 1 ? 4 * splits * lines_of(p) * p.columns : 0);
 }
 
 bool hopper_product_tiles(const KernelCall& call, const HopperProduct& p) {
@@ -192,11 +219,19 @@ bool hopper_product_tiles(const KernelCall& call, const HopperProduct& p) {
 }
 
 void run_hopper_product(const KernelCall& call, const HopperProduct& p, const Epilogue& epilogue) {
+  if (p.tf32) return run_tf32(call, p, epilogue);
+  using enum ProductKind;
+  float* work = workspace<float>(call);
   switch (p.kind) {
-    case ProductKind::rows: return run_kind<ProductKind::rows, BFloat16>(call, p, epilogue);
-    case ProductKind::turned: return run_kind<ProductKind::turned, BFloat16>(call, p, epilogue);
-    case ProductKind::taps: return run_kind<ProductKind::taps, float>(call, p, epilogue);
+    case rows: return run_kind<BFloat16, rows, BFloat16>(call, p, epilogue, work);
+    case turned: return run_kind<BFloat16, turned, BFloat16>(call, p, epilogue, work);
+    case taps: return run_kind<BFloat16, taps, float>(call, p, epilogue, work);
   }
+}
+
+void finish_hopper_product(const KernelCall& call, const Epilogue& epilogue) {
+  with_float(call,
+             [&](auto type) { finish_activation<typename decltype(type)::type>(call, epilogue); });
 }
 
 }  // namespace fastconv::cuda

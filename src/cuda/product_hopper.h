@@ -1,5 +1,5 @@
-// The product of product_hopper.cu: bfloat16, summed in float32 by the matrix instructions of
-// sm_90a, for matrices and the three directions of a convolution.
+// The product of product_hopper.cu: bfloat16, or float32 as TF32, summed in float32 by the matrix
+// instructions of sm_90a, for matrices and the three directions of a convolution.
 #pragma once
 #include "hopper_map.h"
 #include "kernels.h"
@@ -16,6 +16,7 @@ enum class ProductKind { rows, turned, taps };
 
 struct HopperProduct {
   ProductKind kind;
+  bool tf32;  // operands are float32, rounded; not of `taps`
   const void *left, *right;
   int64_t rows, depth, columns;
   bool slides;  // if not, there is one tap, and it sees the pixels as they are
@@ -38,7 +39,8 @@ const char* hopper_product_declines(const KernelCall& call, const HopperProduct&
 int64_t hopper_product_workspace(const KernelCall& call, const HopperProduct& p);
 // Whether it can be cut as the call says, into a tile of kTiles.
 bool hopper_product_tiles(const KernelCall& call, const HopperProduct& p);
-// But for an activation that takes a pass of its own (finish_activation).
 void run_hopper_product(const KernelCall& call, const HopperProduct& p, const Epilogue& epilogue);
+// The pass of an activation that takes one of its own (finish_activation), after all products.
+void finish_hopper_product(const KernelCall& call, const Epilogue& epilogue);
 
 }  // namespace fastconv::cuda

@@ -129,8 +129,8 @@ void run_copy_strided(const KernelCall& call, const Copy& copy, const Tensor& sr
   const int64_t unit = unit_of(copy, from, to, size, kPackBytes);
   const Copy units = in_units(copy, unit / size);
   if (unit == kPackBytes)
-    return copy_units(call, units, reinterpret_cast<const Line*>(from),
-                      reinterpret_cast<Line*>(to));
+    return copy_units(call, units, reinterpret_cast<const Chunk*>(from),
+                      reinterpret_cast<Chunk*>(to));
   with_size(unit, [&](auto tag) {
     using T = typename decltype(tag)::type;
     copy_strided(call, units, reinterpret_cast<const T*>(from), reinterpret_cast<T*>(to));
@@ -294,7 +294,7 @@ void run_pad(const KernelCall& call) {
     plan.sizes[last] = Divisor(plan.sizes[last].size() / by);
     plan.before[last] /= by;
     plan.src_sizes[last] /= by;
-    return pad<Line, 1>(call, plan, elements(dst) / by, line_of(&value, size));
+    return pad<Chunk, 1>(call, plan, elements(dst) / by, chunk_of(&value, size));
   }
   const bool fours = size <= 4 && plan.sizes[last].size() % 4 == 0 && is_aligned(dst.data);
   with_size(size, [&](auto tag) {
@@ -312,6 +312,15 @@ constexpr Kernel kTranspose[] = {{"strided", nullptr, nullptr, run_transpose}};
 constexpr Kernel kBroadcast[] = {{"strided", nullptr, nullptr, run_broadcast}};
 
 }  // namespace
+
+void turn_matrices(const KernelCall& call, const float* src, float* dst, int64_t count,
+                   int64_t rows, int64_t columns) {
+  Copy copy;
+  copy.append(count, {rows * columns, rows * columns});
+  copy.append(columns, {1, rows});
+  copy.append(rows, {columns, 1});
+  if (copy.count() > 0) copy_strided(call, copy, src, dst);
+}
 
 KernelList shape_kernels(OpKind kind) {
   switch (kind) {

@@ -1,11 +1,12 @@
 // The instructions of tensor cores, and of copies to shared memory that go on while a thread works:
 // of every GPU since sm_80. Their models for the emulator are in emulator_tensor_core.h.
 //
-// A product of matrices is made by a warp: A of 16 x 16, B of 16 x 8, both bfloat16, and a sum of
-// 16 x 8 in float32. With g = lane / 4 and t = lane % 4 a lane has
+// A product of matrices is made by a warp: A of 16 rows, B of 8 columns, of 32 bytes of k, and a
+// sum of 16 x 8 in float32. A word holds two neighbours in bfloat16, or one value in float32 that
+// was rounded to TF32. With g = lane / 4 and t = lane % 4 a lane has
 //   sum[i]  row g + 8 (i / 2), column 2 t + i % 2
-//   a[i]    row g + 8 (i % 2), columns 2 t + 8 (i / 2) and the next
-//   b[i]    rows 2 t + 8 i and the next, column g
+//   a[i]    row g + 8 (i % 2), word t + 4 (i / 2) of k
+//   b[i]    word t + 4 i of k, column g
 #pragma once
 #include "convert.h"
 #include "device.h"
@@ -36,15 +37,15 @@ __device__ __forceinline__ void wait_copies() {
   asm volatile("cp.async.wait_group %0;" ::"n"(N) : "memory");
 }
 
-// Four matrices of 8 x 8: lane l names row l % 8 of matrix l / 8, 16 bytes in shared memory. Of
-// matrix i a lane gets columns 2 t and 2 t + 1 of row g in words[i].
+// Four matrices of 8 rows of 16 bytes: lane l names row l % 8 of matrix l / 8 in shared memory. Of
+// matrix i a lane gets word t of row g in words[i].
 __device__ __forceinline__ void load_matrices(uint32_t (&words)[4], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
                : "r"(shared_address(row))
                : "memory");
 }
-// The same of the transposed matrices: rows 2 t and 2 t + 1 of column g.
+// The same of transposed matrices of 8 x 8 elements of 2 bytes: rows 2 t and 2 t + 1 of column g.
 __device__ __forceinline__ void load_transposed(uint32_t (&words)[4], const void* row) {
   asm volatile("ldmatrix.sync.aligned.m8n8.x4.trans.shared.b16 {%0, %1, %2, %3}, [%4];"
                : "=r"(words[0]), "=r"(words[1]), "=r"(words[2]), "=r"(words[3])
@@ -52,20 +53,29 @@ __device__ __forceinline__ void load_transposed(uint32_t (&words)[4], const void
                : "memory");
 }
 
+// T: BFloat16, or float.
+template <class T>
 __device__ __forceinline__ void multiply_add(float (&sum)[4], const uint32_t (&a)[4],
                                              const uint32_t (&b)[2]) {
-  asm volatile(
-      "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
-      "{%8, %9}, {%0, %1, %2, %3};"
-      : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
-      : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  if constexpr (sizeof(T) == sizeof(float))
+    asm volatile(
+        "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+        "{%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  else
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+        "{%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
 }
 
-// Two values rounded to bfloat16, the first in the lower half.
-__device__ __forceinline__ uint32_t pack_bfloat16(float first, float second) {
-  uint32_t word;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(word) : "f"(second), "f"(first));
-  return word;
+// The word of a float, rounded to TF32: to nearest, ties away from zero.
+__device__ __forceinline__ uint32_t round_to_tf32(uint32_t word) {
+  uint32_t rounded;
+  asm("cvt.rna.tf32.f32 %0, %1;" : "=r"(rounded) : "f"(__int_as_float((int)word)));
+  return rounded;
 }
 
 }  // namespace fastconv::cuda

@@ -1,5 +1,6 @@
-// The operands of bfloat16 products (tensor_product.h): where their chunks are. Each has a Loader,
-// which a thread makes once for its rows of a tile, and which brings one step after the other.
+// The operands of products on tensor cores (tensor_product.h): where their chunks are. Each has a
+// Loader, which a thread makes once for its rows of a tile, and which brings one step after the
+// other. T: see tensor_tile.h.
 //
 // The rows of a map are the pixels of a result. Forward, and backward with a stride of 1, they are
 // all of one kind. Backward with a stride of s there are s kinds an axis, phases: pixels that are s
@@ -65,9 +66,11 @@ __device__ __forceinline__ int32_t depth_of(const Correlation::Slice& s) {
 }
 
 // Pixels, by taps and channels.
+template <class T>
 struct WindowRows {
+  using Element = T;
   Correlation c;
-  const BFloat16* map;
+  const T* map;
   __device__ __forceinline__ int32_t length(const Correlation::Slice& s) const {
     return depth_of(s);
   }
@@ -75,15 +78,15 @@ struct WindowRows {
   template <int Outer>
   class Loader {
    public:
-    using Tile = AlongDepth<Outer>;
+    using Tile = AlongDepth<T, Outer>;
 
     __device__ Loader(const WindowRows& w, int32_t first, int32_t end, int32_t begin, int32_t stop,
                       const Correlation::Slice& slice)
         : w_(w),
           slice_(slice),
-          left_(stop - begin - Tile::chunk() * kChunk),
-          k_(Digits::of(begin + Tile::chunk() * kChunk, slice.bases)),
-          grow_(Digits::of(kStepDepth, slice.bases)) {
+          left_(stop - begin - Tile::chunk() * kPack<T>),
+          k_(Digits::of(begin + Tile::chunk() * kPack<T>, slice.bases)),
+          grow_(Digits::of(kStepDepth<T>, slice.bases)) {
       const Correlation& c = w.c;
       int32_t at[Tile::kRows][3];
 #pragma unroll
@@ -124,7 +127,7 @@ struct WindowRows {
       for (int i = 0; i < Tile::kRows; ++i)
         copy_async(tile + Tile::behind(i), rows_[i] + offset, !(outside_[i] & needs));
       k_.add(grow_, slice_.bases);
-      left_ -= kStepDepth;
+      left_ -= kStepDepth<T>;
     }
 
    private:
@@ -132,18 +135,19 @@ struct WindowRows {
     const Correlation::Slice& slice_;
     int32_t left_;
     Digits k_, grow_;
-    const BFloat16* rows_[Tile::kRows];
+    const T* rows_[Tile::kRows];
     uint32_t outside_[Tile::kRows];  // a bit a tap of each axis
   };
 };
 
 // Weights [taps, channels, filters] by channel, and the taps and filters of a slice.
+template <class T>
 struct TurnedFilters {
-  const BFloat16* weights;
+  const T* weights;
   int32_t channel, group;   // elements
   int32_t distance[3];      // elements between taps of the window
   int32_t tap_distance[3];  // and between those of a phase
-  __host__ TurnedFilters(const Correlation& c, const BFloat16* data, int64_t row, int64_t tap,
+  __host__ TurnedFilters(const Correlation& c, const T* data, int64_t row, int64_t tap,
                          int64_t filters)
       : weights(data), channel((int32_t)row), group((int32_t)filters) {
     for (int a = 2; a >= 0; --a) {
@@ -156,15 +160,15 @@ struct TurnedFilters {
   template <int Outer>
   class Loader {
    public:
-    using Tile = AlongDepth<Outer>;
+    using Tile = AlongDepth<T, Outer>;
 
     __device__ Loader(const TurnedFilters& f, int32_t first, int32_t end, int32_t begin,
                       int32_t stop, const Correlation::Slice& slice)
         : f_(f),
           slice_(slice),
-          k_(Digits::of(begin + Tile::chunk() * kChunk, slice.bases)),
-          grow_(Digits::of(kStepDepth, slice.bases)),
-          left_(stop - begin - Tile::chunk() * kChunk),
+          k_(Digits::of(begin + Tile::chunk() * kPack<T>, slice.bases)),
+          grow_(Digits::of(kStepDepth<T>, slice.bases)),
+          left_(stop - begin - Tile::chunk() * kPack<T>),
           channels_(end - first - Tile::row(0)),
           rows_(f.weights + slice.group * f.group + (first + Tile::row(0)) * f.channel) {
 #pragma unroll
@@ -182,7 +186,7 @@ struct TurnedFilters {
         copy_async(tile + Tile::behind(i), rows_ + (offset + i * (Tile::kApart * f_.channel)),
                    i * Tile::kApart < channels);
       k_.add(grow_, slice_.bases);
-      left_ -= kStepDepth;
+      left_ -= kStepDepth<T>;
     }
 
    private:
@@ -190,70 +194,73 @@ struct TurnedFilters {
     const Correlation::Slice& slice_;
     Digits k_, grow_;
     int32_t left_, channels_;
-    const BFloat16* rows_;
+    const T* rows_;
   };
 };
 
 // A matrix [k, outer].
+template <class T>
 struct MatrixRows {
-  const BFloat16* data;
+  const T* data;
   int32_t pitch, group;  // elements of a row, and between groups
 
   template <int Outer>
   class Loader {
    public:
-    using Tile = AcrossDepth<Outer>;
+    using Tile = AcrossDepth<T, Outer>;
 
     __device__ Loader(const MatrixRows& m, int32_t first, int32_t end, int32_t begin, int32_t stop,
                       const Correlation::Slice& slice)
         : m_(m),
           left_(stop - begin - Tile::row(0)),
           from_(m.data + slice.group * m.group + (int64_t)(begin + Tile::row(0)) * m.pitch + first +
-                Tile::chunk(0) * kChunk) {
+                Tile::chunk(0) * kPack<T>) {
 #pragma unroll
-      for (int j = 0; j < Tile::kColumns; ++j) inside_[j] = first + Tile::chunk(j) * kChunk < end;
+      for (int j = 0; j < Tile::kColumns; ++j) inside_[j] = first + Tile::chunk(j) * kPack<T> < end;
     }
 
     __device__ __forceinline__ void load(Chunk* tile) {
       tile += Tile::first();
 #pragma unroll
       for (int i = 0; i < Tile::kRows; ++i) {
-        const BFloat16* from = from_ + i * Tile::kApart * m_.pitch;
+        const T* from = from_ + i * Tile::kApart * m_.pitch;
 #pragma unroll
         for (int j = 0; j < Tile::kColumns; ++j)
-          copy_async(tile + Tile::behind(i, j), from + j * Tile::kSide * kChunk,
+          copy_async(tile + Tile::behind(i, j), from + j * Tile::kSide * kPack<T>,
                      inside_[j] && i * Tile::kApart < left_);
       }
-      left_ -= kStepDepth;
-      from_ += kStepDepth * m_.pitch;
+      left_ -= kStepDepth<T>;
+      from_ += kStepDepth<T> * m_.pitch;
     }
 
    private:
     const MatrixRows& m_;
     int32_t left_;
-    const BFloat16* from_;
+    const T* from_;
     bool inside_[Tile::kColumns];
   };
 };
 
 // Taps and channels, by pixels: the windows of WindowRows turned.
+template <class T>
 struct WindowColumns {
+  using Element = T;
   Correlation c;  // of one phase
-  const BFloat16* map;
+  const T* map;
   int32_t pixels;
   __device__ __forceinline__ int32_t length(const Correlation::Slice&) const { return pixels; }
 
   template <int Outer>
   class Loader {
    public:
-    using Tile = AcrossDepth<Outer>;
+    using Tile = AcrossDepth<T, Outer>;
 
     __device__ Loader(const WindowColumns& w, int32_t first, int32_t end, int32_t begin,
                       int32_t stop, const Correlation::Slice& slice)
         : w_(w),
           map_(w.map + slice.group * w.c.group),
           left_(stop - begin - Tile::row(0)),
-          grow_(Digits::of(kStepDepth, w.c.rows)) {
+          grow_(Digits::of(kStepDepth<T>, w.c.rows)) {
       const Correlation& c = w.c;
 #pragma unroll
       for (int a = 0; a < 3; ++a) map_ += (int64_t)c.axis[a][0].start * c.distance[a];
@@ -261,7 +268,7 @@ struct WindowColumns {
       for (int i = 0; i < Tile::kRows; ++i) k_[i] = Digits::of(begin + Tile::row(i), c.rows);
 #pragma unroll
       for (int j = 0; j < Tile::kColumns; ++j) {
-        const int32_t column = first + Tile::chunk(j) * kChunk;
+        const int32_t column = first + Tile::chunk(j) * kPack<T>;
         const Digits tap = Digits::of(column < end ? column : 0, slice.bases);
         offset_[j] = tap.at[3];
 #pragma unroll
@@ -285,7 +292,7 @@ struct WindowColumns {
           at[a] = k_[i].at[a + 1] * c.stride[a];
           offset += at[a] * c.distance[a];
         }
-        const BFloat16* from = map_ + (int64_t)k_[i].at[0] * c.sample + offset;
+        const T* from = map_ + (int64_t)k_[i].at[0] * c.sample + offset;
         const bool deep = i * Tile::kApart < left_;
 #pragma unroll
         for (int j = 0; j < Tile::kColumns; ++j) {
@@ -296,12 +303,12 @@ struct WindowColumns {
         }
         k_[i].add(grow_, c.rows);
       }
-      left_ -= kStepDepth;
+      left_ -= kStepDepth<T>;
     }
 
    private:
     const WindowColumns& w_;
-    const BFloat16* map_;
+    const T* map_;
     int32_t left_;
     Digits grow_, k_[Tile::kRows];
     int32_t offset_[Tile::kColumns], at_[Tile::kColumns][3];

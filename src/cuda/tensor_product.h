@@ -1,6 +1,6 @@
-// The product C[m, n] = sum over k of A(m, k) B(k, n) of bfloat16 with float32 sums, on tensor
-// cores. Its operands are those of tensor_operands.h; a slice is one of several products side by
-// side: a group, or a phase of one.
+// The product C[m, n] = sum over k of A(m, k) B(k, n) on tensor cores, of bfloat16, or of float32
+// that is rounded to TF32, with float32 sums. Its operands are those of tensor_operands.h; a slice
+// is one of several products side by side: a group, or a phase of one.
 //
 // A block of four warps makes a tile of C. Copies of the next steps along k are on their way while
 // one is multiplied, in a ring of stages.
@@ -26,15 +26,18 @@ struct TensorCut {
 };
 
 // The tile and the number of splits that promise the least time on 132 multiprocessors, in terms of
-// products that one of them makes.
-static inline TensorCut cut_tensor_product(const TensorSize& p) {
-  constexpr int64_t kProcessors = 132, kLeastDepth = 256, kMostSplits = 64;
+// products of bfloat16 that one of them makes: a value of k in TF32 takes the time of two. Elements
+// of an operand have that many bytes.
+static inline TensorCut cut_tensor_product(const TensorSize& p, int64_t element) {
+  constexpr int64_t kProcessors = 132, kMostSplits = 64;
   constexpr int64_t kMostPartial = int64_t{1} << 24;
   // Measured on an H200: a large tile loads less for each product, and a multiprocessor with few
   // tiles is as slow as with kLeast. Making and writing a tile costs as much as a depth of
   // kTileCost; sums of splits, which another kernel adds up, what moving them costs.
   constexpr double kRates[] = {1.0, 0.8, 0.6, 0.48}, kLeast[] = {1.5, 1.8, 2.2, 2.2};
   constexpr double kTileCost = 200, kPartialCost = 8, kJoinCost = 8e6;
+  const int64_t width = element / 2, least_depth = 256 / width;
+  const int64_t step = kStepChunks * kPackBytes / element;
   TensorCut best = {0, 1, p.k};
   double least = 0;
   const int64_t results = p.slices * p.m * p.n;
@@ -42,11 +45,11 @@ static inline TensorCut cut_tensor_product(const TensorSize& p) {
     const auto [m, n] = kTileSizes[tile];
     const int64_t tiles = p.slices * ceil_div(p.m, m) * ceil_div(p.n, n);
     for (int64_t splits = 1; splits <= kMostSplits; ++splits) {
-      if (splits > 1 && (splits > p.k / kLeastDepth || splits * results > kMostPartial)) break;
-      const int64_t depth = ceil_div(ceil_div(p.k, splits), kStepDepth) * kStepDepth;
+      if (splits > 1 && (splits > p.k / least_depth || splits * results > kMostPartial)) break;
+      const int64_t depth = ceil_div(ceil_div(p.k, splits), step) * step;
       const double share = (double)ceil_div(tiles * splits, kProcessors);
       double cost = (share > kLeast[tile] ? share : kLeast[tile]) * m * n *
-                    ((double)depth / kRates[tile] + kTileCost);
+                    ((double)(depth * width) / kRates[tile] + kTileCost);
       if (splits > 1) cost += kJoinCost + kPartialCost * (double)(splits * results);
       if (least > 0 && cost >= least) continue;
       least = cost;
@@ -57,23 +60,26 @@ static inline TensorCut cut_tensor_product(const TensorSize& p) {
   return best;
 }
 
-static inline int64_t tensor_workspace(const TensorSize& p) {
-  const int64_t splits = cut_tensor_product(p).splits;
+static inline int64_t tensor_workspace(const TensorSize& p, int64_t element) {
+  const int64_t splits = cut_tensor_product(p, element).splits;
   return splits > 1 ? 4 * splits * p.slices * p.m * p.n : 0;
 }
 
 template <class A, class B, class Result, class T, int M, int N>
 struct TensorProduct {
+  using Element = typename A::Element;
   static constexpr int kThreads = kTileThreads;
-  static constexpr int kBlocks = M * N >= 128 * 128 ? 2 : M * N >= 128 * 64 ? 3 : 4;
   static constexpr int kStages = M * N >= 128 * 128 ? 3 : 4;  // two blocks in less than 99 KiB
   using TileA = typename A::template Loader<M>::Tile;
   using TileB = typename B::template Loader<N>::Tile;
+  // Rows of floats along the outer index are four chunks a thread, whose places take registers.
+  static constexpr bool kWide = M == 128 && sizeof(Element) == sizeof(float) && !TileA::kAlongDepth;
+  static constexpr int kBlocks = M * N >= 128 * 128 ? 2 : (M * N >= 128 * 64 ? 3 : 4) - kWide;
   // Of a warp: two by two make the tile. Its rows are handed over in strips of 16, whose pitch
   // keeps neighbouring rows in different banks.
   static constexpr int kM = M / 2, kN = N / 2, kRows = kM / 16, kColumns = kN / 8, kPitch = kN + 8;
   struct Stage {
-    Chunk a[M * kStepDepth / kChunk], b[N * kStepDepth / kChunk];
+    Chunk a[M * kStepChunks], b[N * kStepChunks];
   };
   union Shared {
     Stage ring[kStages];
@@ -122,7 +128,7 @@ struct TensorProduct {
     for (int stage = 0; stage < kStages - 1; ++stage) load(ring[stage]);
     int filled = kStages - 1, read = 0;
 #pragma unroll 1
-    for (int32_t k = begin; k < stop; k += kStepDepth) {
+    for (int32_t k = begin; k < stop; k += kStepDepth<Element>) {
       wait_copies<kStages - 2>();
       __syncthreads();
       multiply(ring[read], 0, sums);
@@ -146,7 +152,7 @@ struct TensorProduct {
 #pragma unroll
     for (int i = 0; i < kRows; ++i)
 #pragma unroll
-      for (int j = 0; j < kColumns; ++j) multiply_add(sums[i][j], x[i], y[j / 2][j % 2]);
+      for (int j = 0; j < kColumns; ++j) multiply_add<Element>(sums[i][j], x[i], y[j / 2][j % 2]);
   }
 
   // A warp turns its sums into rows, through its strip.
@@ -190,7 +196,7 @@ struct TensorProduct {
 #pragma unroll
     for (int i = 0; i < kEach; ++i) {
       const int32_t down = first + i * kDown, row = m0 + down;
-      load_eight(&strip[down][threadIdx.x % kAcross * 8], x[i]);
+      load(&strip[down][threadIdx.x % kAcross * 8], x[i]);
       at[i] = -1;
       if (row < size.m) at[i] = partial ? partial_row(slice, split, row) : result.at(rows, row);
       if (at[i] >= 0) at[i] += column;
@@ -198,7 +204,7 @@ struct TensorProduct {
     if (!partial) return finish.put_rows(at, columns, x);
 #pragma unroll
     for (int i = 0; i < kEach; ++i)
-      if (at[i] >= 0) store_eight(partial + at[i], x[i]);
+      if (at[i] >= 0) store(partial + at[i], x[i]);
   }
 
   // Element by element.
@@ -255,12 +261,12 @@ void join_splits(const KernelCall& call, const Result& result, const TensorSize&
 }
 
 // C with its epilogue, into dst of `finish`. `result` says where a row of C is; `work` has
-// tensor_workspace(size) bytes.
+// tensor_workspace() bytes.
 template <class A, class B, class Result, class T>
 void run_tensor_product(const KernelCall& call, const A& a, const B& b, const Result& result,
                         const TensorSize& size, const Finish<T>& finish, float* work) {
   if (size.m * size.n * size.slices == 0) return;
-  const TensorCut cut = cut_tensor_product(size);
+  const TensorCut cut = cut_tensor_product(size, sizeof(typename A::Element));
   float* partial = cut.splits > 1 ? work : nullptr;
   switch (cut.tile) {
     case 0: run_tensor_tiles<0>(call, a, b, result, size, cut, finish, partial); break;

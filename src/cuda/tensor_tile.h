@@ -1,72 +1,105 @@
-// How a block brings bfloat16 operands of a product to shared memory, and a warp multiplies them.
+// How a block brings the operands of a product to shared memory, and a warp multiplies them.
 //
-// A step takes 32 values of k. A tile of an operand is made of chunks, eight neighbours in memory,
-// which a copy moves: along k, a row of four chunks for each outer index (m of A, n of B); or along
-// the outer index, a row of it for each of the 32 k.
+// T is what an operand's elements are: BFloat16, or float, which is multiplied as TF32. A tile is
+// made of chunks, neighbours in memory, which a copy moves. A step takes four chunks of k: either
+// they lie along k, a row of four for each outer index (m of A, n of B); or along the outer index,
+// a row of it for each k.
 #pragma once
-#include "eight.h"
 #include "index.h"
+#include "pack.h"
+#include "tensor_core.h"
 
 namespace fastconv::cuda {
 
-constexpr int kStepDepth = 32, kChunk = 8, kTileThreads = 128;
-
-// Where a chunk of a row is in its tile. Eight rows at the same chunk, and eight chunks of a row,
-// are in different banks.
-template <int RowChunks>
-__device__ __forceinline__ int place(int row, int chunk) {
-  if constexpr (RowChunks >= 8) return row * RowChunks + (chunk ^ (row & 7));
-  static_assert(RowChunks == 4 || RowChunks >= 8);
-  return row * RowChunks + (chunk ^ (row >> 1 & 3));
-}
+constexpr int kStepChunks = 4, kTileThreads = 128;
+template <class T>
+constexpr int kStepDepth = kStepChunks * kPack<T>;  // values of k
 
 // A tile with k along its rows: `Outer` rows of four chunks. A thread copies the same chunk of rows
 // that are kApart apart; its first is at first().
-template <int Outer>
+template <class T, int Outer>
 struct AlongDepth {
+  using Element = T;
   static constexpr bool kAlongDepth = true;
-  static constexpr int kChunks = kStepDepth / kChunk, kApart = kTileThreads / kChunks;
+  static constexpr int kApart = kTileThreads / kStepChunks;
   static constexpr int kRows = Outer / kApart;  // of a thread
-  __device__ static __forceinline__ int chunk() { return threadIdx.x % kChunks; }
-  __device__ static __forceinline__ int row(int i) { return threadIdx.x / kChunks + i * kApart; }
-  __device__ static __forceinline__ int first() { return place<kChunks>(row(0), chunk()); }
-  __device__ static constexpr int behind(int i) { return i * kApart * kChunks; }
+  // Where a chunk of a row is: eight rows at the same chunk are in different banks.
+  __device__ static __forceinline__ int place(int row, int chunk) {
+    return row * kStepChunks + (chunk ^ (row >> 1 & 3));
+  }
+  __device__ static __forceinline__ int chunk() { return threadIdx.x % kStepChunks; }
+  __device__ static __forceinline__ int row(int i) {
+    return threadIdx.x / kStepChunks + i * kApart;
+  }
+  __device__ static __forceinline__ int first() { return place(row(0), chunk()); }
+  __device__ static constexpr int behind(int i) { return i * kApart * kStepChunks; }
 };
 
-// A tile with k across: 32 rows of Outer / 8 chunks. A thread copies the same chunks of rows that
-// are kApart apart.
-template <int Outer>
+// A tile with k across: rows of Outer elements. A thread copies the same chunks of rows that are
+// kApart apart.
+template <class T, int Outer>
 struct AcrossDepth {
+  using Element = T;
   static constexpr bool kAlongDepth = false;
-  static constexpr int kChunks = Outer / kChunk, kSide = kChunks < 8 ? kChunks : 8;
+  static constexpr int kChunks = Outer / kPack<T>, kSide = kChunks < 8 ? kChunks : 8;
   static constexpr int kApart = kTileThreads / kSide;
-  static constexpr int kRows = kStepDepth / kApart, kColumns = kChunks / kSide;  // of a thread
+  static constexpr int kRows = kStepDepth<T> / kApart, kColumns = kChunks / kSide;  // of a thread
+  // Eight chunks of a row are in different banks. So are eight rows at the same chunk; or, of
+  // floats, four at the same two.
+  __device__ static __forceinline__ int place(int row, int chunk) {
+    static_assert(kChunks == 4 || kChunks >= 8);
+    const int turn = kChunks == 4 ? row >> 1 & 3 : row * ((int)sizeof(T) / 2) & 7;
+    return row * kChunks + (chunk ^ turn);
+  }
   __device__ static __forceinline__ int chunk(int j) { return threadIdx.x % kSide + j * kSide; }
   __device__ static __forceinline__ int row(int i) { return threadIdx.x / kSide + i * kApart; }
-  __device__ static __forceinline__ int first() { return place<kChunks>(row(0), chunk(0)); }
+  __device__ static __forceinline__ int first() { return place(row(0), chunk(0)); }
   __device__ static constexpr int behind(int i, int j) { return i * kApart * kChunks + j * kSide; }
 };
 
-// What a warp multiplies: 16 of m, and 16 of n, by 16 of k; `part` is 0 or 1.
+// An element of a tile of floats with k across.
+template <class Tile>
+__device__ __forceinline__ uint32_t word_at(const Chunk* tile, int k, int outer) {
+  return tile[Tile::place(k, outer / kPack<float>)].words[outer % kPack<float>];
+}
+
+template <class T, int N>
+__device__ __forceinline__ void round_operand(uint32_t (&words)[N]) {
+  if constexpr (sizeof(T) == sizeof(float))
+#pragma unroll
+    for (int i = 0; i < N; ++i) words[i] = round_to_tf32(words[i]);
+}
+
+// What a warp multiplies: 16 of m, and 16 of n, by half of a step; `part` is 0 or 1.
 template <class Tile>
 __device__ __forceinline__ void load_a(uint32_t (&a)[4], const Chunk* tile, int m, int part) {
+  using T = typename Tile::Element;
   const int lane = threadIdx.x % kWarp;
   if constexpr (Tile::kAlongDepth)
-    load_matrices(a, tile + place<Tile::kChunks>(m + lane % 16, part * 2 + lane / 16));
+    load_matrices(a, tile + Tile::place(m + lane % 16, part * 2 + lane / 16));
+  else if constexpr (sizeof(T) == 2)
+    load_transposed(
+        a, tile + Tile::place(part * 16 + lane % 8 + lane / 16 * 8, m / kPack<T> + lane / 8 % 2));
   else
-    load_transposed(a, tile + place<Tile::kChunks>(part * 16 + lane % 8 + lane / 16 * 8,
-                                                   m / kChunk + lane / 8 % 2));
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      a[i] = word_at<Tile>(tile, part * 8 + i / 2 * 4 + lane % 4, m + i % 2 * 8 + lane / 4);
+  round_operand<T>(a);
 }
 template <class Tile>
 __device__ __forceinline__ void load_b(uint32_t (&b)[2][2], const Chunk* tile, int n, int part) {
+  using T = typename Tile::Element;
   const int lane = threadIdx.x % kWarp;
   uint32_t words[4];
   if constexpr (Tile::kAlongDepth)
-    load_matrices(
-        words, tile + place<Tile::kChunks>(n + lane % 8 + lane / 16 * 8, part * 2 + lane / 8 % 2));
+    load_matrices(words, tile + Tile::place(n + lane % 8 + lane / 16 * 8, part * 2 + lane / 8 % 2));
+  else if constexpr (sizeof(T) == 2)
+    load_transposed(words, tile + Tile::place(part * 16 + lane % 16, n / kPack<T> + lane / 16));
   else
-    load_transposed(words,
-                    tile + place<Tile::kChunks>(part * 16 + lane % 16, n / kChunk + lane / 16));
+#pragma unroll
+    for (int i = 0; i < 4; ++i)
+      words[i] = word_at<Tile>(tile, part * 8 + i % 2 * 4 + lane % 4, n + i / 2 * 8 + lane / 4);
+  round_operand<T>(words);
   b[0][0] = words[0], b[0][1] = words[1], b[1][0] = words[2], b[1][1] = words[3];
 }
 

@@ -137,11 +137,15 @@ def _gpu() -> str:
 
 
 def _cuda() -> str:
+    from fastconv import config
     from fastconv.errors import DeviceError
     from fastconv.execution.devices import backend_of
 
     try:
-        return f"ready: {backend_of('cuda').detail}"
+        return (
+            f"ready: {backend_of('cuda').detail}; products in "
+            f"{config.float32_precision()} (fastconv.config.set_float32_precision)"
+        )
     except DeviceError as error:
         return f"not usable: {error}"
 

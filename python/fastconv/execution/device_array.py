@@ -30,6 +30,11 @@ class DeviceArray:
     ----------
     shape, dtype, ndim, size, nbytes: as those of a NumPy array.
     device: the name of the GPU, "cuda" or "cuda:1".
+
+    >>> import fastconv as fc
+    >>> import numpy as np
+    >>> isinstance(fc.from_dlpack(np.arange(3)), fc.DeviceArray)  # it is on the host
+    False
     """
 
     def __init__(self, array: np.ndarray, device: str) -> None:

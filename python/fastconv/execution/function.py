@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv import config
 from fastconv.errors import ArgumentError, DeviceError
 from fastconv.execution.device_array import as_input, is_on_gpu
 from fastconv.execution.devices import INTERPRETERS, arena_of, resolve_device
@@ -108,7 +109,7 @@ class Function:
 
     def _plan(self, spec: Any, arrays: list[np.ndarray]) -> tuple[Any, Any, Any]:
         shapes = tuple([(a.shape, a.dtype) for a in arrays])
-        key = (spec, shapes, *(party.plan_key() for party in self._parties))
+        key = self._key(spec, shapes)
         made = self._plans.get(key)
         if made is not None and not getattr(made[0], "outdated", False):
             self._plans.move_to_end(key)
@@ -116,11 +117,16 @@ class Function:
         graph, structure, parties = self._trace(spec, arrays)
         made = (self._lower(graph), structure, parties)
         self._parties |= parties
-        key = (spec, shapes, *(party.plan_key() for party in self._parties))
+        key = self._key(spec, shapes)
         self._plans[key] = made
         if len(self._plans) > self.kept:
             self._plans.popitem(last=False)
         return made
+
+    def _key(self, spec: Any, shapes: Any) -> Any:
+        """All that a plan follows from."""
+        parties = [party.plan_key() for party in self._parties]
+        return (spec, shapes, config.float32_precision(), *parties)
 
     def _trace(self, spec: Any, arrays: list[np.ndarray]) -> tuple[Graph, Any, Any]:
         trace = Trace()

@@ -16,6 +16,7 @@ from fastconv.execution import tuned
 from fastconv.execution.averages import move_together
 from fastconv.execution.narrow import narrow
 from fastconv.execution.pooling import pool_into
+from fastconv.execution.tf32 import in_tf32
 from fastconv.graph.ir import DTYPES, Graph, Leaf, Node, Tensor
 from fastconv.graph.passes.fuse import fuse
 from fastconv.graph.passes.memory import (
@@ -60,7 +61,7 @@ def lower(
     OutOfMemoryError if no recomputation gets below the limit.
     """
     graph = move_together(verify(anchor(fuse(graph))))
-    graph = pool_into(narrow(graph, backend), backend)
+    graph = pool_into(narrow(in_tf32(graph), backend), backend)
     draft = _first(graph, backend, limit)
     if limit is not None and draft.bytes > limit:
         draft = _within(graph, backend, limit)

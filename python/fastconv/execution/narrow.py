@@ -16,6 +16,7 @@ from dataclasses import replace
 from fastconv import _core
 from fastconv._core import OpKind
 from fastconv.errors import ArgumentError
+from fastconv.execution.tf32 import PRODUCTS
 from fastconv.graph.ir import DTYPES, RULES, Graph, Leaf, Node, Tensor, wide
 from fastconv.graph.passes.verify import verify
 from fastconv.graph.scope import scope
@@ -139,7 +140,7 @@ def _places(node: Node, inputs: Sequence[Tensor]) -> list[Places]:
     if find is None or any(t.dtype != "float32" for t in node.outputs[:1]):
         return []
     places: Places = find(node)
-    if node.kind in _PRODUCTS:
+    if node.kind in PRODUCTS:
         operands, results = places
         return [([*operands, 1], results), places] if 1 not in operands else [places]
     read = [inputs[i] for i in places[0]]
@@ -179,12 +180,6 @@ def _norm_backward(node: Node) -> Places:
     return [0, 1], [0]
 
 
-_PRODUCTS = (
-    OpKind.conv,
-    OpKind.conv_backward_data,
-    OpKind.conv_backward_weights,
-    OpKind.gemm,
-)
 _PLACES: dict[OpKind, Callable[[Node], Places]] = {
     OpKind.conv: _product,
     OpKind.conv_backward_data: _product,

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv import config
 from fastconv.errors import OutOfMemoryError
 from fastconv.execution.devices import arena_of, resolve_device
 from fastconv.execution.executable import Executable
@@ -91,7 +92,7 @@ class Plans:
         self._whole = None
 
     def _run(self, mode: str, *arguments: Any) -> Any:
-        key = (mode, *map(_shapes, arguments))
+        key = (mode, config.float32_precision(), *map(_shapes, arguments))
         if key not in self._accepted:
             if self.arena is not None:
                 self._check_memory(mode, arguments)
