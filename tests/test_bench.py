@@ -4,6 +4,7 @@ import json
 import os
 from types import SimpleNamespace
 
+import first_step
 import op_models
 import ops
 import peer_report
@@ -116,6 +117,15 @@ def test_integers_are_for_inference():
     plain = SimpleNamespace(**{**vars(chosen), "dtype": "float32"})
     task = Task("lenet", 64, "infer")
     assert f"{OURS} float32" not in [e.name for e in chosen_engines(task, plain)]
+
+
+def test_parts_of_the_first_step():
+    row = first_step.measured("train/lenet/b64", 1)
+    parts = [row[part] for part in dict.fromkeys(first_step.WATCHED.values())]
+    assert all(ms >= 0 for ms in parts)
+    assert sum(parts) + row["rest"] == pytest.approx(row["first"])
+    assert row["trace"] > 0 < row["run"]
+    assert first_step.line("a", row).count("|") == len(first_step.COLUMNS) + 2
 
 
 def test_a_library_that_dies_says_why():

@@ -23,7 +23,7 @@ def version() -> str:
 
 
 def build(task: Task) -> Step:
-    model = _compiled(task)
+    model = compiled(task)
     x, y = task.images(), task.labels()
     if task.mode == "train":
         return lambda: model.train_on_batch(x, y)
@@ -32,7 +32,7 @@ def build(task: Task) -> Step:
 
 def facts(task: Task) -> dict[str, object]:
     """Work of a step as its plan knows it, and what the machine reaches just now."""
-    steps = plan_report.plan(_compiled(task), task.batch, task.mode == "train").report()
+    steps = plan_report.plan(compiled(task), task.batch, task.mode == "train").report()
     return {
         "flops": sum(step.flops for step in steps),
         "bytes": sum(step.bytes for step in steps),
@@ -47,7 +47,7 @@ def model_of(task: Task) -> fastconv.Model:
     return fastconv.models.get(name)(**options)
 
 
-def _compiled(task: Task) -> fastconv.Model:
+def compiled(task: Task) -> fastconv.Model:
     if task.dtype == "bfloat16":
         fastconv.mixed_precision.set_global_policy("mixed_bfloat16")
     model = model_of(task)

@@ -1,6 +1,7 @@
 #include "team.h"
 
 #include <omp.h>
+#include <pthread.h>
 #include <sched.h>
 #if defined(__x86_64__)
 #include <xmmintrin.h>
@@ -42,6 +43,29 @@ class Waiter {
  private:
   int polls_ = 0;
 };
+
+constexpr size_t kStack = size_t{640} << 10;  // that kernels need: their tiles are on it
+
+__attribute__((noinline)) void touch_stack() {
+  volatile char room[kStack];
+  for (size_t i = 0; i < kStack; i += 4096) room[i] = 0;
+}
+
+// Brings the pages of this thread's stack into memory, once: it may be long until the first task
+// of some kernel falls to this thread, and a step should meet no page fault then.
+void prepare_stack() {
+#if defined(__GLIBC__)
+  thread_local bool prepared = false;
+  if (prepared) return;
+  prepared = true;
+  pthread_attr_t attributes;
+  size_t bytes = 0;
+  if (pthread_getattr_np(pthread_self(), &attributes) != 0) return;
+  pthread_attr_getstacksize(&attributes, &bytes);
+  pthread_attr_destroy(&attributes);
+  if (bytes >= 2 * kStack) touch_stack();
+#endif
+}
 
 struct Job {
   int64_t tasks;
@@ -154,6 +178,7 @@ bool with_team(bool wanted, void (*body)(void*), void* context) {
       team.close();
     } else {
       in_task = true;
+      prepare_stack();
       team.serve(omp_get_thread_num());
       in_task = false;
     }

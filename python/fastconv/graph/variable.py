@@ -145,28 +145,6 @@ def together(variables: Sequence[Variable]) -> None:
         Block.moves += 1
 
 
-def zeros_beside(specs: Iterable[tuple[str, Shape, str]]) -> list[Variable]:
-    """New variables of these names, shapes and dtypes: neighbours, filled with zeros.
-
-    Their memory is not touched yet. Training does not change them by itself.
-    """
-    specs = list(specs)
-    ends: dict[str, int] = {}
-    for _, shape, dtype in specs:
-        ends[dtype] = ends.get(dtype, 0) + prod(shape)
-    blocks = {dtype: Block(size, dtype) for dtype, size in ends.items()}
-    made, used = [], dict.fromkeys(blocks, 0)
-    for name, shape, dtype in specs:
-        variable = Variable.__new__(Variable)
-        variable.name, variable.trainable = name, False
-        variable.regularizer = variable.constraint = None
-        variable.dtype, variable.shape = dtype, shape
-        variable.block, variable.offset = blocks[dtype], used[dtype]
-        used[dtype] += variable.size
-        made.append(variable)
-    return made
-
-
 def span(variables: Sequence[Variable]) -> Variable:
     """One flat variable over neighbours in a block; it shares their memory."""
     first = variables[0]

@@ -20,15 +20,9 @@ import numpy as np
 from fastconv import ops
 from fastconv.errors import ArgumentError
 from fastconv.graph.scope import current_trace
-from fastconv.graph.variable import (
-    Variable,
-    check_variables,
-    runs,
-    span,
-    zeros_beside,
-)
+from fastconv.graph.variable import Variable, check_variables, runs, span
 from fastconv.layers.arguments import parameters
-from fastconv.optimizers import clipping, schedules
+from fastconv.optimizers import clipping, schedules, slots
 
 Schedule = Callable[[int], float]
 Gradients = dict[Variable, Any]
@@ -252,8 +246,8 @@ class Optimizer:
             for slot, known in self._slots.items()
             for v in ordered if v not in known
         ]  # fmt: skip
-        specs = [(f"{slot}/{v.name}", v.shape, v.dtype) for slot, _, v in lacking]
-        for (slot, known, v), made in zip(lacking, zeros_beside(specs), strict=True):
+        zeros = slots.zeros([(f"{slot}/{v.name}", v) for slot, _, v in lacking])
+        for (slot, known, v), made in zip(lacking, zeros, strict=True):
             known[v] = made
             if slot in self.slots and self.slot_start:
                 made.value[...] = self.slot_start
