@@ -216,6 +216,14 @@ def test_large_groups_are_exact(backend, groups, stride):
     backend.check(all_directions(**options), *operands)
 
 
+# More channels than a task takes of them at once.
+def test_many_strided_groups_are_exact(backend):
+    options = {"strides": 2, "padding": "same", "groups": 15}
+    src, weights = (2, 23, 20, 15 * 12), (3, 3, 12, 15 * 18)
+    operands = make_operands(np.random.default_rng(9), src, weights, **options)
+    backend.check(all_directions(**options), *operands)
+
+
 # Outputs that pass the caches by; the groups of the last one begin between two vectors.
 @pytest.mark.parametrize(
     ("kernel", "filters", "groups"), [(1, 64, 1), (3, 48, 1), (2, 144, 2)]

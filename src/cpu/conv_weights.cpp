@@ -11,6 +11,8 @@ namespace {
 constexpr int64_t kBlock = 128;  // positions between two visits of the sums
 // Narrow, so that a block of ddst leaves room in L1.
 constexpr int64_t kColumns = 2 * kLanes;
+constexpr int64_t kFarRows = 32;       // of A that are worth copying
+constexpr int64_t kSetChannels = 128;  // of the groups of a task
 // Rows of a run in one item of work, and columns of a task. Of bfloat16 both are packed, from long
 // pieces of memory and for many products.
 template <class T>
@@ -20,11 +22,12 @@ constexpr int64_t kTaskColumns = kInWord<T> == 1 ? kColumns : 8 * kColumns;
 
 // src N D H W C, ddst N O P Q K, dweights [taps Cg][K]. The sum over positions is cut into
 // `chunks`, each with sums of its own unless there is one; the rows of dweights into `items`, of
-// which a task takes `items_in_task` for one panel of one group.
+// which a task takes `items_in_task` for one panel of the groups of a set.
 struct Plan {
   Gather g;
   RunShape shape;
   int64_t C, K, Kg;
+  int64_t set, sets;  // groups in a task, so that it reads whole lines of the cache
   int64_t rows_in_run, slice, slices, items, panels;
   int64_t chunks, chunk_positions, items_in_task, row_tasks;
   int64_t dweights_floats;
@@ -53,16 +56,19 @@ Plan plan_of(const WindowGeometry& w) {
   p.slices = ceil_div(p.rows_in_run, p.slice);
   p.items = p.shape.runs * p.slices;
   p.panels = ceil_div(p.Kg, kTaskColumns<T>);
+  const int64_t fit = p.g.in_channels <= kFarRows ? kSetChannels / p.g.in_channels : 1;
+  p.set = fit < w.groups ? fit : w.groups;
+  p.sets = ceil_div(w.groups, p.set);
   p.dweights_floats = p.g.taps * p.g.in_channels * p.K;
 
   const int64_t useful = ceil_div(p.g.positions, kLeastPositions);
   int64_t chunks = kMostPartial / p.dweights_floats;
-  const int64_t wanted_chunks = ceil_div(kTasks, p.panels * w.groups);
+  const int64_t wanted_chunks = ceil_div(kTasks, p.panels * p.sets);
   chunks = chunks < wanted_chunks ? chunks : wanted_chunks;
   chunks = chunks < useful ? chunks : useful;
   p.chunks = chunks > 1 ? chunks : 1;
   p.chunk_positions = ceil_div(p.g.positions, p.chunks);
-  const int64_t wanted = ceil_div(kTasks, p.chunks * p.panels * w.groups);
+  const int64_t wanted = ceil_div(kTasks, p.chunks * p.panels * p.sets);
   p.items_in_task = ceil_div(p.items, wanted);
   p.row_tasks = ceil_div(p.items, p.items_in_task);
   return p;
@@ -98,16 +104,34 @@ struct Slice {
   int64_t columns;
   float* dst;
   int64_t dst_step;
+  bool far;  // the rows are a few of the channels of a pixel
 };
 
-void add_slice(const RowTable& table, const Slice& s) {
+void add_rows(const float* const* rows, int64_t row, int64_t depth, const Slice& s) {
   const int vectors = vectors_for(s.columns);
   for_tiles(s.rows, tile_rows(vectors), [&](int64_t first, int tile) {
-    run_column_tile(
-        tile, vectors,
-        {table.rows + s.run * table.step, s.row + first, table.count, s.b, vectors * kLanes,
-         s.dst + first * s.dst_step, s.dst_step, s.columns, true, Finish{}});
+    run_column_tile(tile, vectors,
+                    {rows, row + first, depth, s.b, vectors * kLanes, s.dst + first * s.dst_step,
+                     s.dst_step, s.columns, true, Finish{}});
   });
+}
+
+// Few channels of pixels that are far apart, which share few lines of the first cache, are put side
+// by side, while those of the next group are asked for.
+void add_slice(const RowTable& table, const Slice& s) {
+  const float* const* from = table.rows + s.run * table.step;
+  if (!s.far || s.rows > kFarRows) return add_rows(from, s.row, table.count, s);
+  alignas(64) float packed[kBlock * kFarRows];
+  const float* rows[kBlock];
+  for (int64_t i = 0; i < table.count; ++i) {
+    float* dst = packed + i * padded(s.rows);
+    rows[i] = dst;
+    for_vectors(0, s.rows, [&](int64_t j, int64_t lanes) {
+      store(dst + j, load_lanes(from[i] + s.row + j, lanes));
+    });
+    __builtin_prefetch(from[i] + s.row + s.rows);
+  }
+  add_rows(rows, 0, table.count, s);
 }
 
 // Of bfloat16 the rows are packed to pairs too.
@@ -130,10 +154,11 @@ void add_slice(const RowTableOf<BFloat16>& table, const Slice& s) {
   }
 }
 
-// Adds the products of one block of positions to rows [first_item, last_item) of a panel.
+// Adds the products of one block of positions to rows [first_item, last_item) of a panel of the
+// group whose channels begin at `channel`.
 template <class T>
-void add_block(const Plan& p, const RowTableOf<T>& table, const float* b, int64_t columns,
-               int64_t first_item, int64_t last_item, float* dst) {
+void add_block(const Plan& p, const RowTableOf<T>& table, int64_t channel, const float* b,
+               int64_t columns, int64_t first_item, int64_t last_item, float* dst) {
   for (int64_t r = 0; r < table.runs; ++r) {
     const int64_t run = table.run_at[r] / p.shape.taps_in_run;
     for (int64_t slice = 0; slice < p.slices; ++slice) {
@@ -141,7 +166,7 @@ void add_block(const Plan& p, const RowTableOf<T>& table, const float* b, int64_
       if (item < first_item || item >= last_item) continue;
       const int64_t left = p.rows_in_run - row, rows = left < p.slice ? left : p.slice;
       float* at = dst + (run * p.rows_in_run + row) * p.K;
-      add_slice(table, {r, row, rows, b, columns, at, p.K});
+      add_slice(table, {r, channel + row, rows, b, columns, at, p.K, p.g.groups > 1});
     }
   }
 }
@@ -155,9 +180,9 @@ void clear(const Plan& p, int64_t first_item, int64_t last_item, int64_t columns
   }
 }
 
-// One task: some rows of one panel of one group, over the positions of one chunk.
+// One task: some rows of one panel of the groups of a set, over the positions of one chunk.
 template <class T>
-void sum_chunk(const Plan& p, const T* src, const T* ddst, const T* zeros, int64_t group,
+void sum_chunk(const Plan& p, const T* src, const T* ddst, const T* zeros, int64_t set,
                int64_t panel, int64_t row_task, int64_t chunk, float* sums) {
   const int64_t column = panel * kTaskColumns<T>, left = p.Kg - column;
   const int64_t columns = left < kTaskColumns<T> ? left : kTaskColumns<T>;
@@ -166,8 +191,10 @@ void sum_chunk(const Plan& p, const T* src, const T* ddst, const T* zeros, int64
   const int64_t first = chunk * p.chunk_positions, stop = first + p.chunk_positions;
   const int64_t last = stop < p.g.positions ? stop : p.g.positions;
   const bool in_place = kInWord<T> == 1 && p.K == columns && columns == padded(columns);
+  const int64_t group = set * p.set, rest = p.g.groups - group,
+                groups = rest < p.set ? rest : p.set;
   float* dst = sums + group * p.Kg + column;
-  clear(p, first_item, last_item, columns, dst);
+  for (int64_t i = 0; i < groups; ++i) clear(p, first_item, last_item, columns, dst + i * p.Kg);
 
   const TileScope tiles;
   RowTableOf<T> table;
@@ -175,10 +202,13 @@ void sum_chunk(const Plan& p, const T* src, const T* ddst, const T* zeros, int64
   for (int64_t at = first; at < last; at += p.shape.block) {
     const int64_t count = last - at < p.shape.block ? last - at : p.shape.block;
     fill_table(p.g, p.shape, src + group * p.g.in_channels, zeros, at, count, table);
-    const T* b = ddst + at * p.K + group * p.Kg + column;
-    if (!in_place) pack_columns(b, p.K, count, columns, packed);
-    const float* panel_of_b = in_place ? reinterpret_cast<const float*>(b) : packed;
-    add_block(p, table, panel_of_b, columns, first_item, last_item, dst);
+    for (int64_t i = 0; i < groups; ++i) {
+      const T* b = ddst + at * p.K + (group + i) * p.Kg + column;
+      if (!in_place) pack_columns(b, p.K, count, columns, packed);
+      const float* panel_of_b = in_place ? reinterpret_cast<const float*>(b) : packed;
+      add_block(p, table, i * p.g.in_channels, panel_of_b, columns, first_item, last_item,
+                dst + i * p.Kg);
+    }
   }
 }
 
@@ -199,13 +229,13 @@ void run_weights(const WindowGeometry& w, const T* src, const T* ddst, float* dw
   float* sums = p.chunks > 1 ? workspace + zero_floats({&w, false}) : dweights;
   __builtin_memset(zeros, 0, static_cast<size_t>(zero_floats({&w, false})) * sizeof(float));
 
-  const int64_t tasks = p.chunks * w.groups * p.panels * p.row_tasks;
+  const int64_t tasks = p.chunks * p.sets * p.panels * p.row_tasks;
   const int64_t work = p.dweights_floats * p.g.positions / tasks / kLanes;
   parallel_for(tasks, work, [&](int64_t task) {
     const int64_t row_task = task % p.row_tasks, rest = task / p.row_tasks;
-    const int64_t panel = rest % p.panels, group = rest / p.panels % w.groups;
-    const int64_t chunk = rest / p.panels / w.groups;
-    sum_chunk(p, src, ddst, zeros, group, panel, row_task, chunk, sums + chunk * p.dweights_floats);
+    const int64_t panel = rest % p.panels, set = rest / p.panels % p.sets;
+    const int64_t chunk = rest / p.panels / p.sets;
+    sum_chunk(p, src, ddst, zeros, set, panel, row_task, chunk, sums + chunk * p.dweights_floats);
   });
   if (p.chunks > 1) add_chunks(sums, p.chunks, p.dweights_floats, dweights);
 }
