@@ -457,12 +457,23 @@ void checks::quantized_average_pool(const Operands& o) {
   check_requantization(o, a.to, 1);
 }
 
+// The gradient of weights [m,n] as a product of a [k,m] and b [k,n].
+static void check_gradient_product(const Operands& o) {
+  const Tensor &weights = o.in(0), &a = o.in(1), &b = o.in(o.n_inputs() - 1);
+  expect(o, weights.rank == 2 && a.rank == 2, "expected matrices");
+  expect_dtype(o, a, weights.dtype, "a");
+  expect_dims(o, a, {a.dims[0], weights.dims[0]}, "a");
+  expect_dtype(o, b, weights.dtype, "b");
+  expect_dims(o, b, {a.dims[0], weights.dims[1]}, "b");
+}
 void checks::sgd(const Operands& o) {
-  expect_same(o, o.in(1), o.in(0), "gradients");
+  const bool product = o.n_inputs() == 5;
+  const size_t inputs = o.n_inputs() - product;  // without b
+  expect(o, inputs - 2 == o.n_outputs(), "velocity goes in and comes out");
+  product ? check_gradient_product(o) : expect_same(o, o.in(1), o.in(0), "gradients");
   expect_vector(o, o.in(2), 2, o.in(0).dtype, "hyper");
   expect_same(o, o.out(0), o.in(0), "weights");
-  expect(o, o.n_inputs() - 2 == o.n_outputs(), "velocity goes in and comes out");
-  if (o.n_inputs() == 4) expect_same(o, o.in(3), o.in(0), "velocity");
+  if (inputs == 4) expect_same(o, o.in(3), o.in(0), "velocity");
   if (o.n_outputs() == 2) expect_same(o, o.out(1), o.in(0), "velocity");
 }
 

@@ -67,7 +67,7 @@ enum class OpKind : int32_t {
   cross_entropy,                   // probabilities labels -> loss
   cross_entropy_backward,          // dloss probabilities labels -> dprobabilities
   // Optimisers, over whole parameter blocks.
-  sgd,  // weights gradients hyper [velocity] -> weights [velocity], SgdAttrs
+  sgd,  // weights gradients|a hyper [velocity [b]] -> weights [velocity], SgdAttrs; gradients A^T B
   // weights gradients hyper, slots... -> weights, slots...; the formulas stand in adaptive.cpp.
   rmsprop,   // slots: velocity [momentum] [average], RmspropAttrs
   adagrad,   // slots: accumulator

@@ -1,6 +1,6 @@
 // Stochastic gradient descent over whole parameter blocks, with momentum (Polyak 1964) or
 // Nesterov's (Sutskever, Martens, Dahl and Hinton 2013, section 2).
-#include "kernels.h"
+#include "microkernel.h"
 
 namespace fastconv::cpu::FASTCONV_ISA {
 namespace {
@@ -31,28 +31,143 @@ static inline void with_momentum(const Block& b, int64_t begin, int64_t end) {
   });
 }
 
-void sgd(const KernelCall& call) {
-  const bool velocity = call.n_inputs > 3, nesterov = attrs<SgdAttrs>(call).nesterov;
+static inline void update(const Block& b, bool nesterov, int64_t begin, int64_t end) {
+  if (!b.velocity)
+    plain(b, begin, end);
+  else if (nesterov)
+    with_momentum<true>(b, begin, end);
+  else
+    with_momentum<false>(b, begin, end);
+}
+
+// Whether the gradient is A^T B: input 1 is a [k,m], input 4 is b [k,n], weights are [m,n].
+bool is_product(const KernelCall& call) { return call.n_inputs == 5; }
+
+// What a call updates; `gradients` is null if they are a product.
+Block block_of(const KernelCall& call) {
+  const bool velocity = call.n_outputs > 1, product = is_product(call);
   const float* hyper = input<float>(call, 2);
-  const Block b{input<float>(call, 0),
-                input<float>(call, 1),
-                velocity ? input<float>(call, 3) : nullptr,
-                output<float>(call, 0),
-                velocity ? output<float>(call, 1) : nullptr,
-                hyper[0],
-                hyper[1]};
-  const int64_t count = elements(call.inputs[0]);
-  parallel_blocks(count, kBlock, velocity ? 4 : 3, [&](int64_t begin, int64_t end) {
-    if (!velocity)
-      plain(b, begin, end);
-    else if (nesterov)
-      with_momentum<true>(b, begin, end);
-    else
-      with_momentum<false>(b, begin, end);
+  return {input<float>(call, 0),
+          product ? nullptr : input<float>(call, 1),
+          velocity ? input<float>(call, 3) : nullptr,
+          output<float>(call, 0),
+          velocity ? output<float>(call, 1) : nullptr,
+          hyper[0],
+          hyper[1]};
+}
+
+const char* declines(const KernelCall& call) {
+  return is_product(call) ? "a product" : needs_float32(call);
+}
+
+void sgd(const KernelCall& call) {
+  const Block b = block_of(call);
+  const bool nesterov = attrs<SgdAttrs>(call).nesterov;
+  parallel_blocks(elements(call.inputs[0]), kBlock, b.velocity ? 4 : 3,
+                  [&](int64_t begin, int64_t end) { update(b, nesterov, begin, end); });
+}
+
+// A few rows of a gradient that is a product are made in a cache and used at once, so that it is
+// never stored.
+constexpr int64_t kWidth = 512;  // columns of such rows: whole panels
+constexpr int64_t kDepth = 256;  // of a tile, at most
+constexpr int kRows = tile_rows(kMaxVectors);
+
+struct Product {
+  int64_t m, n, k;
+  const float* a;
+  float* b;  // in panels [k][columns of the panel], zeros behind the last column
+};
+
+Product product_of(const KernelCall& call) {
+  const Tensor& a = call.inputs[1];
+  return {a.dims[1], call.inputs[0].dims[1], a.dims[0], input<float>(call, 1),
+          static_cast<float*>(call.workspace)};
+}
+
+void pack(const Product& p, const float* b) {
+  parallel_for(ceil_div(p.n, kPanel), p.k * kMaxVectors, [&](int64_t panel) {
+    const int64_t column = panel * kPanel, left = p.n - column;
+    float* dst = p.b + column * p.k;
+    for (int64_t i = 0; i < p.k; ++i)
+      for (int64_t j = 0; j < left && j < kPanel; j += kLanes, dst += kLanes)
+        store(dst, load_lanes(b + i * p.n + column + j, left - j < kLanes ? left - j : kLanes));
   });
 }
 
-constexpr Kernel kSgd[] = {{"sgd", needs_float32, nullptr, sgd}};
+// Asks for what an update will read.
+void fetch(const float* p, int64_t floats) {
+  constexpr int64_t kLine = 64 / sizeof(float);
+  for (int64_t i = 0; i < floats; i += kLine) __builtin_prefetch(p + i);
+}
+
+// Rows [row, row + rows) of the gradient, columns [first, first + columns), in steps of kWidth. The
+// weights and velocities there come meanwhile.
+void make_gradient(const Product& p, int64_t row, int rows, int64_t first, int64_t columns,
+                   const Block& b, float* gradient) {
+  const float* at[kDepth];
+  for (int64_t i = 0; i == 0 || i < p.k; i += kDepth) {
+    const int64_t depth = p.k - i < kDepth ? p.k - i : kDepth;
+    for (int64_t d = 0; d < depth; ++d) at[d] = p.a + (i + d) * p.m;
+    for (int64_t column = 0; column < columns; column += kPanel) {
+      const int64_t left = columns - column;
+      const int vectors = vectors_for(left);
+      const int64_t width = vectors * kLanes;
+      for (int r = 0; i == 0 && r < rows; ++r) {
+        const int64_t place = (row + r) * p.n + first + column;
+        fetch(b.weights + place, left < width ? left : width);
+        fetch(b.velocity + place, left < width ? left : width);
+      }
+      run_column_tile(rows, vectors,
+                      {at, row, depth, p.b + (first + column) * p.k + i * width, width,
+                       gradient + column, kWidth, left, i > 0, Finish{}});
+    }
+  }
+}
+
+void update_rows(const Product& p, const Block& whole, bool nesterov, int64_t row, int rows) {
+  alignas(64) float gradient[kRows * kWidth];
+  for (int64_t first = 0; first < p.n; first += kWidth) {
+    const int64_t columns = p.n - first < kWidth ? p.n - first : kWidth;
+    make_gradient(p, row, rows, first, columns, whole, gradient);
+    for (int r = 0; r < rows; ++r) {
+      const int64_t at = (row + r) * p.n + first;
+      Block b = whole;
+      b.gradients = gradient + r * kWidth;
+      b.weights += at;
+      b.new_weights += at;
+      b.velocity += at;
+      b.new_velocity += at;
+      update(b, nesterov, 0, columns);
+    }
+  }
+}
+
+const char* product_declines(const KernelCall& call) {
+  return is_product(call) ? needs_float32(call) : "no product";
+}
+
+int64_t product_workspace(const KernelCall& call) {
+  const Product p = product_of(call);
+  return p.k * padded(p.n) * static_cast<int64_t>(sizeof(float));
+}
+
+void sgd_of_product(const KernelCall& call) {
+  constexpr int64_t kRowsInTask = 16 * kRows;
+  const Product p = product_of(call);
+  const Block b = block_of(call);
+  const bool nesterov = attrs<SgdAttrs>(call).nesterov;
+  pack(p, input<float>(call, 4));
+  parallel_blocks(p.m, kRowsInTask, p.n * (p.k / kLanes + 1), [&](int64_t begin, int64_t end) {
+    for_tiles(end - begin, kRows,
+              [&](int64_t row, int rows) { update_rows(p, b, nesterov, begin + row, rows); });
+  });
+}
+
+constexpr Kernel kSgd[] = {
+    {"product", product_declines, product_workspace, sgd_of_product},
+    {"sgd", declines, nullptr, sgd},
+};
 
 }  // namespace
 

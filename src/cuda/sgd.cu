@@ -20,7 +20,11 @@ void sgd(const KernelCall& call) {
     });
 }
 
-constexpr Kernel kSgd[] = {{"sgd", needs_float32, nullptr, sgd}};
+const char* declines(const KernelCall& call) {
+  return call.n_inputs == 5 ? "a product" : needs_float32(call);
+}
+
+constexpr Kernel kSgd[] = {{"sgd", declines, nullptr, sgd}};
 
 }  // namespace
 

@@ -77,7 +77,7 @@ def _expect(what: str, t: Tensor, shape: tuple[int, ...], dtype: str) -> None:
 
 
 def _shape(_: SgdAttrs, weights: Tensor, *others: Tensor) -> list[Spec]:
-    return [(weights.shape, weights.dtype)] * (2 if len(others) == 3 else 1)
+    return [(weights.shape, weights.dtype)] * (2 if len(others) > 2 else 1)
 
 
 def _gradient(node: Node, *_: Any) -> list[None]:
@@ -86,7 +86,10 @@ def _gradient(node: Node, *_: Any) -> list[None]:
 
 
 def _cost(node: Node) -> int:
-    return node.outputs[0].size * (4 if len(node.inputs) == 4 else 2)
+    size = node.outputs[0].size
+    if len(node.inputs) == 5:  # the gradient is a product
+        return size * (4 + 2 * node.inputs[1].shape[0])
+    return size * (4 if len(node.inputs) == 4 else 2)
 
 
 register(OpKind.sgd, Rule(_shape, _gradient, _cost))

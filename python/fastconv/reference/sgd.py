@@ -15,9 +15,16 @@ def sgd(
     gradients: np.ndarray,
     hyper: np.ndarray,
     velocity: np.ndarray | None = None,
+    b: np.ndarray | None = None,
 ) -> tuple[np.ndarray, ...]:
-    """New weights, and the new velocity where there is one."""
+    """New weights, and the new velocity where there is one.
+
+    With ``b`` the gradient is the product of what stands in its place, transposed, and
+    ``b``.
+    """
     rate, momentum = hyper
+    if b is not None:
+        gradients = gradients.T @ b
     step = rate * gradients
     if velocity is None:
         return (weights - step,)
