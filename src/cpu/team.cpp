@@ -47,8 +47,9 @@ class Waiter {
 constexpr size_t kStack = size_t{640} << 10;  // that kernels need: their tiles are on it
 
 __attribute__((noinline)) void touch_stack() {
-  volatile char room[kStack];
-  for (size_t i = 0; i < kStack; i += 4096) room[i] = 0;
+  char room[kStack];
+  volatile char* page = room;
+  for (size_t i = 0; i < kStack; i += 4096) page[i] = 0;
 }
 
 // Brings the pages of this thread's stack into memory, once: it may be long until the first task
