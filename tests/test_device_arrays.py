@@ -123,6 +123,9 @@ def strided(y):
 def test_arrays_of_the_host():
     taken = fc.from_dlpack(X)
     assert np.shares_memory(taken, X)
+
+
+def test_arrays_of_pytorch_on_the_host():
     torch = pytest.importorskip("torch")
     np.testing.assert_array_equal(fc.from_dlpack(torch.arange(3)), np.arange(3))
 
