@@ -215,7 +215,9 @@ void bind_structs(py::module_& m) {
   Struct<TransposeAttrs>(m, "TransposeAttrs").field("permutation", &TransposeAttrs::permutation);
   Struct<ResizeAttrs>(m, "ResizeAttrs").field("axis", &ResizeAttrs::axis);
   Struct<CrossEntropyAttrs>(m, "CrossEntropyAttrs").field("sparse", &CrossEntropyAttrs::sparse);
-  Struct<SgdAttrs>(m, "SgdAttrs").field("nesterov", &SgdAttrs::nesterov);
+  Struct<SgdAttrs>(m, "SgdAttrs")
+      .field("nesterov", &SgdAttrs::nesterov)
+      .field("data", &SgdAttrs::data);
   Struct<RmspropAttrs>(m, "RmspropAttrs").field("centered", &RmspropAttrs::centered);
   Struct<CallbackAttrs>(m, "CallbackAttrs").field("index", &CallbackAttrs::index);
   Struct<Quantization>(m, "Quantization")

@@ -107,7 +107,7 @@ constexpr Row kTable[] = {
     op<CrossEntropyAttrs>(OpKind::cross_entropy, "cross_entropy", 2, 1, checks::cross_entropy),
     op<CrossEntropyAttrs>(OpKind::cross_entropy_backward, "cross_entropy_backward", 3, 1,
                           checks::cross_entropy_backward),
-    op<SgdAttrs>(OpKind::sgd, "sgd", {3, 5}, {1, 2}, checks::sgd).in_place(0, 0).in_place(1, 3),
+    op<SgdAttrs>(OpKind::sgd, "sgd", {3, 5}, {1, 3}, checks::sgd).in_place(0, 0).in_place(1, 3),
     op<RmspropAttrs>(OpKind::rmsprop, "rmsprop", {4, 6}, {2, 4}, checks::rmsprop)
         .in_place(0, 0)
         .in_place(1, 3),

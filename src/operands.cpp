@@ -468,13 +468,16 @@ static void check_gradient_product(const Operands& o) {
 }
 void checks::sgd(const Operands& o) {
   const bool product = o.n_inputs() == 5;
-  const size_t inputs = o.n_inputs() - product;  // without b
-  expect(o, inputs - 2 == o.n_outputs(), "velocity goes in and comes out");
+  const bool data = o.attrs<SgdAttrs>().data;
+  const size_t inputs = o.n_inputs() - product, outputs = o.n_outputs() - data;  // without b and da
+  expect(o, inputs - 2 == outputs, "velocity goes in and comes out");
+  expect(o, product || !data, "expected b");
   product ? check_gradient_product(o) : expect_same(o, o.in(1), o.in(0), "gradients");
   expect_vector(o, o.in(2), 2, o.in(0).dtype, "hyper");
   expect_same(o, o.out(0), o.in(0), "weights");
   if (inputs == 4) expect_same(o, o.in(3), o.in(0), "velocity");
-  if (o.n_outputs() == 2) expect_same(o, o.out(1), o.in(0), "velocity");
+  if (outputs == 2) expect_same(o, o.out(1), o.in(0), "velocity");
+  if (data) expect_same(o, o.out(2), o.in(1), "da");
 }
 
 // weights gradients hyper, slots: `scalars` numbers in hyper.

@@ -67,7 +67,7 @@ enum class OpKind : int32_t {
   cross_entropy,                   // probabilities labels -> loss
   cross_entropy_backward,          // dloss probabilities labels -> dprobabilities
   // Optimisers, over whole parameter blocks.
-  sgd,  // weights gradients|a hyper [velocity [b]] -> weights [velocity], SgdAttrs; gradients A^T B
+  sgd,  // weights gradients|a hyper [velocity [b]] -> weights [velocity [da]], SgdAttrs
   // weights gradients hyper, slots... -> weights, slots...; the formulas stand in adaptive.cpp.
   rmsprop,   // slots: velocity [momentum] [average], RmspropAttrs
   adagrad,   // slots: accumulator
@@ -253,8 +253,10 @@ struct CrossEntropyAttrs {
 // hyper is float32[2]: learning rate, momentum. Without velocity the momentum is not used.
 // velocity = momentum * velocity - rate * gradient;
 // weights += nesterov ? momentum * velocity - rate * gradient : velocity.
+// With b gradients are A^T B; `data`: da, which is B W^T by the old weights, is made, too.
 struct SgdAttrs {
   int32_t nesterov;
+  int32_t data;
 };
 // With `centered` the last slot is the running average of the gradient.
 struct RmspropAttrs {

@@ -5,16 +5,19 @@ all that reads it, the kernel of the update makes a few of its rows at a time an
 them at once. They are never stored, which saves as much memory as the weights take, and
 the time to write and read it where that is no cache. What clips, decays or accumulates
 gradients reads them, too, and they are stored as before.
+
+The gradient of the layer's input is a product with the old weights. If nothing can fail
+after it, the update takes its place and makes it, too: weights are then read once.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from fastconv import _core
-from fastconv._core import OpKind
+from fastconv._core import Epilogue, OpKind
 from fastconv.execution.narrow import accepted
 from fastconv.graph.ir import Graph, Leaf, Node, Shape, Tensor, private
 from fastconv.graph.passes.verify import verify
@@ -23,6 +26,9 @@ from fastconv.graph.variable import Variable
 from fastconv.operators import OPERATORS
 
 LARGE = 1 << 18  # elements of weights for which steps of their own pay
+_CAN_FAIL = frozenset({
+    OpKind.callback, OpKind.cross_entropy, OpKind.softmax_cross_entropy,
+})  # fmt: skip
 
 
 def descend_products(graph: Graph, backend: _core.Backend) -> Graph:
@@ -41,7 +47,56 @@ def descend_products(graph: Graph, backend: _core.Backend) -> Graph:
             for old in node.outputs:
                 del updates[targets[old]]
             updates |= made
-    return verify(replace(graph, updates=tuple(updates.items())))
+    graph = verify(replace(graph, updates=tuple(updates.items())))
+    return verify(_with_data(graph, backend))
+
+
+def _with_data(graph: Graph, backend: _core.Backend) -> Graph:
+    """The graph with updates in the place of the product for their layer's input."""
+    products = {
+        reader: node for node in graph.nodes()
+        if node.kind == OpKind.sgd and len(node.inputs) == 5
+        for reader in graph.consumers()[node.inputs[4]] if _is_data(reader, node)
+    }  # fmt: skip
+    failing = (node.order for node in graph.nodes() if node.kind in _CAN_FAIL)
+    safe = max(failing, default=())
+    new: dict[Tensor, Tensor] = {}
+    made: dict[Node, Sequence[Tensor]] = {}
+
+    def visit(node: Node, _: tuple[Tensor, ...]) -> Sequence[Tensor] | None:
+        step = products.get(node)
+        if step is None or node.order < safe:
+            return made.get(node)
+        states = {t for t in step.inputs if t.node.kind is Leaf.variable}
+        if not states.union(new).issuperset(step.inputs):  # one is made later
+            return None
+        operands = [
+            _read(t.node.payload) if t in states else new[t] for t in step.inputs
+        ]
+        specs = [(t.shape, t.dtype) for t in (*step.outputs, *node.outputs)]
+        attrs = step.attrs.replace(data=1)
+        both = Node(step.kind, attrs, operands, specs, label=node.label)
+        if not accepted(both, backend):
+            return None
+        made[step] = both.outputs[:2]
+        return both.outputs[2:]
+
+    return graph.rewrite(visit, new)
+
+
+def _is_data(node: Node, step: Node) -> bool:
+    """Whether it makes the gradient of the input of the layer that a step updates."""
+    if node.kind != OpKind.gemm or node.inputs[0] is not step.inputs[4]:
+        return False
+    weights, cut = node.inputs[1].node, step.inputs[0].node.payload
+    return (
+        weights.kind is Leaf.variable
+        and weights.payload.block is cut.block
+        and (weights.payload.offset, weights.payload.shape) == (cut.offset, cut.shape)
+        and bool(node.attrs.transpose_b and not node.attrs.transpose_a)
+        and node.attrs.epilogue == Epilogue()
+        and node.outputs[0].dtype == cut.dtype
+    )
 
 
 def _only_updates(graph: Graph, node: Node, targets: Mapping[Tensor, Variable]) -> bool:

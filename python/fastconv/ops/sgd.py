@@ -76,8 +76,9 @@ def _expect(what: str, t: Tensor, shape: tuple[int, ...], dtype: str) -> None:
         )
 
 
-def _shape(_: SgdAttrs, weights: Tensor, *others: Tensor) -> list[Spec]:
-    return [(weights.shape, weights.dtype)] * (2 if len(others) > 2 else 1)
+def _shape(attrs: SgdAttrs, weights: Tensor, *others: Tensor) -> list[Spec]:
+    made = [weights] * (2 if len(others) > 2 else 1) + [others[0]] * attrs.data
+    return [(t.shape, t.dtype) for t in made]
 
 
 def _gradient(node: Node, *_: Any) -> list[None]:
@@ -88,7 +89,7 @@ def _gradient(node: Node, *_: Any) -> list[None]:
 def _cost(node: Node) -> int:
     size = node.outputs[0].size
     if len(node.inputs) == 5:  # the gradient is a product
-        return size * (4 + 2 * node.inputs[1].shape[0])
+        return size * (4 + 2 * (1 + node.attrs.data) * node.inputs[1].shape[0])
     return size * (4 if len(node.inputs) == 4 else 2)
 
 

@@ -20,9 +20,10 @@ def sgd(
     """New weights, and the new velocity where there is one.
 
     With ``b`` the gradient is the product of what stands in its place, transposed, and
-    ``b``.
+    ``b``. With ``attrs.data`` that of the former is given, too.
     """
     rate, momentum = hyper
+    data = (b @ weights.T,) if attrs.data and b is not None else ()
     if b is not None:
         gradients = gradients.T @ b
     step = rate * gradients
@@ -30,4 +31,4 @@ def sgd(
         return (weights - step,)
     velocity = momentum * velocity - step
     move = momentum * velocity - step if attrs.nesterov else velocity
-    return weights + move, velocity
+    return weights + move, velocity, *data
