@@ -68,8 +68,12 @@ def test_any_size_is_exact(backend, m, n, k, ta, tb, batch):
 # few rows and for more.
 @pytest.mark.parametrize(
     ("m", "n", "k"),
-    [(1, 300, 40), (1, 129, 1100), (1, 7, 3), (9, 1037, 1100), (32, 1037, 1100)],
-)
+    [
+        (1, 300, 40), (1, 129, 1100), (1, 7, 3), (6, 77, 20001), (9, 1037, 1100),
+        (16, 301, 4099), (20, 1037, 1100), (29, 1037, 1100), (32, 1037, 1100),
+        (64, 1037, 1100),
+    ],
+)  # fmt: skip
 def test_few_rows_are_exact(cpu, threads, m, n, k):
     rng = np.random.default_rng(m)
     a, b, c = integers(rng, m, k), integers(rng, k, n), integers(rng, n)

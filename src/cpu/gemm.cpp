@@ -1,8 +1,8 @@
 // C[batch,m,n] = A[batch,m,k] B[batch,k,n].
 //
 // A is read where it lies. B is packed to panels [k][columns of the panel], unless there are too
-// few rows to pay for it; then it is read where it lies, and if it is stored [n,k] the operands
-// change places.
+// few rows to pay for it; then it is read where it lies, and if it is stored [n,k], or comes from
+// DRAM, the operands change places.
 #include "gemm.h"
 
 #include "microkernel.h"
@@ -16,12 +16,14 @@ constexpr int64_t kDepth = 1024;       // of a panel that stays in L2
 constexpr int64_t kColumnDepth = 256;  // of a block of B that a task packs for itself
 constexpr int64_t kColumnRows = 4 * kMostBlockRows;
 constexpr int64_t kCacheFloats = 1 << 20;  // of B
+constexpr int64_t kTurnedDepth = 128;      // of a block of B times which few rows are turned
 constexpr int kWideVectors = 8;            // of B beside one row of A
 
 enum class Path {
   packed,    // B packed in workspace
   in_place,  // B where it lies, but for the end of its last row
   swapped,   // B's rows times A's columns
+  turned,    // B's columns times A's rows
   columns,   // A stored [k,m]
   vector,    // A is one row
 };
@@ -41,12 +43,19 @@ bool already_packed(const GemmAttrs& a) {
   return !a.transpose_b && a.n <= kPanel && a.n % kLanes == 0;
 }
 
+// Whether B comes from DRAM and A's rows, turned, are about one or two vectors.
+bool turns(const GemmAttrs& a) {
+  const bool streamed = a.batch == 1 && a.n > kPanel && a.k * a.n > kCacheFloats;
+  return streamed && a.m <= 2 * kLanes && padded(a.m) - a.m <= kLanes / 2;
+}
+
 Path path_of(const GemmAttrs& a, bool prepared) {
   if (prepared) return Path::packed;
   if (a.transpose_a) return Path::columns;
   if (a.m == 1 && !a.transpose_b && a.k * a.n <= kCacheFloats) return Path::vector;
   if (a.transpose_b) return a.m <= kFewRows ? Path::swapped : Path::packed;
   const bool few_rows = a.m <= kFewRows && a.n >= kLanes;
+  if (few_rows && turns(a)) return Path::turned;
   return few_rows || already_packed(a) ? Path::in_place : Path::packed;
 }
 
@@ -59,11 +68,25 @@ void plan_packing(const GemmAttrs& a, Plan& p) {
     case Path::packed: p.packed_step = a.k * padded(a.n); break;
     case Path::in_place: p.packed_step = padded(tail_columns(a)); break;
     case Path::swapped: p.packed_step = a.k * padded(a.m); break;
+    case Path::turned:
     case Path::columns:
     case Path::vector: p.packed_step = 0; break;
   }
   const bool shared = p.path == Path::swapped ? a.broadcast_a : a.broadcast_b;
   p.packed = p.packed_step * (shared ? 1 : a.batch);
+}
+
+// Each chunk is a task: an even number of them, of some blocks of B.
+void plan_turned_chunks(const GemmAttrs& a, Plan& p) {
+  constexpr int64_t kBlocks = 4, kUnit = 4, kMostPartial = 1 << 20;
+  const int64_t sums = a.n * padded(a.m);
+  const int64_t useful = ceil_div(a.k, 2 * kBlocks * kTurnedDepth), fit = kMostPartial / (2 * sums);
+  const int64_t pairs = useful < fit ? useful : fit > 1 ? fit : 1;
+  p.chunk_depth = ceil_div(a.k, 2 * pairs * kUnit) * kUnit;
+  p.chunks = ceil_div(a.k, p.chunk_depth);
+  p.partial = p.chunks * sums;
+  p.panels_in_task = p.panels;
+  p.panel_tasks = 1;
 }
 
 // k is cut where the result has too few blocks to keep the threads busy.
@@ -112,7 +135,7 @@ Plan plan_of(const GemmAttrs& a, bool prepared) {
   p.a_step = a.broadcast_a ? 0 : a.m * a.k;
   p.b_step = a.broadcast_b ? 0 : a.k * a.n;
   plan_packing(a, p);
-  plan_chunks(a, p);
+  p.path == Path::turned ? plan_turned_chunks(a, p) : plan_chunks(a, p);
   return p;
 }
 
@@ -314,6 +337,36 @@ void multiply_columns(const GemmAttrs& attrs, const Plan& p, const Part& part, c
   }
 }
 
+// B comes from DRAM: its columns, in its order, times a few rows of A. Sums are [n][padded(m)].
+void multiply_turned(const GemmAttrs& attrs, const Part& part, const float* a, const float* b,
+                     float* sums) {
+  const int64_t n = attrs.n, width = padded(attrs.m);
+  const int vectors = vectors_for(width);
+  const float* rows[kTurnedDepth];
+  alignas(64) float turned[kTurnedDepth * 2 * kLanes] = {};
+  for (int64_t first = part.first, depth; first < part.last; first += depth) {
+    const int64_t left = part.last - first;
+    depth = ceil_div(left, ceil_div(left, kTurnedDepth));
+    transpose_copy(a + first, attrs.k, turned, width, depth, attrs.m);
+    for (int64_t i = 0; i < depth; ++i) rows[i] = b + (first + i) * n;
+    const float* next = rows[0] + depth * n;
+    for_tiles(n, tile_rows(vectors), [&](int64_t column, int count) {
+      run_column_tile(count, vectors,
+                      {rows,
+                       column,
+                       depth,
+                       turned,
+                       width,
+                       sums + column * width,
+                       width,
+                       width,
+                       first > part.first,
+                       Finish{},
+                       {next + column * depth, count}});
+    });
+  }
+}
+
 // B is stored [n,k] and m is small: rows of B times the columns of A, turned when complete.
 void multiply_swapped(const GemmAttrs& attrs, const Plan& p, const Part& part, const float* b,
                       const float* packed, float* c, const Finish& finish) {
@@ -353,6 +406,24 @@ void add_chunks(const GemmCall& c, const Plan& p, const float* sums) {
     for (int64_t chunk = 1; chunk < p.chunks; ++chunk)
       for (int64_t j = 0; j < n; ++j) dst[j] += sums[(chunk * rows + row) * n + j];
     finish_row(c.finish, dst, n, dst);
+  });
+}
+
+// The same for sums that are turned.
+void add_turned_chunks(const GemmCall& c, const Plan& p, const float* sums) {
+  const int64_t m = c.attrs.m, n = c.attrs.n, width = padded(m);
+  parallel_blocks(n, kPanel, width * p.chunks, [&](int64_t begin, int64_t end) {
+    alignas(64) float sum[kPanel * 2 * kLanes], turned[2 * kLanes * kPanel];
+    for (int64_t i = 0; i < (end - begin) * width; i += kLanes) {
+      const float* src = sums + begin * width + i;
+      vfloat v = load(src);
+      for (int64_t chunk = 1; chunk < p.chunks; ++chunk) v += load(src + chunk * n * width);
+      store(sum + i, v);
+    }
+    transpose_copy(sum, width, turned, kPanel, m, end - begin);
+    const Finish now = c.finish.at_column(begin);
+    for (int64_t i = 0; i < m; ++i)
+      finish_row(now, turned + i * kPanel, end - begin, c.c + i * n + begin);
   });
 }
 
@@ -431,6 +502,8 @@ void gemm(const GemmCall& call) {
                        chunk * p.chunk_depth,
                        stop < a.k ? stop : a.k};
     const float *x = call.a + matrix * p.a_step, *b = call.b + matrix * p.b_step;
+    if (p.path == Path::turned)
+      return multiply_turned(a, part, x, b, sums + chunk * a.n * padded(a.m));
     float* c = (p.chunks > 1 ? sums + chunk * a.batch * a.m * a.n : call.c) + matrix * a.m * a.n;
     const Finish now = p.chunks > 1 ? Finish{} : call.finish;
     const float* panels = packed + matrix * packed_step;
@@ -440,6 +513,7 @@ void gemm(const GemmCall& call) {
     multiply_rows(a, p, part, x, b, panels, c, now);
     if (now.stream) stream_end();
   });
+  if (p.path == Path::turned) return add_turned_chunks(call, p, sums);
   if (p.chunks > 1) add_chunks(call, p, sums);
 }
 
