@@ -3,37 +3,18 @@
 // The mask is the same on every backend. Element i takes word i % 4 of Philox4x32-10 with
 //   counter = (i / 4 low, i / 4 high, step low, stream),  key = (seed low, seed high),
 // each 32 bits, and is kept if (word >> 8) >= ceil(rate * 2^24), rate taken as float32.
+#include "bytes.h"
 #include "kernels.h"
 #include "philox.h"
 
 namespace fastconv::cpu::FASTCONV_ISA {
 namespace {
 
-typedef uint8_t vbyte __attribute__((vector_size(kLanes)));
-typedef uint8_t vbyte_any __attribute__((vector_size(kLanes), aligned(1), may_alias));
-
 constexpr int64_t kBlock = 256 * kGroup;
 
 Stream stream(const KernelCall& call) {
   const int64_t* random = input<int64_t>(call, 1);
   return {(uint64_t)random[0], (uint32_t)random[1], attrs<DropoutAttrs>(call).stream};
-}
-
-static inline void store_mask(uint8_t* p, vint keep, int64_t lanes) {
-  const vbyte bytes = __builtin_convertvector(keep & 1, vbyte);
-  if (lanes == kLanes)
-    *reinterpret_cast<vbyte_any*>(p) = bytes;
-  else
-    __builtin_memcpy(p, &bytes, static_cast<size_t>(lanes));
-}
-
-static inline vint load_mask(const uint8_t* p, int64_t lanes) {
-  vbyte bytes = {};
-  if (lanes == kLanes)
-    bytes = *reinterpret_cast<const vbyte_any*>(p);
-  else
-    __builtin_memcpy(&bytes, p, static_cast<size_t>(lanes));
-  return __builtin_convertvector(bytes, vint) != 0;
 }
 
 // dst = keep ? src / (1 - rate) : 0
@@ -54,16 +35,20 @@ void dropout(const KernelCall& call) {
   T* dst = output<T>(call, 0);
   uint8_t* mask = call.n_outputs > 1 ? output<uint8_t>(call, 1) : nullptr;
   parallel_blocks(elements(call.inputs[0]), kBlock, 8, [&](int64_t begin, int64_t end) {
+    const auto drop = [&](int64_t i, vint word, int64_t lanes) {
+      const vint keep = upper_bits(word) >= threshold;
+      scale_kept(src + i, dst + i, keep, scale, lanes);
+      if (mask) store_bytes(mask + i, keep & 1, lanes);
+    };
     for (int64_t first = begin; first < end; first += kGroup) {
       vint words[kVectors];
       draw(s, first, words);
       for (int v = 0; v < kVectors; ++v) {
         const int64_t i = first + v * kLanes, left = end - i;
-        if (left <= 0) break;
-        const int64_t lanes = left < kLanes ? left : kLanes;
-        const vint keep = upper_bits(words[v]) >= threshold;
-        scale_kept(src + i, dst + i, keep, scale, lanes);
-        if (mask) store_mask(mask + i, keep, lanes);
+        if (left >= kLanes)
+          drop(i, words[v], kLanes);
+        else if (left > 0)
+          drop(i, words[v], left);
       }
     }
   });
@@ -77,7 +62,7 @@ void dropout_backward(const KernelCall& call) {
   T* dsrc = output<T>(call, 0);
   parallel_blocks(elements(call.inputs[0]), kBlock, 2, [&](int64_t begin, int64_t end) {
     for_vectors(begin, end, [&](int64_t i, int64_t lanes) {
-      scale_kept(ddst + i, dsrc + i, load_mask(mask + i, lanes), scale, lanes);
+      scale_kept(ddst + i, dsrc + i, load_bytes(mask + i, lanes) != 0, scale, lanes);
     });
   });
 }

@@ -25,18 +25,22 @@ static inline vword times(vword a, uint32_t b) {
 #endif
 }
 
-static inline Counter philox(Counter c, uint64_t key) {
+// What is computed side by side, as every round waits for the one before.
+constexpr int kChains = kLanes == 16 ? 4 : 2;
+
+static inline void philox(Counter (&counters)[kChains], uint64_t key) {
   uint32_t low = (uint32_t)key, high = (uint32_t)(key >> 32);
   for (int round = 0; round < 10; ++round) {
-    const vword first = times(c.word[0], 0xD2511F53), second = times(c.word[2], 0xCD9E8D57);
-    c = {{(second >> 32) ^ c.word[1] ^ low, second, (first >> 32) ^ c.word[3] ^ high, first}};
+    for (Counter& c : counters) {
+      const vword first = times(c.word[0], 0xD2511F53), second = times(c.word[2], 0xCD9E8D57);
+      c = {{(second >> 32) ^ c.word[1] ^ low, second, (first >> 32) ^ c.word[3] ^ high, first}};
+    }
     low += 0x9E3779B9;
     high += 0xBB67AE85;
   }
-  return c;
 }
 
-constexpr int kVectors = 2;                    // of words, that one call of philox gives
+constexpr int kVectors = 2 * kChains;          // of words, that one call of philox gives
 constexpr int64_t kGroup = kVectors * kLanes;  // words
 
 // What tells the numbers of one operation apart: element i has word i % 4 of the counter
@@ -56,13 +60,21 @@ static inline vint interleave(vword a, vword b, bool upper) {
 
 // The words of the elements [first, first + kGroup); `first` divides by kGroup.
 static inline void draw(const Stream& s, int64_t first, vint (&words)[kVectors]) {
-  vword index;
-  for (int i = 0; i < kCounters; ++i) index[i] = (uint64_t)(first / 4 + i);
-  const Counter r = philox({{index, index >> 32, vword{} + s.step, vword{} + s.stream}}, s.seed);
-  const vword even = (r.word[0] & 0xffffffff) | r.word[1] << 32;
-  const vword odd = (r.word[2] & 0xffffffff) | r.word[3] << 32;
-  words[0] = interleave(even, odd, false);
-  words[1] = interleave(even, odd, true);
+  Counter counters[kChains];
+  vword lane;
+  for (int i = 0; i < kCounters; ++i) lane[i] = (uint64_t)i;
+  for (int i = 0; i < kChains; ++i) {
+    const vword index = lane + (uint64_t)(first / 4 + i * kCounters);
+    counters[i] = {{index, index >> 32, vword{} + s.step, vword{} + s.stream}};
+  }
+  philox(counters, s.seed);
+  for (int i = 0; i < kChains; ++i) {
+    const vword(&word)[4] = counters[i].word;
+    const vword even = (word[0] & 0xffffffff) | word[1] << 32;
+    const vword odd = (word[2] & 0xffffffff) | word[3] << 32;
+    words[2 * i] = interleave(even, odd, false);
+    words[2 * i + 1] = interleave(even, odd, true);
+  }
 }
 
 // The upper 24 bits of each word.
