@@ -108,6 +108,7 @@ void call_python(const std::vector<py::function>& functions, int index, const Ke
 struct BoundPlan {
   BoundPlan(const Backend& backend, PlanData data, std::vector<py::function> callbacks)
       : plan(backend, std::move(data)), functions(std::move(callbacks)) {
+    for (const Port& port : plan.data().outputs) outputs.push_back(port.slot);
     plan.set_callback(
         [this](int index, const KernelCall& call) { call_python(functions, index, call); });
   }
@@ -150,6 +151,18 @@ struct BoundPlan {
     return body();
   }
 
+  // Whether an object is an array just as a slot has it.
+  bool fits(py::handle object, int slot) const {
+    const Tensor& tensor = plan.data().slots[static_cast<size_t>(slot)].tensor;
+    const auto& numpy = py::detail::npy_api::get();
+    if (Py_TYPE(object.ptr()) != numpy.PyArray_Type_) return false;
+    const auto array = py::reinterpret_borrow<py::array>(object);
+    constexpr int kNeeded = py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+    return (array.flags() & kNeeded) == kNeeded && array.ndim() == tensor.rank &&
+           std::equal(tensor.dims, tensor.dims + tensor.rank, array.shape()) &&
+           array.dtype().is(numpy_dtype(tensor.dtype));
+  }
+
   // What was brought counts in a run whose upcoming arrays come from the same source, which keeps
   // it until then.
   void expect(const std::optional<py::function>& upcoming) {
@@ -175,7 +188,25 @@ struct BoundPlan {
     return py::array(numpy_dtype(tensor.dtype), shape_of(tensor));
   }
 
+  // Runs once, and gives the values of slots.
+  py::list run(Arena& arena, const std::vector<py::array>& inputs, const std::vector<int>& slots,
+               const std::optional<py::function>& upcoming) {
+    py::list results;
+    std::vector<Plan::Read> reads;
+    for (int slot : slots) {
+      py::array array = result(slot);
+      reads.push_back({slot, array.mutable_data()});
+      results.append(std::move(array));
+    }
+    expect(upcoming);
+    std::function<void()> meanwhile;
+    if (upcoming) meanwhile = [&] { bring(*upcoming); };
+    with_inputs(inputs, [&] { plan.run(arena, reads, meanwhile); });
+    return results;
+  }
+
   Plan plan;
+  std::vector<int> outputs;  // their slots
   std::vector<py::function> functions;
   std::map<int, py::object> owners;
   py::object source;  // of what was brought
@@ -339,24 +370,22 @@ void bind_plan(py::module_& m) {
            py::arg("inputs"), py::arg("outputs"),
            py::arg("callbacks") = std::vector<py::function>{}, py::keep_alive<1, 2>())
       .def("bind", &BoundPlan::bind, py::arg("index"), py::arg("array"))
+      .def("run", &BoundPlan::run, py::arg("arena"), py::arg("inputs"), py::arg("slots"),
+           py::arg("upcoming") = py::none())
       .def(
-          "run",
-          [](BoundPlan& bound, Arena& arena, const std::vector<py::array>& inputs,
-             const std::vector<int>& slots, const std::optional<py::function>& upcoming) {
-            py::list results;
-            std::vector<Plan::Read> reads;
-            for (int slot : slots) {
-              py::array result = bound.result(slot);
-              reads.push_back({slot, result.mutable_data()});
-              results.append(std::move(result));
+          "run_again",
+          [](BoundPlan& bound, Arena& arena, const py::tuple& inputs) -> std::optional<py::list> {
+            const std::vector<Port>& ports = bound.plan.data().inputs;
+            if (inputs.size() != ports.size()) return std::nullopt;
+            std::vector<py::array> arrays;
+            for (const Port& port : ports) {
+              const py::handle array = inputs[arrays.size()];
+              if (!bound.fits(array, port.slot)) return std::nullopt;
+              arrays.push_back(py::reinterpret_borrow<py::array>(array));
             }
-            bound.expect(upcoming);
-            std::function<void()> meanwhile;
-            if (upcoming) meanwhile = [&] { bound.bring(*upcoming); };
-            bound.with_inputs(inputs, [&] { bound.plan.run(arena, reads, meanwhile); });
-            return results;
+            return bound.run(arena, arrays, bound.outputs, std::nullopt);
           },
-          py::arg("arena"), py::arg("inputs"), py::arg("slots"), py::arg("upcoming") = py::none())
+          py::arg("arena"), py::arg("inputs"))
       .def(
           "profile",
           [](BoundPlan& bound, Arena& arena, const std::vector<py::array>& inputs) {

@@ -1099,6 +1099,7 @@ class Plan:
         slots: collections.abc.Sequence[typing.SupportsInt | typing.SupportsIndex],
         upcoming: collections.abc.Callable | None = None,
     ) -> list: ...
+    def run_again(self, arena: Arena, inputs: tuple) -> list | None: ...
     def save(
         self,
         path: str,

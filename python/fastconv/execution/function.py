@@ -46,27 +46,31 @@ class Function:
         arena: Any = None,
         kept: int = PLANS_KEPT,
         limit: int | None = None,
+        admit: Callable[..., None] | None = None,
     ) -> None:
         self.python = python
         self.kept = kept
         self.limit = limit  # bytes that a plan may need
+        self.admit = admit  # is called with arguments that need a new plan
         self.device = resolve_device(device)
         self._plans: OrderedDict[Any, tuple[Any, Any, Any]] = OrderedDict()
         self._parties: dict[Any, None] = {}  # what traces named with `Trace.involve`
+        self._last: tuple[Executable, Any, Any] | None = None  # if it can run `again`
         self._lock = threading.RLock()
         self._arena = arena
         functools.update_wrapper(self, python, updated=())
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Runs the function on arrays, and returns arrays in the same structure."""
-        symbolic = not _only_arrays(args, kwargs) and is_symbolic((args, kwargs))
-        if symbolic or current_trace() is not None:
+        if current_trace() is not None:
             return self.python(*args, **kwargs)
-        spec, arrays = self._spec(args, kwargs)
-        with self._lock:
-            run, structure, parties = self._plan(spec, arrays)
-            results = _between(parties, run, arrays)
-        return _rebuild(structure, iter(results))
+        if self._last is not None and not kwargs:
+            run, structure, state = self._last
+            if state == self._state() and (results := run.again(args)) is not None:
+                return _rebuild(structure, iter(results))
+        if not _only_arrays(args, kwargs) and is_symbolic((args, kwargs)):
+            return self.python(*args, **kwargs)
+        return self._run(args, kwargs)
 
     def compile(self, *args: Any, **kwargs: Any) -> Executable:
         """The plan for such arguments, without running it."""
@@ -83,15 +87,27 @@ class Function:
         spec, arrays = self._spec(args, kwargs)
         with self._lock:
             run = self._executable(spec, arrays)
-            parties = self._plan(spec, arrays)[2]
-            times = _between(parties, run.profile, arrays)
+            watchers = self._plan(spec, arrays)[2]
+            times = _between(watchers, run.profile, arrays)
         return list(zip(run.report(), times, strict=True))
 
     def clear(self) -> None:
         """Forgets all plans."""
         with self._lock:
             self._plans.clear()
-            self._parties.clear()
+            self._parties = {}
+            self._last = None
+
+    def _run(self, args: Any, kwargs: Any) -> Any:
+        spec, arrays = self._spec(args, kwargs)
+        admit = self.admit and functools.partial(self.admit, *args, **kwargs)
+        with self._lock:
+            run, structure, watchers = self._plan(spec, arrays, admit)
+            results = _between(watchers, run, arrays)
+            alone = _only_arrays(args, kwargs) and not watchers
+            can = alone and isinstance(run, Executable)
+            self._last = (run, structure, self._state()) if can else None
+        return _rebuild(structure, iter(results))
 
     def _spec(self, args: Any, kwargs: Any) -> tuple[Any, list[np.ndarray]]:
         """The structure of the arguments, and the arrays in it."""
@@ -109,27 +125,32 @@ class Function:
             raise DeviceError(f"device {self.device!r} has no plans")
         return run
 
-    def _plan(self, spec: Any, arrays: list[np.ndarray]) -> tuple[Any, Any, Any]:
+    def _plan(
+        self, spec: Any, arrays: list[np.ndarray], admit: Any = None
+    ) -> tuple[Any, Any, Any]:
         shapes = tuple([(a.shape, a.dtype) for a in arrays])
-        key = self._key(spec, shapes)
+        key = (spec, shapes, self._state())
         made = self._plans.get(key)
         if made is not None and not getattr(made[0], "outdated", False):
             self._plans.move_to_end(key)
             return made
+        if admit:
+            admit()
+            return self._plan(spec, arrays)
         with _no_collection():
             graph, structure, parties = self._trace(spec, arrays)
-            made = (self._lower(graph), structure, parties)
-        self._parties |= parties
-        key = self._key(spec, shapes)
+            made = self._lower(graph), structure, [p for p in parties if _watches(p)]
+        self._parties = self._parties | parties  # others may be reading it
+        key = (spec, shapes, self._state())
         self._plans[key] = made
         if len(self._plans) > self.kept:
             self._plans.popitem(last=False)
         return made
 
-    def _key(self, spec: Any, shapes: Any) -> Any:
-        """All that a plan follows from."""
+    def _state(self) -> Any:
+        """All that plans follow from, beside the arguments."""
         parties = [party.plan_key() for party in self._parties]
-        return (spec, shapes, config.float32_precision(), *parties)
+        return (config.float32_precision(), *parties)
 
     def _trace(self, spec: Any, arrays: list[np.ndarray]) -> tuple[Graph, Any, Any]:
         trace = Trace()
@@ -178,12 +199,16 @@ def function(python: Callable[..., Any] | None = None, *, device: str = "auto") 
     return Function(python, device)
 
 
-def _between(parties: Iterable[Any], run: Callable[..., Any], arrays: Any) -> Any:
-    """Tells the parties of a plan that it runs, and that it ran without an error."""
-    for party in parties:
+def _watches(party: Any) -> bool:
+    return hasattr(party, "before_run")
+
+
+def _between(watchers: Iterable[Any], run: Callable[..., Any], arrays: Any) -> Any:
+    """Tells the watchers of a plan that it runs, and that it ran without an error."""
+    for party in watchers:
         party.before_run()
     result = run(arrays)
-    for party in parties:
+    for party in watchers:
         party.after_run()
     return result
 

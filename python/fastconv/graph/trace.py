@@ -35,7 +35,8 @@ class Trace:
         """Names an object with a part in each run of the plan.
 
         ``party.plan_key()``, hashable, chooses the plan: another key, another trace;
-        ``party.before_run()`` and ``party.after_run()`` are called around each run.
+        ``party.before_run()`` and ``party.after_run()``, if it has them, are called
+        around each run.
         """
         self.parties[party] = None
 

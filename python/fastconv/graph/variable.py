@@ -42,6 +42,7 @@ class Variable(Operators):
     learning_rate_multiplier: what optimisers multiply the learning rate with, for this
         variable; default 1, and 0 leaves it as it is.
     version: how often `assign` has changed it outside a function.
+    assigned: how often it has changed any variable.
 
     >>> import fastconv as fc
     >>> total = fc.Variable(0.0, name="total")
@@ -53,6 +54,7 @@ class Variable(Operators):
 
     learning_rate_multiplier = 1.0
     version = 0
+    assigned = 0
 
     def __init__(
         self,
@@ -111,6 +113,7 @@ class Variable(Operators):
             )
         self.value[...] = array
         self.version += 1
+        Variable.assigned += 1
 
     def overlaps(self, other: Variable) -> bool:
         """Whether the two share memory."""

@@ -55,6 +55,7 @@ class FrozenGraph(Layer):
         super().__init__(**options)
         self.program = program
         self.held: list[Variable] = []
+        self._version, self._summed = 0, -1  # of the arrays, as of so many assignments
 
     def build(self, input_shape: Any) -> None:
         """Makes the arrays."""
@@ -103,13 +104,10 @@ class FrozenGraph(Layer):
 
     def plan_key(self) -> Any:
         """Changes with the arrays."""
-        return sum(weight.version for weight in self.held)
-
-    def before_run(self) -> None:
-        """Nothing to do."""
-
-    def after_run(self) -> None:
-        """Nothing to do."""
+        if self._summed != Variable.assigned:
+            self._summed = Variable.assigned
+            self._version = sum(weight.version for weight in self.held)
+        return self._version
 
 
 def _leaf(array: np.ndarray) -> Tensor:

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from fastconv import config
 from fastconv.errors import OutOfMemoryError
 from fastconv.execution.devices import arena_of, resolve_device
 from fastconv.execution.executable import Executable
@@ -31,18 +31,20 @@ class Plans:
         self.device = resolve_device(device)
         self.arena = arena_of(self.device)
         self._functions = {
-            mode: Function(python, self.device, self.arena, limit=limit)
+            mode: Function(
+                python, self.device, self.arena, limit=limit,
+                admit=None if self.arena is None else partial(self._check_memory, mode),
+            )
             for mode, python in (
                 ("train", self._train), ("test", self._test), ("predict", self._predict)
             )
         }  # fmt: skip
         self.trained = Trained(model)
         self._whole: Whole | None = None
-        self._accepted: set[Any] = set()
 
     def train(self, x: Any, y: Any, w: Any) -> Any:
         """One step; gives what `Record.result` says. Weights change."""
-        result = self._run("train", x, y, w)
+        result = self._functions["train"](x, y, w)
         self.model._seed_and_step.value[1] += 1
         return result
 
@@ -69,11 +71,11 @@ class Plans:
 
     def test(self, x: Any, y: Any, w: Any) -> Any:
         """What `Record.result` says; nothing changes."""
-        return self._run("test", x, y, w)
+        return self._functions["test"](x, y, w)
 
     def predict(self, x: Any) -> Any:
         """Predictions, in the structure of the model's outputs."""
-        return self._run("predict", x)
+        return self._functions["predict"](x)
 
     def executable(self, mode: str, *arguments: Any) -> Executable:
         """The plan for such arguments."""
@@ -88,16 +90,7 @@ class Plans:
         """Forgets all plans."""
         for function in self._functions.values():
             function.clear()
-        self._accepted.clear()
         self._whole = None
-
-    def _run(self, mode: str, *arguments: Any) -> Any:
-        key = (mode, config.float32_precision(), *map(_shapes, arguments))
-        if key not in self._accepted:
-            if self.arena is not None:
-                self._check_memory(mode, arguments)
-            self._accepted.add(key)
-        return self._functions[mode](*arguments)
 
     # What is traced -------------------------------------------------------------------
 
@@ -120,7 +113,7 @@ class Plans:
 
     # Memory ---------------------------------------------------------------------------
 
-    def _check_memory(self, mode: str, arguments: Any) -> None:
+    def _check_memory(self, mode: str, *arguments: Any) -> None:
         """Refuses a plan that does not fit into the memory there is."""
         problem = self._problem(mode, arguments)
         if not problem:
@@ -166,12 +159,6 @@ class Plans:
 
 def _arrays(value: Any) -> list[np.ndarray]:
     return flatten(value, np.ndarray)
-
-
-def _shapes(value: Any) -> Any:
-    if type(value) is np.ndarray:
-        return value.shape
-    return tuple(a.shape for a in _arrays(value))
 
 
 def with_batch(value: Any, batch: int) -> Any:

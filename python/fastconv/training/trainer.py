@@ -314,7 +314,8 @@ class Trainer(Steps):
 
     def predict_on_batch(self, x: Any) -> Any:
         """The outputs for one batch, as arrays."""
-        x = narrow(tree.to_arrays(x, "x"))
+        if type(x) is not np.ndarray or x.dtype.char != "f":  # quicker
+            x = narrow(tree.to_arrays(x, "x"))
         return self._prepare(x).predict(x)
 
     # Many batches ---------------------------------------------------------------------
