@@ -225,12 +225,12 @@ def test_runs_host_functions_and_errors(gpu):
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("splits", [1, 3])
 @pytest.mark.parametrize("tile", range(4))
-@pytest.mark.parametrize("tf32", [False, True])
-def test_every_tile_of_the_tensor_cores(tf32, tile, splits, stride):
+@pytest.mark.parametrize("operands", ["bfloat16", "float16", "tf32"])
+def test_every_tile_of_the_tensor_cores(operands, tile, splits, stride):
     library = ctypes.CDLL(str(cuda_emulator.library(HERE / "tensor_tiles.cu")))
     library.fastconv_backend.restype = ctypes.c_void_p
     backend = ctypes.c_void_p(library.fastconv_backend(5, 0, None))
-    assert library.wrong(backend, tf32, tile, splits, stride) == 0
+    assert library.wrong(backend, operands.encode(), tile, splits, stride) == 0
 
 
 def test_the_models_of_instructions_do_what_is_known_of_gpus():
@@ -308,6 +308,16 @@ def test_operands_that_are_not_rounded_to_tf32_are_seen(planted):
     assert (out[:32] == 8).all()
     found, _ = planted("operands that are not rounded to TF32")
     assert "an operand that was not rounded to TF32" in found
+
+
+def test_a_half_that_is_taken_for_the_other_is_seen(planted):
+    """Of the smallest denormal, which products must not take for 0."""
+    expected = 16 * 2.0**-24 * 1024
+    found, out = planted("float16 as float16")
+    assert not found
+    assert (out[:32] == expected).all()
+    for name in ("bfloat16 as float16", "float16 as bfloat16"):
+        assert (planted(name)[1][:32] != expected).all()
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 from fastconv import _core
@@ -66,6 +67,11 @@ class DTypePolicy:
             self.compute_dtype = "bfloat16"
         elif name == MIXED:
             _say_once()
+
+    @property
+    def half(self) -> str | None:
+        """In which half results may be stored, or None."""
+        return "bfloat16" if self.name == MIXED else None
 
     def get_config(self) -> dict[str, Any]:
         """The constructor's arguments."""
@@ -131,6 +137,18 @@ def resolve(dtype: Any) -> tuple[DTypePolicy | None, Any]:
 def suits_cpu() -> bool:
     """Whether this CPU gains by bfloat16."""
     return _core.active_isa() in SUITED
+
+
+def halves_on_cpu(mixed: Mapping[str, str]) -> Mapping[str, str]:
+    """Of layers and the halves that they ask for, those that this CPU stores."""
+    for layer, half in mixed.items():
+        if half == "float16":
+            raise DtypeError(
+                f"layer {layer!r}: mixed_float16 needs a GPU, as CPUs have no kernels "
+                f"for float16; use {MIXED!r}, which CPUs and GPUs compute, or "
+                "device='cuda'"
+            )
+    return mixed if suits_cpu() else {}
 
 
 def _say_once() -> None:

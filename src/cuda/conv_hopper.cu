@@ -30,7 +30,7 @@ HopperProduct product_of(const KernelCall& call, ProductKind kind) {
   const WindowGeometry& g = geometry(call);
   HopperProduct p = {};
   p.kind = kind;
-  p.tf32 = attrs<ConvAttrs>(call).tf32 && !is_bfloat16(call);
+  p.tf32 = attrs<ConvAttrs>(call).tf32 && !is_half(call);
   p.rows = output_pixels(g);
   p.depth = g.in_channels;
   p.columns = g.out_channels;

@@ -384,9 +384,9 @@ class Layer:
             return outputs
 
     @property
-    def _mixed(self) -> bool:
+    def _mixed(self) -> str | None:
         policy = self.dtype_policy
-        return not isinstance(policy, str) and policy.name == mixed_precision.MIXED
+        return None if isinstance(policy, str) else policy.half
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Shape of the output for an input of shape (None, ...)."""
