@@ -37,7 +37,7 @@ class FrozenGraph(Layer):
     program: the graph as JSON-like data: ``nodes``, each with the numbers of the
         results it reads, and ``outputs``. Sizes that follow the batch N are
         ``{"times": a, "plus": b}``, for a N + b; results of nodes that are ``mixed``
-        are stored in that half.
+        may be stored in the half that is named there.
 
     Raises
     ------
