@@ -167,7 +167,7 @@ struct Box {
 };
 
 // Of boxes as they lie in shared memory, whatever that means: descriptors and swizzle decide.
-template <int Columns, bool TurnA, bool TurnB>
+template <class T, int Columns, bool TurnA, bool TurnB>
 struct GroupProduct {
   static constexpr int kThreads = kWarpgroup;
   struct Shared {
@@ -178,15 +178,15 @@ struct GroupProduct {
     if constexpr (kHopper) {
       const int thread = (int)threadIdx.x;
       for (int i = thread; i < kBox * kBox; i += kThreads)
-        shared.a[i / kBox][i % kBox] = small<BFloat16>(i);
+        shared.a[i / kBox][i % kBox] = small<T>(i);
       for (int i = thread; i < 2 * kBox * kBox; i += kThreads)
-        shared.b[i / kBox][i % kBox] = small<BFloat16>(3 * i + 1);
+        shared.b[i / kBox][i % kBox] = small<T>(3 * i + 1);
       publish_barriers();
       __syncthreads();
       float sums[Columns / 2] = {};
       fence_products();
       for (int k = 0; k < 32; k += 16)
-        multiply<BFloat16, TurnA, TurnB>(
+        multiply<T, TurnA, TurnB>(
             sums, describe_operand<TurnA>(TurnA ? shared.a[k] : shared.a[0] + k),
             describe_operand<TurnB>(TurnB ? shared.b[k] : shared.b[0] + k), k > 0);
       end_group();
@@ -234,15 +234,23 @@ void start_all(Run& run) {
   start(run, "rounding to float16", RoundingToFloat16{out}, kWarp * 3);
   if (!has_hopper(*run.backend)) return;
   const WindowMap windows = {3, 72, {9, 7}, {5, 4}, {2, 2}, {-1, -1}};
-  start(run, "box", Box{map_boxes(map, {72, 50, 2}, kBox, 2), false, out}, kBox * kBox / 2);
-  start(run, "windows", Box{map_windows(map, windows, kBox, 2), true, out}, kBox * kBox / 2);
-  start(run, "product of a group, 64", GroupProduct<64, false, false>{out}, kWarpgroup * 32);
-  start(run, "product of a group, 64, a turned", GroupProduct<64, true, false>{out},
+  start(run, "box", Box{map_boxes(map, {72, 50, 2}, kBox, Dtype::bfloat16), false, out},
+        kBox * kBox / 2);
+  start(run, "windows", Box{map_windows(map, windows, kBox, Dtype::bfloat16), true, out},
+        kBox * kBox / 2);
+  start(run, "product of a group, 64", GroupProduct<BFloat16, 64, false, false>{out},
         kWarpgroup * 32);
-  start(run, "product of a group, 64, b turned", GroupProduct<64, false, true>{out},
+  start(run, "product of a group, 64, a turned", GroupProduct<BFloat16, 64, true, false>{out},
         kWarpgroup * 32);
-  start(run, "product of a group, 128", GroupProduct<128, false, false>{out}, kWarpgroup * 64);
-  start(run, "product of a group, 128, both turned", GroupProduct<128, true, true>{out},
+  start(run, "product of a group, 64, b turned", GroupProduct<BFloat16, 64, false, true>{out},
+        kWarpgroup * 32);
+  start(run, "product of a group, 128", GroupProduct<BFloat16, 128, false, false>{out},
+        kWarpgroup * 64);
+  start(run, "product of a group, 128, both turned", GroupProduct<BFloat16, 128, true, true>{out},
+        kWarpgroup * 64);
+  start(run, "product of a group, 64, float16", GroupProduct<Float16, 64, false, true>{out},
+        kWarpgroup * 32);
+  start(run, "product of a group, 128, float16", GroupProduct<Float16, 128, true, false>{out},
         kWarpgroup * 64);
 }
 

@@ -30,7 +30,8 @@ CASES = (
     "rounding to float16",
     "box", "windows", "product of a group, 64", "product of a group, 64, a turned",
     "product of a group, 64, b turned", "product of a group, 128",
-    "product of a group, 128, both turned",
+    "product of a group, 128, both turned", "product of a group, 64, float16",
+    "product of a group, 128, float16",
 )  # fmt: skip
 VERSION = 5  # kDeviceVersion
 

@@ -412,6 +412,12 @@ def test_what_is_too_early_is_seen(planted_hopper, name):
     assert any(found or (out != 0).any() for found, out in runs)
 
 
+def test_products_of_the_other_half_are_seen(planted_hopper):
+    found, out = planted_hopper("other half")
+    assert not found
+    assert (out != 0).any()
+
+
 @pytest.mark.parametrize(
     ("name", "fault"),
     [

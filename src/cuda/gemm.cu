@@ -40,6 +40,7 @@ HopperProduct hopper_product_of(const KernelCall& call) {
   p.kind = g.transpose_a   ? ProductKind::taps
            : g.transpose_b ? ProductKind::turned
                            : ProductKind::rows;
+  p.dtype = call.inputs[0].dtype;
   p.tf32 = g.tf32 && !is_half(call);
   p.left = call.inputs[0].data;
   p.right = call.inputs[1].data;
