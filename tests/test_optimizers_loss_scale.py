@@ -90,6 +90,25 @@ def test_the_scale_doubles_after_steps_without_overflow():
     assert LossScaleOptimizer(optimizers.SGD()).dynamic_scale == 2**15
 
 
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of Keras with torch
+def test_keras_agrees():
+    keras = pytest.importorskip("keras")
+    own = LossScaleOptimizer(optimizers.Adam(0.1), 8, dynamic_growth_steps=3)
+    other = keras.optimizers.LossScaleOptimizer(keras.optimizers.Adam(0.1), 8, 3)
+    weight, peer = fc.Variable(START[1]), keras.Variable(START[1])
+    other.build([peer])
+    own.scale_loss(1.0)
+    for factor in (1, 2, 3, np.nan, np.inf, -1, 1, 2, 3, 4):
+        gradient = np.float32(factor) * SLOPES[1]
+        own.apply([gradient], [weight])
+        other.apply([keras.ops.convert_to_tensor(gradient)], [peer])
+        assert own.dynamic_scale == float(other.dynamic_scale)
+        assert own.step_counter == int(other.step_counter)
+        assert own.iterations == int(other.inner_optimizer.iterations)
+        expected = keras.ops.convert_to_numpy(peer)
+        np.testing.assert_allclose(weight.value, expected, rtol=1e-4)
+
+
 def test_the_scale_stays_a_number():
     optimizer = LossScaleOptimizer(optimizers.SGD(0.1), 2.0**127, 1)
     _, step = stepper(optimizer)
