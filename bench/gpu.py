@@ -5,7 +5,8 @@
 A step ends when the loss, or the probabilities, are there; images come from host memory
 in each step. With --resident they lie on the device, and a step ends when the device
 is done. PyTorch runs channels-last with autotuned algorithms; with --dtype tf32 both
-compute in TF32, with --dtype bfloat16 PyTorch under autocast. --compile adds
+compute in TF32, with --dtype bfloat16 or float16 PyTorch under autocast, of float16
+with a scaled loss. --compile adds
 torch.compile. The ratio is to the fastest. Beside it stands what PyTorch took on such a
 machine, with resident images, by --baseline. --profile adds the time of each kind of
 kernel, and of each product beside the least that the GPU allows (ceilings of the
@@ -42,8 +43,14 @@ ROWS = (
 ROUNDS, SECONDS = 3, 0.4
 BASELINE = Path(__file__).parent / "results" / "gpu-h200-pytorch.json"
 BASELINE_NAMES = {"mobilenetv2": "mobilenet_v2", "unet256": "unet"}
-POLICIES = {"float32": "float32", "tf32": "float32", "bfloat16": "mixed_bfloat16"}
-PEERS = {"float32": "torch", "tf32": "torch tf32", "bfloat16": "torch amp"}
+POLICIES = {
+    "float32": "float32", "tf32": "float32", "bfloat16": "mixed_bfloat16",
+    "float16": "mixed_float16",
+}  # fmt: skip
+PEERS = {
+    "float32": "torch", "tf32": "torch tf32", "bfloat16": "torch amp",
+    "float16": "torch amp float16",
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -157,9 +164,11 @@ def torch_step(task: Task, resident: bool, name: str):
         x = x.contiguous(memory_format=torch.channels_last)
     optimizer = torch.optim.SGD(model.parameters(), RATE, momentum=MOMENTUM, fused=True)
     loss_of = torch.nn.CrossEntropyLoss()
+    half = torch.float16 if "float16" in name else torch.bfloat16
+    scaler = torch.amp.GradScaler("cuda", enabled=half == torch.float16)
 
     def precision():
-        return torch.autocast("cuda", torch.bfloat16, enabled="amp" in name)
+        return torch.autocast("cuda", half, enabled="amp" in name)
 
     def images():
         there = x.cuda(non_blocking=True)
@@ -170,8 +179,9 @@ def torch_step(task: Task, resident: bool, name: str):
         with precision():
             scores = run(images())
         loss = loss_of(scores.float(), y.cuda(non_blocking=True))
-        loss.backward()
-        optimizer.step()
+        scaler.scale(loss).backward()
+        scaler.step(optimizer)
+        scaler.update()
         return loss if resident else loss.item()
 
     def infer():
@@ -240,14 +250,15 @@ def row(task: Task, wanted: Wanted) -> dict[str, object]:
 def ceilings(task: Task, table: dict) -> step_profile.Peak:
     """What the GPU reaches: a product of 8192 x 8192 matrices, and a copy."""
     found = {row["name"]: row for row in table["rows"] if row["kind"] == "ceiling"}
-    dtype = {"bfloat16": "bf16", "tf32": "tf32", "float32": "fp32"}[task.dtype]
+    names = {"bfloat16": "bf16", "float16": "bf16", "tf32": "tf32", "float32": "fp32"}
+    dtype = names[task.dtype]  # both halves have one rate
     moved = found["copy"]["gb_s"]
     return step_profile.Peak(found[f"gemm8192_{dtype}"]["tflop_s"] * 1e3, moved, moved)
 
 
 def baseline_of(task: Task, table: dict) -> dict[str, float]:
     """Milliseconds of the task in an earlier run of PyTorch, by mode."""
-    mode = "bf16" if task.dtype == "bfloat16" else "tf32"
+    mode = {"bfloat16": "bf16", "float16": "fp16"}.get(task.dtype, "tf32")
     name = BASELINE_NAMES.get(task.model, task.model)
     return {
         f"{line['how']} {mode}": line[f"{task.mode}_ms"]

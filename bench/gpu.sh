@@ -67,7 +67,7 @@ fi
 
 digits=digits data=${FASTCONV_DATA:-}
 [[ -d $data/mnist ]] && digits=mnist
-for dtype in float32 bfloat16; do
+for dtype in float32 bfloat16 float16; do
   step "train-$digits-$dtype" 60 "${fastconv[@]}" train lenet --data "$digits" --epochs 10 \
     --dtype "$dtype" --device cuda --out "$work/$digits-$dtype" --json
 done

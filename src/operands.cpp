@@ -34,8 +34,10 @@ static void expect_dtype(const Operands& o, const Tensor& tensor, Dtype dtype, c
   if (tensor.dtype != dtype) wrong(o, std::string(name) + " has the wrong dtype");
 }
 
-// Parameters, statistics and sums of bfloat16 are float32.
-static Dtype wide(Dtype dtype) { return dtype == Dtype::bfloat16 ? Dtype::float32 : dtype; }
+// Parameters, statistics and sums of halves are float32.
+static Dtype wide(Dtype dtype) {
+  return dtype == Dtype::bfloat16 || dtype == Dtype::float16 ? Dtype::float32 : dtype;
+}
 
 // All float operands of an op share the dtype of its first.
 static void expect_same(const Operands& o, const Tensor& tensor, const Tensor& like,
@@ -95,7 +97,7 @@ static int check_window(const Operands& o, const WindowGeometry& g, const Tensor
   return axes;
 }
 
-// Weights are float32 beside bfloat16, or bfloat16 too.
+// Weights are float32 beside a half, or the same half.
 static void expect_weights(const Operands& o, const Tensor& weights, Dtype dtype,
                            const char* name) {
   if (weights.dtype != wide(dtype)) expect_dtype(o, weights, dtype, name);

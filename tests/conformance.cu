@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <memory>
+#include <type_traits>
 
 #include "hopper_map.h"
 #include "kernels.h"
@@ -30,13 +31,15 @@ __device__ __forceinline__ float float_of(uint32_t bits) {
   return x;
 }
 
-// A small integer in bfloat16: sums of its products are exact.
-__device__ __forceinline__ uint16_t small(int i) {
-  const int value = (i * 7 + i / 5) % 5 - 2;
-  return (uint16_t)(bits_of((float)value) >> 16);
-}
+// Small integers in a half: sums of their products are exact.
+template <class T>
 __device__ __forceinline__ uint32_t two_small(int i) {
-  return small(i) | (uint32_t)small(i + 1) << 16;
+  const auto value = [](int i) { return (float)((i * 7 + i / 5) % 5 - 2); };
+  return narrow_pair<T>(value(i), value(i + 1));
+}
+template <class T>
+__device__ __forceinline__ uint16_t small(int i) {
+  return (uint16_t)two_small<T>(i);
 }
 
 struct Copies {
@@ -76,9 +79,10 @@ struct Matrices {
   }
 };
 
-// Of bfloat16, or of floats that are exact in TF32.
+// Of a half, or of floats that are exact in TF32.
 template <class T>
 struct WarpProduct {
+  using Small = std::conditional_t<sizeof(T) == sizeof(float), BFloat16, T>;
   static constexpr int kThreads = kWarp;
   struct Shared {
     int unused;
@@ -90,8 +94,8 @@ struct WarpProduct {
     float sum[4];
     const uint32_t kept = sizeof(T) == sizeof(float) ? 0xffff0000 : 0xffffffff;
     for (int i = 0; i < 4; ++i)
-      a[i] = two_small(lane * 11 + i * 3) & kept, sum[i] = (float)(lane - i);
-    for (int i = 0; i < 2; ++i) b[i] = two_small(lane * 5 + i * 7 + 1) & kept;
+      a[i] = two_small<Small>(lane * 11 + i * 3) & kept, sum[i] = (float)(lane - i);
+    for (int i = 0; i < 2; ++i) b[i] = two_small<Small>(lane * 5 + i * 7 + 1) & kept;
     multiply_add<T>(sum, a, b);
     for (int i = 0; i < 4; ++i) out[lane * 4 + i] = bits_of(sum[i]);
   }
@@ -107,10 +111,29 @@ struct Rounding {
     const int lane = (int)threadIdx.x;
     const uint32_t bits = heads[lane / 8] + tails[lane % 8];
     const float x = float_of(bits), other = float_of(bits ^ 0x80000000);
-    out[lane] = narrow_pair(x, other);
+    out[lane] = narrow_pair<BFloat16>(x, other);
     out[2 * kWarp + lane] = round_to_tf32(bits >> 3 | 0x20000000);
-    const uint32_t nan = narrow_pair(float_of(0x7f800001 + lane), float_of(0x7f800000));
+    const uint32_t nan = narrow_pair<BFloat16>(float_of(0x7f800001 + lane), float_of(0x7f800000));
     out[kWarp + lane] = nan >> 16 | (uint32_t)((nan & 0x7fff) > 0x7f80) << 16;
+  }
+};
+
+// Ties of float16 and what is near them: among normal numbers, the largest, those that become
+// infinite, denormals and what is below them. And back: denormals, infinity, others.
+struct RoundingToFloat16 {
+  static constexpr int kThreads = kWarp;
+  uint32_t* out;
+  __device__ void operator()() const {
+    const uint32_t tails[] = {0, 1, 0xfff, 0x1000, 0x1001, 0x1fff, 0x3000, 0x2fff};
+    const uint32_t heads[] = {0x3f800000, 0x477fe000, 0x33000000, 0xb8000000};
+    const int lane = (int)threadIdx.x;
+    const uint32_t bits = heads[lane / 8] + tails[lane % 8];
+    const float x = float_of(bits), other = float_of(bits ^ 0x80000000);
+    out[lane] = narrow_pair<Float16>(x, other);
+    const uint32_t nan = narrow_pair<Float16>(float_of(0x7f800001 + lane), float_of(0xff800000));
+    out[kWarp + lane] = nan >> 16 | (uint32_t)((nan & 0x7fff) > 0x7c00) << 16;
+    const uint32_t heads16[] = {0, 0x83ff, 0x7bf9, 0x3c01};
+    out[2 * kWarp + lane] = bits_of(to_float(Float16{(uint16_t)(heads16[lane / 8] + lane % 8)}));
   }
 };
 
@@ -144,7 +167,7 @@ struct Box {
 };
 
 // Of boxes as they lie in shared memory, whatever that means: descriptors and swizzle decide.
-template <int Columns, bool TurnA, bool TurnB>
+template <class T, int Columns, bool TurnA, bool TurnB>
 struct GroupProduct {
   static constexpr int kThreads = kWarpgroup;
   struct Shared {
@@ -154,15 +177,16 @@ struct GroupProduct {
   __device__ void operator()(Shared& shared) const {
     if constexpr (kHopper) {
       const int thread = (int)threadIdx.x;
-      for (int i = thread; i < kBox * kBox; i += kThreads) shared.a[i / kBox][i % kBox] = small(i);
+      for (int i = thread; i < kBox * kBox; i += kThreads)
+        shared.a[i / kBox][i % kBox] = small<T>(i);
       for (int i = thread; i < 2 * kBox * kBox; i += kThreads)
-        shared.b[i / kBox][i % kBox] = small(3 * i + 1);
+        shared.b[i / kBox][i % kBox] = small<T>(3 * i + 1);
       publish_barriers();
       __syncthreads();
       float sums[Columns / 2] = {};
       fence_products();
       for (int k = 0; k < 32; k += 16)
-        multiply<BFloat16, TurnA, TurnB>(
+        multiply<T, TurnA, TurnB>(
             sums, describe_operand<TurnA>(TurnA ? shared.a[k] : shared.a[0] + k),
             describe_operand<TurnB>(TurnB ? shared.b[k] : shared.b[0] + k), k > 0);
       end_group();
@@ -205,18 +229,28 @@ void start_all(Run& run) {
   start(run, "matrices, transposed", Matrices<true>{out}, kWarp * 4);
   start(run, "product of a warp", WarpProduct<BFloat16>{out}, kWarp * 4);
   start(run, "product of a warp, TF32", WarpProduct<float>{out}, kWarp * 4);
+  start(run, "product of a warp, float16", WarpProduct<Float16>{out}, kWarp * 4);
   start(run, "rounding", Rounding{out}, kWarp * 3);
+  start(run, "rounding to float16", RoundingToFloat16{out}, kWarp * 3);
   if (!has_hopper(*run.backend)) return;
   const WindowMap windows = {3, 72, {9, 7}, {5, 4}, {2, 2}, {-1, -1}};
-  start(run, "box", Box{map_boxes(map, {72, 50, 2}, kBox, 2), false, out}, kBox * kBox / 2);
-  start(run, "windows", Box{map_windows(map, windows, kBox, 2), true, out}, kBox * kBox / 2);
-  start(run, "product of a group, 64", GroupProduct<64, false, false>{out}, kWarpgroup * 32);
-  start(run, "product of a group, 64, a turned", GroupProduct<64, true, false>{out},
+  start(run, "box", Box{map_boxes(map, {72, 50, 2}, kBox, Dtype::bfloat16), false, out},
+        kBox * kBox / 2);
+  start(run, "windows", Box{map_windows(map, windows, kBox, Dtype::bfloat16), true, out},
+        kBox * kBox / 2);
+  start(run, "product of a group, 64", GroupProduct<BFloat16, 64, false, false>{out},
         kWarpgroup * 32);
-  start(run, "product of a group, 64, b turned", GroupProduct<64, false, true>{out},
+  start(run, "product of a group, 64, a turned", GroupProduct<BFloat16, 64, true, false>{out},
         kWarpgroup * 32);
-  start(run, "product of a group, 128", GroupProduct<128, false, false>{out}, kWarpgroup * 64);
-  start(run, "product of a group, 128, both turned", GroupProduct<128, true, true>{out},
+  start(run, "product of a group, 64, b turned", GroupProduct<BFloat16, 64, false, true>{out},
+        kWarpgroup * 32);
+  start(run, "product of a group, 128", GroupProduct<BFloat16, 128, false, false>{out},
+        kWarpgroup * 64);
+  start(run, "product of a group, 128, both turned", GroupProduct<BFloat16, 128, true, true>{out},
+        kWarpgroup * 64);
+  start(run, "product of a group, 64, float16", GroupProduct<Float16, 64, false, true>{out},
+        kWarpgroup * 32);
+  start(run, "product of a group, 128, float16", GroupProduct<Float16, 128, true, false>{out},
         kWarpgroup * 64);
 }
 

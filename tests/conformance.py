@@ -26,10 +26,12 @@ GOLDEN = HERE / "conformance.json"
 MOST_WORDS = 128 * 64
 CASES = (
     "copies", "matrices", "matrices, transposed", "product of a warp",
-    "product of a warp, TF32", "rounding",
+    "product of a warp, TF32", "product of a warp, float16", "rounding",
+    "rounding to float16",
     "box", "windows", "product of a group, 64", "product of a group, 64, a turned",
     "product of a group, 64, b turned", "product of a group, 128",
-    "product of a group, 128, both turned",
+    "product of a group, 128, both turned", "product of a group, 64, float16",
+    "product of a group, 128, float16",
 )  # fmt: skip
 VERSION = 5  # kDeviceVersion
 

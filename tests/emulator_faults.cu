@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "kernels.h"
+#include "pack.h"
 #include "tensor_core.h"
 
 namespace fastconv::cuda {
@@ -113,6 +114,23 @@ struct Rounded {
   }
 };
 
+// 16 times the smallest denormal of float16 times 1024, stored in one half and read as another.
+template <class Stored, class Read>
+struct Halves {
+  static constexpr int kThreads = kWarp;
+  struct Shared {
+    float values[1];
+  };
+  float* out;
+  __device__ void operator()(Shared&) const {
+    const uint32_t x = narrow_pair<Stored>(0x1p-24f, 0x1p-24f);
+    const uint32_t y = narrow_pair<Stored>(1024, 1024), a[4] = {x, x, x, x}, b[2] = {y, y};
+    float sum[4] = {};
+    multiply_add<Read>(sum, a, b);
+    out[threadIdx.x] = sum[0];
+  }
+};
+
 }  // namespace
 
 KernelList kernels(const Backend&, OpKind) { return {nullptr, 0}; }
@@ -139,6 +157,9 @@ extern "C" __attribute__((visibility("default"))) const char* planted(const Back
   if (is("rows in the same banks")) launch(call, Rows<128>{out}, 1);
   if (is("operands rounded to TF32")) launch(call, Rounded<true>{out}, 1);
   if (is("operands that are not rounded to TF32")) launch(call, Rounded<false>{out}, 1);
+  if (is("float16 as float16")) launch(call, Halves<Float16, Float16>{out}, 1);
+  if (is("bfloat16 as float16")) launch(call, Halves<BFloat16, Float16>{out}, 1);
+  if (is("float16 as bfloat16")) launch(call, Halves<Float16, BFloat16>{out}, 1);
   if (is("host reads the device")) {
     const float* memory = static_cast<float*>(backend->allocate(*backend, 4096));
     out[0] = memory[0];

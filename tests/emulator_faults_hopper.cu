@@ -2,6 +2,8 @@
 // the emulator must find, and one without.
 #include <string.h>
 
+#include <type_traits>
+
 #include "hopper_map.h"
 #include "kernels.h"
 
@@ -10,14 +12,15 @@ namespace {
 
 enum class Bug {
   none,
-  early_release,   // a stage is given back while products still read it
-  no_wait,         // sums are read while products still write them
-  wrong_parity,    // the first phase seems to have ended
-  too_few_bytes,   // a barrier expects less than comes
-  no_bytes,        // a barrier does not wait for a box
-  not_made,        // a barrier is used as it is found
-  misplaced_box,   // a box begins where the swizzle does not
-  too_many_arrive  // at a barrier
+  early_release,    // a stage is given back while products still read it
+  no_wait,          // sums are read while products still write them
+  wrong_parity,     // the first phase seems to have ended
+  too_few_bytes,    // a barrier expects less than comes
+  no_bytes,         // a barrier does not wait for a box
+  not_made,         // a barrier is used as it is found
+  misplaced_box,    // a box begins where the swizzle does not
+  too_many_arrive,  // at a barrier
+  other_half        // products take bfloat16 for float16
 };
 
 constexpr int kWidth = 64, kSlices = 5, kStages = 2;
@@ -65,14 +68,15 @@ struct RowOfProduct {
 
   void consume(Shared& shared) const {
     const bool leads = threadIdx.x == kWarpgroup;
+    using Half = std::conditional_t<bug == Bug::other_half, Float16, BFloat16>;
     float sums[kWidth / 2];
     for (int i = 0; i < kSlices; ++i) {
       const Stage& stage = shared.stages[i % kStages];
       wait_for(shared.full[i % kStages], bug == Bug::wrong_parity ? 1 : i / kStages % 2);
       fence_products();
       for (int k = 0; k < kWidth; k += 16)
-        multiply<BFloat16, false, true>(sums, describe_operand<false>(stage.a[0] + k),
-                                        describe_operand<true>(stage.b[k]), i > 0 || k > 0);
+        multiply<Half, false, true>(sums, describe_operand<false>(stage.a[0] + k),
+                                    describe_operand<true>(stage.b[k]), i > 0 || k > 0);
       end_group();
       if (bug != Bug::early_release && bug != Bug::no_wait) wait_for_groups<0>();
       if (leads) arrive(shared.empty[i % kStages]);
@@ -94,8 +98,8 @@ float value(uint16_t bits) {
 template <Bug bug>
 void run(const KernelCall& call, float* out) {
   RowOfProduct<bug> kernel;
-  kernel.map_a = map_boxes(a, {kSlices * kWidth, kWidth, 1}, kWidth, sizeof **a);
-  kernel.map_b = map_boxes(b, {kWidth, kSlices * kWidth, 1}, kWidth, sizeof **a);
+  kernel.map_a = map_boxes(a, {kSlices * kWidth, kWidth, 1}, kWidth, Dtype::bfloat16);
+  kernel.map_b = map_boxes(b, {kWidth, kSlices * kWidth, 1}, kWidth, Dtype::bfloat16);
   kernel.out = out;
   launch(call, kernel, 1);
 }
@@ -124,6 +128,7 @@ extern "C" __attribute__((visibility("default"))) const char* planted(const Back
   if (is("not made")) run<Bug::not_made>(call, out);
   if (is("misplaced box")) run<Bug::misplaced_box>(call, out);
   if (is("too many arrive")) run<Bug::too_many_arrive>(call, out);
+  if (is("other half")) run<Bug::other_half>(call, out);
   for (int i = 0; i < kWidth; ++i)
     for (int k = 0; k < kSlices * kWidth; ++k) out[i] -= value(a[0][k]) * value(b[k][i]);
   return backend->device->wait(*backend);

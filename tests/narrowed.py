@@ -1,8 +1,9 @@
-"""bfloat16 in tests: rounding in NumPy, and functions that compute in it."""
+"""Halves in tests: rounding in NumPy, and functions that compute in them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,19 +12,34 @@ from fastconv import ops
 from fastconv.graph.autodiff import grad
 from fastconv.graph.scope import scope
 
-LARGEST_ERROR = 1e-2  # of a result that is stored in bfloat16: relative, of the norm
+LARGEST_ERROR = 1e-2  # of a result that is stored in a half: relative, of the norm
+_half = "bfloat16"
+
+
+@contextmanager
+def storage(half: str) -> Iterator[None]:
+    """What the functions below call a half; else it is bfloat16."""
+    global _half
+    before, _half = _half, half
+    try:
+        yield
+    finally:
+        _half = before
 
 
 def rounded(array: np.ndarray) -> np.ndarray:
-    """The nearest bfloat16 values, ties to even, as float32."""
+    """The nearest values of a half, ties to even, as float32."""
+    if _half == "float16":
+        with np.errstate(over="ignore"):
+            return np.asarray(array, np.float32).astype(np.float16).astype(np.float32)
     word = np.asarray(array, np.float32).view(np.uint32)
     word = (word + 0x7FFF + (word >> 16 & 1)) & np.uint32(0xFFFF0000)
     return np.where(np.isnan(array), np.float32(np.nan), word.view(np.float32))
 
 
 def narrow(t: Any) -> Any:
-    """The tensor in bfloat16."""
-    return ops.cast(t, "bfloat16")
+    """The tensor in a half."""
+    return ops.cast(t, _half)
 
 
 def wide(t: Any) -> Any:
@@ -32,17 +48,17 @@ def wide(t: Any) -> Any:
 
 
 def mixed(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function as a layer under "mixed_bfloat16" computes it."""
+    """The function as a layer computes it under the policy of the half."""
 
     def run(*arrays: Any) -> Any:
-        with scope("layer", True):
+        with scope("layer", _half):
             return function(*arrays)
 
     return run
 
 
 def random(seed: int, *shapes: tuple[int, ...]) -> list[np.ndarray]:
-    """Normal numbers that are exact in bfloat16."""
+    """Normal numbers that are exact in a half."""
     rng = np.random.default_rng(seed)
     return [rounded(rng.standard_normal(shape)) for shape in shapes]
 

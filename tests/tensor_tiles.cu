@@ -1,5 +1,7 @@
 // Every tile of the products on tensor cores, in every direction of a convolution, against plain
 // loops: a product takes its tile by its size, and those of tests are small.
+#include <string.h>
+
 #include "conv_tensor.cu"
 #include "conv_tensor_data.cu"
 #include "conv_tensor_weights.cu"
@@ -121,10 +123,12 @@ int64_t wrong(const Backend& backend, int tile, int splits, int stride) {
 }  // namespace
 
 // Results that are wrong, or -1 after a fault of the emulator.
-extern "C" __attribute__((visibility("default"))) int64_t wrong(const Backend* backend, bool tf32,
-                                                                int tile, int splits, int stride) {
-  return tf32 ? wrong<float>(*backend, tile, splits, stride)
-              : wrong<BFloat16>(*backend, tile, splits, stride);
+extern "C" __attribute__((visibility("default"))) int64_t wrong(const Backend* backend,
+                                                                const char* type, int tile,
+                                                                int splits, int stride) {
+  if (strcmp(type, "tf32") == 0) return wrong<float>(*backend, tile, splits, stride);
+  if (strcmp(type, "float16") == 0) return wrong<Float16>(*backend, tile, splits, stride);
+  return wrong<BFloat16>(*backend, tile, splits, stride);
 }
 
 }  // namespace fastconv::cuda

@@ -147,8 +147,8 @@ def train(policy):
     return history.history["loss"], said.getvalue(), model.predict(x, verbose=0)
 
 mixed_precision.SUITED += (fc._core.active_isa(),)
-losses, said, predictions = train("mixed_bfloat16")
-again = train("mixed_bfloat16")
+losses, said, predictions = train(POLICY)
+again = train(POLICY)
 assert losses == again[0] and predictions.tobytes() == again[2].tobytes()
 # Forward, and the gradients of data and weights, of two convolutions and two products,
 # but for that of the images.
@@ -161,9 +161,54 @@ assert losses[-1] < losses[0]
 """
 
 
-def test_training_in_bfloat16_is_near_that_in_float32(gpu):
+@pytest.mark.parametrize("policy", ["mixed_bfloat16", "mixed_float16"])
+def test_training_in_halves_is_near_that_in_float32(gpu, policy):
     """And the same bytes again."""
-    done = run(MIXED, gpu)
+    done = run(f"POLICY = {policy!r}\n{MIXED}", gpu)
+    assert done.returncode == 0, done.stderr
+
+
+OVERFLOW = """
+import numpy as np
+import fastconv as fc
+
+fc.utils.set_random_seed(1)
+fc.mixed_precision.set_global_policy("mixed_float16")
+layers = fc.layers
+model = fc.Sequential([
+    layers.Input((8, 8, 8)),
+    layers.Conv2D(16, 3, padding="same", activation="relu"),
+    layers.Flatten(),
+    layers.Dense(16, activation="relu"),
+    layers.Dense(1),
+])
+inner = fc.optimizers.Adam(0.002)
+optimizer = fc.optimizers.LossScaleOptimizer(inner, 2.0**26, 4)
+model.compile(optimizer, "mse", device="cuda")
+x = np.random.default_rng(0).random((32, 8, 8, 8), np.float32)
+y = 4 * x.mean((1, 2, 3))[:, None]
+before = model.get_weights()
+losses, skipped = [], 0
+for step in range(40):
+    scale, updates = optimizer.dynamic_scale, optimizer.iterations
+    weights = model.get_weights()
+    losses.append(model.train_on_batch(x, y))
+    counts = optimizer.iterations - updates
+    same = all(map(np.array_equal, weights, model.get_weights()))
+    assert same == (not counts)
+    if not counts:
+        skipped += 1
+        assert optimizer.dynamic_scale == scale / 2, "it overflows in float16"
+moments = [v.value for known in inner.variables().values() for v in known.values()]
+assert moments and all(np.isfinite(m).all() for m in moments)
+assert losses[0] == losses[skipped > 0], "a step that is skipped changes nothing"
+assert 2 <= skipped < 20 and optimizer.iterations == 40 - skipped
+assert losses[-1] < 0.2 * losses[0], losses
+"""
+
+
+def test_steps_that_overflow_in_float16_are_skipped(gpu):
+    done = run(OVERFLOW, gpu)
     assert done.returncode == 0, done.stderr
 
 
@@ -225,12 +270,12 @@ def test_runs_host_functions_and_errors(gpu):
 @pytest.mark.parametrize("stride", [1, 2])
 @pytest.mark.parametrize("splits", [1, 3])
 @pytest.mark.parametrize("tile", range(4))
-@pytest.mark.parametrize("tf32", [False, True])
-def test_every_tile_of_the_tensor_cores(tf32, tile, splits, stride):
+@pytest.mark.parametrize("operands", ["bfloat16", "float16", "tf32"])
+def test_every_tile_of_the_tensor_cores(operands, tile, splits, stride):
     library = ctypes.CDLL(str(cuda_emulator.library(HERE / "tensor_tiles.cu")))
     library.fastconv_backend.restype = ctypes.c_void_p
     backend = ctypes.c_void_p(library.fastconv_backend(5, 0, None))
-    assert library.wrong(backend, tf32, tile, splits, stride) == 0
+    assert library.wrong(backend, operands.encode(), tile, splits, stride) == 0
 
 
 def test_the_models_of_instructions_do_what_is_known_of_gpus():
@@ -310,6 +355,16 @@ def test_operands_that_are_not_rounded_to_tf32_are_seen(planted):
     assert "an operand that was not rounded to TF32" in found
 
 
+def test_a_half_that_is_taken_for_the_other_is_seen(planted):
+    """Of the smallest denormal, which products must not take for 0."""
+    expected = 16 * 2.0**-24 * 1024
+    found, out = planted("float16 as float16")
+    assert not found
+    assert (out[:32] == expected).all()
+    for name in ("bfloat16 as float16", "float16 as bfloat16"):
+        assert (planted(name)[1][:32] != expected).all()
+
+
 @pytest.mark.parametrize(
     ("name", "fault"),
     [
@@ -355,6 +410,12 @@ def test_a_sound_product(planted_hopper):
 def test_what_is_too_early_is_seen(planted_hopper, name):
     runs = [planted_hopper(name) for _ in range(4)]
     assert any(found or (out != 0).any() for found, out in runs)
+
+
+def test_products_of_the_other_half_are_seen(planted_hopper):
+    found, out = planted_hopper("other half")
+    assert not found
+    assert (out != 0).any()
 
 
 @pytest.mark.parametrize(

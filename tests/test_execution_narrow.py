@@ -28,7 +28,7 @@ def network(mixed, smooth=False):
     pool = ops.average_pool if smooth else ops.max_pool
 
     def run(x, first, gamma, beta, second, dense):
-        with scope("layer", mixed):
+        with scope("layer", "bfloat16" if mixed else None):
             y = ops.conv(x, first, padding="same")
             y, *_ = ops.batch_norm(y, gamma, beta)
             y = pool(activation(y), 2)
@@ -84,7 +84,7 @@ def test_less_memory():
 
 def test_a_result_that_is_also_read_is_float32():
     def run(x, weights):
-        with scope("layer", True):
+        with scope("layer", "bfloat16"):
             y = ops.conv(x, weights)
             return [y, ops.relu(y) * 1.0]
 

@@ -1,4 +1,4 @@
-"""Convolutions and matrix products of bfloat16 and TF32 on the instructions of sm_90a.
+"""Convolutions and matrix products of halves and TF32 on the instructions of sm_90a.
 
 On GPUs without them other kernels compute the same.
 """
@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fastconv import ops
 from fastconv._core import Activation, ConvAttrs, Epilogue, GemmAttrs, OpKind
 from fastconv.execution import devices
 from fastconv.execution.function import Function
@@ -74,7 +75,7 @@ def directions(attrs, into, back):
 
 
 def signs(seed, *shapes):
-    """-1, 0 and 1: sums of these are exact in bfloat16 as long as they are small."""
+    """-1, 0 and 1: sums of these are exact in halves as long as they are small."""
     rng = np.random.default_rng(seed)
     return [rng.integers(-1, 2, shape).astype(np.float32) for shape in shapes]
 
@@ -83,24 +84,31 @@ def unchanged(tensor):
     return tensor
 
 
-CASTS = {False: (narrow, wide), True: (unchanged, unchanged)}  # by tf32
-TF32 = pytest.mark.parametrize("tf32", [False, True])
+def to_float16(tensor):
+    return ops.cast(tensor, "float16")
 
 
-def check(gpu, reference, case, tf32, seed=0):
+CASTS = {
+    "bfloat16": (narrow, wide), "float16": (to_float16, wide),
+    "tf32": (unchanged, unchanged),
+}  # fmt: skip
+OPERANDS = pytest.mark.parametrize("of", CASTS)
+
+
+def check(gpu, reference, case, of, seed=0):
     attrs, shapes = attributes(case)
     arrays = signs(seed, *shapes)
-    run = directions(attrs.replace(tf32=int(tf32)), *CASTS[tf32])
+    run = directions(attrs.replace(tf32=int(of == "tf32")), *CASTS[of])
     actual = gpu.run(run, *arrays)
     expected = reference(directions(attrs, unchanged, unchanged), *arrays)
     for a, e in zip(actual, expected, strict=True):
         np.testing.assert_array_equal(a, e)
 
 
-@TF32
+@OPERANDS
 @pytest.mark.parametrize("name", CASES)
-def test_conv_in_every_direction(gpu, reference, name, tf32):
-    check(gpu, reference, CASES[name], tf32)
+def test_conv_in_every_direction(gpu, reference, name, of):
+    check(gpu, reference, CASES[name], of)
 
 
 # Large enough for each size of tiles: the cut follows from the problem alone.
@@ -111,10 +119,10 @@ TILES = {
 }
 
 
-@TF32
+@OPERANDS
 @pytest.mark.parametrize("name", TILES)
-def test_sizes_of_tiles(gpu, reference, name, tf32):
-    check(gpu, reference, TILES[name], tf32)
+def test_sizes_of_tiles(gpu, reference, name, of):
+    check(gpu, reference, TILES[name], of)
 
 
 @settings(max_examples=25)
@@ -130,7 +138,7 @@ def test_any_sizes(gpu, reference, data):
     case = (
         draw(3), sizes, 8 * draw(12), 8 * draw(20), kernel, draw(3), padding, dilation
     )  # fmt: skip
-    check(gpu, reference, case, data.draw(st.booleans()), draw(1000))
+    check(gpu, reference, case, data.draw(st.sampled_from(list(CASTS))), draw(1000))
 
 
 FLAGS = [
@@ -144,14 +152,14 @@ FLAGS = [
 ]
 
 
-@TF32
+@OPERANDS
 @pytest.mark.parametrize("flags", FLAGS)
 @pytest.mark.parametrize("kind", [OpKind.conv, OpKind.conv_backward_data])
 @pytest.mark.parametrize("name", ["3x3", "pointwise, stride 2"])
-def test_epilogues(gpu, reference, name, kind, flags, tf32):
+def test_epilogues(gpu, reference, name, kind, flags, of):
     epilogue = Epilogue(**flags)
     attrs, (src, weights, dst) = attributes(CASES[name], epilogue)
-    attrs = attrs.replace(tf32=int(tf32))
+    attrs = attrs.replace(tf32=int(of == "tf32"))
     read, made = (src, dst) if kind == OpKind.conv else (dst, src)
     arrays = signs(4, read, weights, *epilogue_shapes(epilogue, made))
     vectors = 2 + epilogue.scale + epilogue.bias
@@ -163,19 +171,20 @@ def test_epilogues(gpu, reference, name, kind, flags, tf32):
 
         return product
 
-    [actual] = gpu.run(run(*CASTS[tf32]), *arrays)
+    [actual] = gpu.run(run(*CASTS[of]), *arrays)
     [expected] = reference(run(unchanged, unchanged), *arrays)
     np.testing.assert_array_equal(actual, expected)
 
 
 @pytest.mark.parametrize(("m", "k", "n"), [(64, 32, 48), (200, 264, 72), (1, 8, 1000)])
-@TF32
+@OPERANDS
 @pytest.mark.parametrize("transposed", ["neither", "b"])
-def test_matrix_products(gpu, reference, m, k, n, transposed, tf32):
-    into, back = CASTS[tf32]
+def test_matrix_products(gpu, reference, m, k, n, transposed, of):
+    into, back = CASTS[of]
     turned = transposed == "b"
     a, b = signs(7, (m, k), (n, k) if turned else (k, n))
-    attrs = GemmAttrs(batch=1, m=m, n=n, k=k, transpose_b=int(turned), tf32=int(tf32))
+    attrs = GemmAttrs(batch=1, m=m, n=n, k=k, transpose_b=int(turned))
+    attrs = attrs.replace(tf32=int(of == "tf32"))
     [actual] = gpu.run(
         lambda a, b: back(emit(OpKind.gemm, attrs, into(a), into(b))[0]), a, b
     )

@@ -5,14 +5,19 @@ layers hand on is stored in bfloat16, which halves the memory that moves, and pr
 of bfloat16 are summed up in float32: by `fastconv.execution.narrow`, wherever kernels
 take it. GPUs do, on tensor cores. A CPU with AVX512-BF16 multiplies it at twice the
 rate of float32; one with AVX-512 alone gains less, and any other would lose: it
-computes in float32, and the policy says so once. "mixed_float16" is refused: float16
-needs scaled losses, and its range is that of no weight.
+computes in float32, and the policy says so once.
+
+"mixed_float16" is the same with float16, on GPUs alone; a plan for a CPU is an error.
+It rounds to 11 bits, not 8, but keeps only numbers from 6e-8 to 65,504: gradients are
+those of a scaled loss (`fastconv.optimizers.LossScaleOptimizer`), which `compile` sees
+to. P. Micikevicius et al., "Mixed precision training", ICLR 2018.
 """
 
 from __future__ import annotations
 
 import threading
 import warnings
+from collections.abc import Mapping
 from typing import Any
 
 from fastconv import _core
@@ -21,6 +26,7 @@ from fastconv.errors import DtypeError, FastconvWarning
 __all__ = ["DTypePolicy", "dtype_policy", "set_dtype_policy", "set_global_policy"]
 
 MIXED = "mixed_bfloat16"
+HALVES = {MIXED: "bfloat16", "mixed_float16": "float16"}  # of policies
 # The instruction sets that gain by it: AVX-512 without BF16 by the memory that moves.
 SUITED: tuple[str, ...] = ("amx", "avx512_bf16", "avx512")
 _lock = threading.Lock()
@@ -32,12 +38,14 @@ class DTypePolicy:
 
     Parameters
     ----------
-    name: "float32", or "mixed_bfloat16" (weights in float32, computed in bfloat16 where
-        there are kernels for it, in float32 elsewhere).
+    name: "float32", "mixed_bfloat16" or "mixed_float16" (weights in float32, computed
+        in the half where there are kernels for it, in float32 elsewhere). A CPU has
+        none for float16, and refuses to plan such a layer.
 
     Attributes
     ----------
-    variable_dtype, compute_dtype: the dtypes in force on this CPU.
+    variable_dtype, compute_dtype: the dtypes in force; of "mixed_bfloat16" on this CPU.
+    half: what results may be stored in, "bfloat16" or "float16"; None if only float32.
 
     Raises
     ------
@@ -49,22 +57,20 @@ class DTypePolicy:
     """
 
     def __init__(self, name: str) -> None:
-        if name not in ("float32", MIXED):
+        if name != "float32" and name not in HALVES:
             hint = ""
-            if name in ("mixed_float16", "float16"):
-                hint = f"; use {MIXED!r}, which needs no scaling of the loss"
-            elif name == "bfloat16":
-                hint = f"; use {MIXED!r}, which keeps float32 weights"
+            if name in HALVES.values():
+                hint = f"; use 'mixed_{name}', which keeps float32 weights"
+            expected = ", ".join(map(repr, ("float32", *HALVES)))
             raise DtypeError(
-                f"dtype policy: expected 'float32' or {MIXED!r}, received {name!r}"
-                f"{hint}"
+                f"dtype policy: expected one of {expected}, received {name!r}{hint}"
             )
         self.name = name
+        self.half = HALVES.get(name)
         self.variable_dtype = "float32"
-        self.compute_dtype = "float32"
-        if name == MIXED and suits_cpu():
-            self.compute_dtype = "bfloat16"
-        elif name == MIXED:
+        self.compute_dtype = self.half or "float32"
+        if name == MIXED and not suits_cpu():
+            self.compute_dtype = "float32"
             _say_once()
 
     def get_config(self) -> dict[str, Any]:
@@ -131,6 +137,18 @@ def resolve(dtype: Any) -> tuple[DTypePolicy | None, Any]:
 def suits_cpu() -> bool:
     """Whether this CPU gains by bfloat16."""
     return _core.active_isa() in SUITED
+
+
+def halves_on_cpu(mixed: Mapping[str, str]) -> Mapping[str, str]:
+    """Of layers and the halves that they ask for, those that this CPU stores."""
+    for layer, half in mixed.items():
+        if half == "float16":
+            raise DtypeError(
+                f"layer {layer!r}: mixed_float16 needs a GPU, as CPUs have no kernels "
+                f"for float16; use {MIXED!r}, which CPUs and GPUs compute, or "
+                "device='cuda'"
+            )
+    return mixed if suits_cpu() else {}
 
 
 def _say_once() -> None:

@@ -18,9 +18,9 @@ static inline int64_t output_pixels(const WindowGeometry& g) {
   return g.batch * g.output[0] * g.output[1] * g.output[2];
 }
 
-// Both operands are: maps, or a map and weights.
-static inline bool all_bfloat16(const KernelCall& call) {
-  return call.inputs[0].dtype == Dtype::bfloat16 && call.inputs[1].dtype == Dtype::bfloat16;
+// Both operands are, and the same: maps, or a map and weights.
+static inline bool all_half(const KernelCall& call) {
+  return is_half(call) && call.inputs[1].dtype == call.inputs[0].dtype;
 }
 
 // Why the indices of conv_gather.h cannot hold it, or null.

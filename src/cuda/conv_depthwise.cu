@@ -85,7 +85,7 @@ const char* conv_depthwise_declines(const KernelCall& call) {
     return "neither 3x3 nor 5x5";
   if (g.stride[1] != g.stride[2] || g.stride[1] > 2) return "stride neither 1 nor 2";
   if (g.dilation[1] != 1 || g.dilation[2] != 1) return "dilated";
-  if (!all_bfloat16(call) && needs_float32(call)) return "only float32, or bfloat16 alone";
+  if (!all_half(call) && needs_float32(call)) return "only float32, or bfloat16 or float16 alone";
   if (const char* reason = conv_sizes_decline(g)) return reason;
   return pixels_of_tiles(g) > INT32_MAX ? "pixels do not fit 32 bits" : nullptr;
 }

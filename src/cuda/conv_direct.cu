@@ -29,7 +29,7 @@ void forward(const KernelCall& call) {
     const Pixel pixel = windows.pixel(row, filters(filter));
     float sum = 0;
     for (int64_t k = 0; k < depth; ++k)
-      sum += windows.value(pixel, windows.tap(k)) * cpu::shared::widen(weights[k * K + filter]);
+      sum += windows.value(pixel, windows.tap(k)) * to_float(weights[k * K + filter]);
     finish.put(i, filter, sum);
   });
   finish_activation<T>(call, attrs<ConvAttrs>(call).epilogue);
@@ -52,7 +52,7 @@ void backward_data(const KernelCall& call) {
     for (int64_t k = 0; k < depth; ++k) {
       const int64_t tap = filters(k);
       const T weight = first[tap * group.channels * K + k - tap * group.filters];
-      sum += covers.value(pixel, covers.tap(k)) * cpu::shared::widen(weight);
+      sum += covers.value(pixel, covers.tap(k)) * to_float(weight);
     }
     finish.put(i, channel, sum);
   });
@@ -73,8 +73,7 @@ void backward_weights(const KernelCall& call) {
       [=] __device__(int64_t row, int64_t column, float* values) {
         const int64_t k = all(column), filter = column - k * K;
         const Pixel pixel = windows.pixel(row, filters(filter));
-        values[0] +=
-            windows.value(pixel, windows.tap(k)) * cpu::shared::widen(ddst[row * K + filter]);
+        values[0] += windows.value(pixel, windows.tap(k)) * to_float(ddst[row * K + filter]);
       },
       [=] __device__(int64_t column, const double* totals) { dweights[column] = (float)totals[0]; },
       workspace<float>(call));
@@ -87,18 +86,18 @@ const char* conv_direct_declines(const KernelCall& call) {
   const Group group = group_of(g);
   if (group.channels * group.filters > 64 || g.groups == 1)
     return "more than 64 weights a tap in a group";
-  if (!all_bfloat16(call) && needs_float32(call)) return "only float32, or bfloat16 alone";
+  if (!all_half(call) && needs_float32(call)) return "only float32, or bfloat16 or float16 alone";
   return conv_sizes_decline(g);
 }
 
 void conv_direct(const KernelCall& call) {
-  all_bfloat16(call) ? forward<BFloat16>(call) : forward<float>(call);
+  with_float(call, [&](auto type) { forward<typename decltype(type)::type>(call); });
 }
 void conv_backward_data_direct(const KernelCall& call) {
-  all_bfloat16(call) ? backward_data<BFloat16>(call) : backward_data<float>(call);
+  with_float(call, [&](auto type) { backward_data<typename decltype(type)::type>(call); });
 }
 void conv_backward_weights_direct(const KernelCall& call) {
-  all_bfloat16(call) ? backward_weights<BFloat16>(call) : backward_weights<float>(call);
+  with_float(call, [&](auto type) { backward_weights<typename decltype(type)::type>(call); });
 }
 
 int64_t conv_backward_weights_direct_workspace(const KernelCall& call) {

@@ -2,7 +2,7 @@
 // of src, or padding; an input pixel and a tap with a filter give an element of ddst, or nothing.
 #pragma once
 #include "conv.h"
-#include "convert.h"
+#include "pack.h"
 
 namespace fastconv::cuda {
 
@@ -99,7 +99,7 @@ class Windows {
         (uint32_t)w >= (uint32_t)size_[2])
       return 0.0f;
     const int64_t position = ((int64_t)d * size_[1] + h) * size_[2] + w;
-    return cpu::shared::widen(src_[p.sample + position * channels_ + t.channel]);
+    return to_float(src_[p.sample + position * channels_ + t.channel]);
   }
 
  private:
@@ -145,7 +145,7 @@ class Covers {
       if (out >= size_[i] || out * stride_[i] != distance) return 0.0f;
       position = position * size_[i] + out;
     }
-    return cpu::shared::widen(ddst_[p.sample + position * filters_ + t.channel]);
+    return to_float(ddst_[p.sample + position * filters_ + t.channel]);
   }
 
  private:

@@ -1,4 +1,4 @@
-// Convolution by the matrix instructions of sm_90a, of bfloat16 in all directions, and of float32
+// Convolution by the matrix instructions of sm_90a, of halves in all directions, and of float32
 // as TF32 but for the gradient of weights: the product of product_hopper.cu over the pixels that
 // windows read.
 //
@@ -30,7 +30,8 @@ HopperProduct product_of(const KernelCall& call, ProductKind kind) {
   const WindowGeometry& g = geometry(call);
   HopperProduct p = {};
   p.kind = kind;
-  p.tf32 = attrs<ConvAttrs>(call).tf32 && !is_bfloat16(call);
+  p.dtype = call.inputs[0].dtype;
+  p.tf32 = attrs<ConvAttrs>(call).tf32 && !is_half(call);
   p.rows = output_pixels(g);
   p.depth = g.in_channels;
   p.columns = g.out_channels;

@@ -191,8 +191,8 @@ const char* tensor_sizes_decline(const WindowGeometry& g) {
 }
 
 const char* tensor_types_decline(const KernelCall& call, bool tf32) {
-  if (all_bfloat16(call)) return nullptr;
-  if (needs_float32(call)) return "only bfloat16, or float32 alone";
+  if (all_half(call)) return nullptr;
+  if (needs_float32(call)) return "only float32, or bfloat16 or float16 alone";
   return tf32 ? nullptr : "float32 that is not to be rounded";
 }
 

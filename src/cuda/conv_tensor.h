@@ -1,5 +1,5 @@
-// Convolution on tensor cores (tensor_product.h), of bfloat16 or, as TF32, of float32; and what its
-// directions share: how the operands of a geometry are seen as those of a product.
+// Convolution on tensor cores (tensor_product.h), of bfloat16, float16 or, as TF32, float32; and
+// what its directions share: how the operands of a geometry are seen as those of a product.
 //
 // Rows that are no multiple of 16 bytes are first copied, with zeros behind them, into some that
 // are; so every product moves whole chunks.

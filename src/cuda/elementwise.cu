@@ -60,16 +60,22 @@ __device__ __forceinline__ T apply(BinaryOp op, T a, T b) {
   return a;
 }
 
-// Of the type that holds T.
+// In the type of its arithmetic.
 template <class T>
 __device__ __forceinline__ auto value_of(T x) {
-  return widen(x);
+  if constexpr (Half<T>)
+    return to_float(x);
+  else
+    return x;
 }
 template <class T>
 __device__ __forceinline__ void put(T* p, T x) {
   *p = x;
 }
-__device__ __forceinline__ void put(BFloat16* p, float x) { store(p, x); }
+template <Half T>
+__device__ __forceinline__ void put(T* p, float x) {
+  store(p, x);
+}
 
 template <class T, class F>
 struct BroadcastBinary {
@@ -116,7 +122,7 @@ void broadcast_binary(const KernelCall& call, const Axes<2>& axes, const F& f) {
          ceil_div(count, Kernel::kThreads * Kernel::kEach));
 }
 
-// Of float or bfloat16; f gives a float.
+// Of float, bfloat16 or float16; f gives a float.
 template <class T>
 void binary(const KernelCall& call) {
   const BinaryOp op = attrs<BinaryAttrs>(call).op;
@@ -171,21 +177,25 @@ void run_select(const KernelCall& call) {
       input<float>(call, 0), input<float>(call, 1), input<float>(call, 2));
 }
 
-// Between float32 and bfloat16.
+// Between float32 and a half.
 void run_narrow_cast(const KernelCall& call) {
+  const Dtype src = call.inputs[0].dtype, dst = call.outputs[0].dtype;
   const int64_t count = elements(call.outputs[0]);
   const auto same = [] __device__(float x) { return x; };
-  if (is_bfloat16(call))
-    map_light(call, output<float>(call, 0), count, same, input<BFloat16>(call, 0));
-  else
-    map_light(call, output<BFloat16>(call, 0), count, same, input<float>(call, 0));
+  with_half(is_half(src) ? src : dst, [&](auto type) {
+    using T = typename decltype(type)::type;
+    if (is_half(src))
+      map_light(call, output<float>(call, 0), count, same, input<T>(call, 0));
+    else
+      map_light(call, output<T>(call, 0), count, same, input<float>(call, 0));
+  });
 }
 
 const char* narrow_cast_declines(const KernelCall& call) {
   const Dtype src = call.inputs[0].dtype, dst = call.outputs[0].dtype;
-  const bool widens = src == Dtype::bfloat16 && dst == Dtype::float32;
-  const bool narrows = src == Dtype::float32 && dst == Dtype::bfloat16;
-  return widens || narrows ? nullptr : "only between float32 and bfloat16";
+  const bool widens = is_half(src) && dst == Dtype::float32;
+  const bool narrows = src == Dtype::float32 && is_half(dst);
+  return widens || narrows ? nullptr : "only between float32 and bfloat16 or float16";
 }
 
 template <class From, class To>

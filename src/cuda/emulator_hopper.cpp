@@ -14,13 +14,16 @@ using emulator::fault;
 constexpr uint32_t kMade = 0xba2;  // a barrier that was made: other memory holds something else
 constexpr int kColumns = 256;
 
-// What an instruction reads: bfloat16, or a float that was rounded to TF32.
-float element(uint32_t address, int bytes) {
+// What an instruction reads: a half, or a float that was rounded to TF32.
+float element(uint32_t address, Dtype dtype) {
+  const int64_t bytes = size_of(dtype);
   if (address + (uint32_t)bytes > emulator::kMostShared)
     fault("an operand behind the shared memory");
   uint32_t word = 0;
   memcpy(&word, emulator::shared_memory() + address, (size_t)bytes);
-  return bytes == 2 ? emulator::operand<BFloat16>(word, 0) : emulator::operand<float>(word, 0);
+  if (dtype == Dtype::float32) return emulator::operand<float>(word, 0);
+  return dtype == Dtype::float16 ? emulator::operand<Float16>(word, 0)
+                                 : emulator::operand<BFloat16>(word, 0);
 }
 
 // The hardware swaps pieces of 16 bytes by the number of the row of 128, modulo 8.
@@ -78,9 +81,9 @@ bool late() { return emulator::block_number() / 2 % 2; }
 // 32 bytes of k of an operand, by its descriptor.
 struct Operand {
   uint32_t begin, next_box, next_rows;
-  int bytes;  // of an element
+  Dtype dtype;
   bool turned;
-  Operand(uint64_t descriptor, int bytes_, bool turned_) : bytes(bytes_), turned(turned_) {
+  Operand(uint64_t descriptor, Dtype dtype_, bool turned_) : dtype(dtype_), turned(turned_) {
     if (descriptor >> 62 != 1) fault("an operand without the swizzle of 128 bytes");
     const auto field = [descriptor](int bit) {
       return (uint32_t)(descriptor >> bit & 0x3fff) << 4;
@@ -89,24 +92,25 @@ struct Operand {
   }
   float operator()(int i, int k) const {
     const int row = turned ? k : i, column = turned ? i : k;
-    const int width = kBoxBytes / bytes;
+    const int bytes = (int)size_of(dtype), width = kBoxBytes / bytes;
     const uint32_t box = turned ? (uint32_t)(column / width) * next_box : 0;
     const uint32_t at = (uint32_t)(row % 8 * kBoxBytes + column % width * bytes);
-    return element(swizzled(begin + box + (uint32_t)(row / 8) * next_rows + at), bytes);
+    return element(swizzled(begin + box + (uint32_t)(row / 8) * next_rows + at), dtype);
   }
 };
 
 struct Product {
   std::vector<float*> sums;  // of each thread
-  int count, bytes;          // of an element
+  int count;
+  Dtype dtype;
   bool turn_a, turn_b;
   uint64_t a, b;
   bool add;
 
   void operator()() const {
     static float left[64][16], right[16][kColumns], results[64][kColumns];
-    const Operand from_a(a, bytes, turn_a), from_b(b, bytes, turn_b);
-    const int columns = 2 * count, depth = 32 / bytes;
+    const Operand from_a(a, dtype, turn_a), from_b(b, dtype, turn_b);
+    const int columns = 2 * count, depth = 32 / (int)size_of(dtype);
     for (int k = 0; k < depth; ++k) {
       for (int m = 0; m < 64; ++m) left[m][k] = from_a(m, k);
       for (int n = 0; n < columns; ++n) right[k][n] = from_b(n, k);
@@ -212,10 +216,10 @@ void wait_for_groups(int unfinished) {
   });
 }
 
-void multiply(float* sums, int count, int element, bool turn_a, bool turn_b, uint64_t a, uint64_t b,
+void multiply(float* sums, int count, Dtype dtype, bool turn_a, bool turn_b, uint64_t a, uint64_t b,
               bool add) {
   emulator::meet(kWarpgroup, sums, [=](void* const* threads) {
-    Product product{{}, count, element, turn_a, turn_b, a, b, add};
+    Product product{{}, count, dtype, turn_a, turn_b, a, b, add};
     for (int i = 0; i < kWarpgroup; ++i) product.sums.push_back(static_cast<float*>(threads[i]));
     if (late())
       groups().open.push_back(product);
@@ -224,7 +228,8 @@ void multiply(float* sums, int count, int element, bool turn_a, bool turn_b, uin
   });
 }
 
-TensorMap map_boxes(const void* data, const int64_t (&size)[3], int rows, int element) {
+TensorMap map_boxes(const void* data, const int64_t (&size)[3], int rows, Dtype dtype) {
+  const int element = (int)size_of(dtype);
   return {static_cast<const unsigned char*>(data),
           element,
           {size[0], size[1], size[2], 1},
@@ -235,7 +240,8 @@ TensorMap map_boxes(const void* data, const int64_t (&size)[3], int rows, int el
           {}};
 }
 
-TensorMap map_windows(const void* data, const WindowMap& w, int count, int element) {
+TensorMap map_windows(const void* data, const WindowMap& w, int count, Dtype dtype) {
+  const int element = (int)size_of(dtype);
   TensorMap map{static_cast<const unsigned char*>(data),
                 element,
                 {w.channels, w.size[0], w.size[1], w.batch},

@@ -5,6 +5,8 @@
 #pragma once
 #include <stdint.h>
 
+#include "convert.h"
+
 namespace fastconv::cuda {
 
 struct TensorMap {
@@ -46,12 +48,13 @@ void wait_for_groups() {
   wait_for_groups(Unfinished);
 }
 
-// `sums` of each thread: `count` of them. Elements of the operands have that many bytes.
-void multiply(float* sums, int count, int element, bool turn_a, bool turn_b, uint64_t a, uint64_t b,
+// `sums` of each thread: `count` of them. The operands have elements of that type.
+void multiply(float* sums, int count, Dtype dtype, bool turn_a, bool turn_b, uint64_t a, uint64_t b,
               bool add);
 template <class T, bool TurnA, bool TurnB, int Count>
 void multiply(float (&sums)[Count], uint64_t a, uint64_t b, bool add) {
-  multiply(sums, Count, sizeof(T), TurnA, TurnB, a, b, add);
+  constexpr Dtype kHalf = __is_same(T, Float16) ? Dtype::float16 : Dtype::bfloat16;
+  multiply(sums, Count, sizeof(T) == 4 ? Dtype::float32 : kHalf, TurnA, TurnB, a, b, add);
 }
 
 }  // namespace fastconv::cuda

@@ -23,8 +23,8 @@ struct Finish {
   __device__ __forceinline__ void put(int64_t at, int64_t column, float x) const {
     if (scale) x *= scale[column];
     if (bias) x += bias[column];
-    if (add) x += widen(add[at]);
-    dst[at] = convert<T>(saved ? slope(x, widen(saved[at])) : value(x));
+    if (add) x += to_float(add[at]);
+    store(dst + at, saved ? slope(x, to_float(saved[at])) : value(x));
   }
 
   // Scale and bias of N columns from `first` on.
@@ -144,11 +144,12 @@ void finish_activation(const KernelCall& call, const Epilogue& e) {
   if (e.derivative) {
     const T* saved = input<T>(call, call.n_inputs - 1);
     for_each(call, count, [=] __device__(int64_t i) {
-      dst[i] = convert<T>(activate_gradient(e.activation, e.alpha, widen(dst[i]), widen(saved[i])));
+      const float dy = to_float(dst[i]), y = to_float(saved[i]);
+      store(dst + i, activate_gradient(e.activation, e.alpha, dy, y));
     });
   } else {
     for_each(call, count, [=] __device__(int64_t i) {
-      dst[i] = convert<T>(activate(e.activation, e.alpha, widen(dst[i])));
+      store(dst + i, activate(e.activation, e.alpha, to_float(dst[i])));
     });
   }
 }

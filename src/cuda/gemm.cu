@@ -40,7 +40,8 @@ HopperProduct hopper_product_of(const KernelCall& call) {
   p.kind = g.transpose_a   ? ProductKind::taps
            : g.transpose_b ? ProductKind::turned
                            : ProductKind::rows;
-  p.tf32 = g.tf32 && !is_bfloat16(call);
+  p.dtype = call.inputs[0].dtype;
+  p.tf32 = g.tf32 && !is_half(call);
   p.left = call.inputs[0].data;
   p.right = call.inputs[1].data;
   p.rows = g.transpose_a ? g.k : g.m;

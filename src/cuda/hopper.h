@@ -3,7 +3,7 @@
 // emulator_hopper.h. Code that uses them stands behind `if constexpr (kHopper)`, in a template: the
 // same file is compiled for other targets.
 //
-// A box is 128 bytes wide, 64 elements of bfloat16 or 32 floats. In its rows the hardware swaps
+// A box is 128 bytes wide, 64 halves or 32 floats. In its rows the hardware swaps
 // pieces of 16 bytes so that neither rows nor columns meet in a bank. Boxes begin at multiples of
 // 1024 bytes.
 #pragma once
@@ -141,9 +141,32 @@ __device__ __forceinline__ void wait_for_groups() {
   "%32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, %46, %47, " \
   "%48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63"
 
+// Of halves; `type` is their name in the instruction.
+#define FASTCONV_MULTIPLY_64(type)                                                       \
+  asm volatile(                                                                          \
+      "{\n"                                                                              \
+      ".reg .pred p;\n"                                                                  \
+      "setp.ne.b32 p, %34, 0;\n"                                                         \
+      "wgmma.mma_async.sync.aligned.m64n64k16.f32." type "." type " {" FASTCONV_FIRST_32 \
+      "}, %32, %33, p, 1, 1, %35, %36;\n"                                                \
+      "}"                                                                                \
+      : FASTCONV_SUMS_32(sums, 0)                                                        \
+      : "l"(a), "l"(b), "r"((int)add), "n"((int)TurnA), "n"((int)TurnB))
+#define FASTCONV_MULTIPLY_128(type)                                                       \
+  asm volatile(                                                                           \
+      "{\n"                                                                               \
+      ".reg .pred p;\n"                                                                   \
+      "setp.ne.b32 p, %66, 0;\n"                                                          \
+      "wgmma.mma_async.sync.aligned.m64n128k16.f32." type "." type " {" FASTCONV_FIRST_32 \
+      ", " FASTCONV_NEXT_32                                                               \
+      "}, %64, %65, p, 1, 1, %67, %68;\n"                                                 \
+      "}"                                                                                 \
+      : FASTCONV_SUMS_32(sums, 0), FASTCONV_SUMS_32(sums, 32)                             \
+      : "l"(a), "l"(b), "r"((int)add), "n"((int)TurnA), "n"((int)TurnB))
+
 // sums (64 x 2*Sums) = A (64 x K) B (K x 2*Sums) + (add ? sums : 0), of a warpgroup. An operand is
 // a descriptor of its box; it is turned if its rows in shared memory count k. K is 32 bytes: 16
-// elements of bfloat16; or 8 floats, which TMA has rounded to TF32, and which are not turned.
+// halves, of which T is one; or 8 floats, which TMA has rounded to TF32, and which are not turned.
 template <class T, bool TurnA, bool TurnB>
 __device__ __forceinline__ void multiply(float (&sums)[32], uint64_t a, uint64_t b, bool add) {
   if constexpr (sizeof(T) == sizeof(float)) {
@@ -157,16 +180,10 @@ __device__ __forceinline__ void multiply(float (&sums)[32], uint64_t a, uint64_t
         "}"
         : FASTCONV_SUMS_32(sums, 0)
         : "l"(a), "l"(b), "r"((int)add));
+  } else if constexpr (__is_same(T, Float16)) {
+    FASTCONV_MULTIPLY_64("f16");
   } else {
-    asm volatile(
-        "{\n"
-        ".reg .pred p;\n"
-        "setp.ne.b32 p, %34, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n64k16.f32.bf16.bf16 {" FASTCONV_FIRST_32
-        "}, %32, %33, p, 1, 1, %35, %36;\n"
-        "}"
-        : FASTCONV_SUMS_32(sums, 0)
-        : "l"(a), "l"(b), "r"((int)add), "n"((int)TurnA), "n"((int)TurnB));
+    FASTCONV_MULTIPLY_64("bf16");
   }
 }
 template <class T, bool TurnA, bool TurnB>
@@ -183,20 +200,15 @@ __device__ __forceinline__ void multiply(float (&sums)[64], uint64_t a, uint64_t
         "}"
         : FASTCONV_SUMS_32(sums, 0), FASTCONV_SUMS_32(sums, 32)
         : "l"(a), "l"(b), "r"((int)add));
+  } else if constexpr (__is_same(T, Float16)) {
+    FASTCONV_MULTIPLY_128("f16");
   } else {
-    asm volatile(
-        "{\n"
-        ".reg .pred p;\n"
-        "setp.ne.b32 p, %66, 0;\n"
-        "wgmma.mma_async.sync.aligned.m64n128k16.f32.bf16.bf16 {" FASTCONV_FIRST_32
-        ", " FASTCONV_NEXT_32
-        "}, %64, %65, p, 1, 1, %67, %68;\n"
-        "}"
-        : FASTCONV_SUMS_32(sums, 0), FASTCONV_SUMS_32(sums, 32)
-        : "l"(a), "l"(b), "r"((int)add), "n"((int)TurnA), "n"((int)TurnB));
+    FASTCONV_MULTIPLY_128("bf16");
   }
 }
 
+#undef FASTCONV_MULTIPLY_128
+#undef FASTCONV_MULTIPLY_64
 #undef FASTCONV_NEXT_32
 #undef FASTCONV_FIRST_32
 #undef FASTCONV_SUMS_32

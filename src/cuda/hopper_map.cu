@@ -4,8 +4,10 @@
 namespace fastconv::cuda {
 namespace {
 
-CUtensorMapDataType type_of(int element) {
-  return element == 2 ? CU_TENSOR_MAP_DATA_TYPE_BFLOAT16 : CU_TENSOR_MAP_DATA_TYPE_TFLOAT32;
+CUtensorMapDataType type_of(Dtype dtype) {
+  if (dtype == Dtype::float32) return CU_TENSOR_MAP_DATA_TYPE_TFLOAT32;
+  return dtype == Dtype::float16 ? CU_TENSOR_MAP_DATA_TYPE_FLOAT16
+                                 : CU_TENSOR_MAP_DATA_TYPE_BFLOAT16;
 }
 
 // A function of the driver, which no library is linked for.
@@ -23,7 +25,8 @@ void check(CUresult result) {
 
 }  // namespace
 
-TensorMap map_boxes(const void* data, const int64_t (&size)[3], int rows, int element) {
+TensorMap map_boxes(const void* data, const int64_t (&size)[3], int rows, Dtype dtype) {
+  const int64_t element = size_of(dtype);
   static auto* const encode =
       driver_function<decltype(cuTensorMapEncodeTiled)>("cuTensorMapEncodeTiled");
   const cuuint64_t sizes[] = {(cuuint64_t)size[0], (cuuint64_t)size[1], (cuuint64_t)size[2]};
@@ -33,13 +36,14 @@ TensorMap map_boxes(const void* data, const int64_t (&size)[3], int rows, int el
                    steps[] = {1, 1, 1};
   TensorMap map{};
   if (!encode) return map;
-  check(encode(&map, type_of(element), 3, const_cast<void*>(data), sizes, pitches, box, steps,
+  check(encode(&map, type_of(dtype), 3, const_cast<void*>(data), sizes, pitches, box, steps,
                CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
                CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE));
   return map;
 }
 
-TensorMap map_windows(const void* data, const WindowMap& windows, int count, int element) {
+TensorMap map_windows(const void* data, const WindowMap& windows, int count, Dtype dtype) {
+  const int64_t element = size_of(dtype);
   static auto* const encode =
       driver_function<decltype(cuTensorMapEncodeIm2col)>("cuTensorMapEncodeIm2col");
   const int64_t c = windows.channels, w = windows.size[0], h = windows.size[1];
@@ -56,7 +60,7 @@ TensorMap map_windows(const void* data, const WindowMap& windows, int count, int
   const cuuint32_t steps[] = {1, (cuuint32_t)windows.stride[0], (cuuint32_t)windows.stride[1], 1};
   TensorMap map{};
   if (!encode) return map;
-  check(encode(&map, type_of(element), 4, const_cast<void*>(data), sizes, pitches, low, high,
+  check(encode(&map, type_of(dtype), 4, const_cast<void*>(data), sizes, pitches, low, high,
                (cuuint32_t)(kBoxBytes / element), (cuuint32_t)count, steps,
                CU_TENSOR_MAP_INTERLEAVE_NONE, CU_TENSOR_MAP_SWIZZLE_128B,
                CU_TENSOR_MAP_L2_PROMOTION_L2_256B, CU_TENSOR_MAP_FLOAT_OOB_FILL_NONE));

@@ -1,6 +1,5 @@
 // What TMA must know of an array: host functions that make TensorMaps, of dense arrays whose rows
-// are multiples of 16 bytes. An `element` has 2 bytes, bfloat16, or 4, float32: TMA rounds it to
-// TF32.
+// are multiples of 16 bytes, of a half, or of float32: TMA rounds that to TF32.
 #pragma once
 #include "hopper.h"
 
@@ -8,7 +7,7 @@ namespace fastconv::cuda {
 
 // Boxes of 128 bytes x `rows` x 1 of an array with axes from the inside out; what lies outside is
 // 0.
-TensorMap map_boxes(const void* data, const int64_t (&size)[3], int rows, int element);
+TensorMap map_boxes(const void* data, const int64_t (&size)[3], int rows, Dtype dtype);
 
 // Windows over maps N H W C: `count` of them one after the other, 128 bytes of channels each. The
 // arrays below are of W and H.
@@ -19,7 +18,7 @@ struct WindowMap {
   int64_t stride[2];
   int64_t low[2];  // corner of the first window
 };
-TensorMap map_windows(const void* data, const WindowMap& windows, int count, int element);
+TensorMap map_windows(const void* data, const WindowMap& windows, int count, Dtype dtype);
 
 // Why TMA cannot read them, or null; `reach` is the furthest tap of a window from its corner.
 static inline const char* windows_decline(const WindowMap& windows, const int64_t (&reach)[2]) {

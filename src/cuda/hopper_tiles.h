@@ -325,10 +325,10 @@ struct Tiles {
       typename Finish<Out>::Columns ends;
       float added[8], y[8];
       if (finish.scale || finish.bias) ends = ends_of(column + group * 32 + 2 * member);
-      if (finish.add) unpack(swapped(add[group]), added);
-      if (finish.saved) unpack(swapped(saved[group]), y);
+      if (finish.add) unpack<Out>(swapped(add[group]), added);
+      if (finish.saved) unpack<Out>(swapped(saved[group]), y);
       finish.apply(ends, added, y, x);
-      const Chunk bytes = swapped(narrow_eight(x));
+      const Chunk bytes = swapped(narrow_eight<Out>(x));
       if (inside(group)) *reinterpret_cast<Chunk*>(finish.dst + at + group * 32) = bytes;
     }
   }

@@ -41,18 +41,25 @@ static inline const char* needs_float32(const KernelCall& call) {
   if (call.inputs[0].dtype != Dtype::float32) return "only float32";
   return nullptr;
 }
-// The same for kernels that also take bfloat16, with float32 arithmetic and float32 parameters.
-static inline bool is_bfloat16(const KernelCall& call) {
-  return call.inputs[0].dtype == Dtype::bfloat16;
+// The same for kernels that also take bfloat16 and float16, with float32 arithmetic and float32
+// parameters.
+static inline bool is_half(Dtype dtype) {
+  return dtype == Dtype::bfloat16 || dtype == Dtype::float16;
 }
+static inline bool is_half(const KernelCall& call) { return is_half(call.inputs[0].dtype); }
 static inline const char* needs_float(const KernelCall& call) {
-  return is_bfloat16(call) ? nullptr : needs_float32(call);
+  return is_half(call) ? nullptr : needs_float32(call);
 }
 
-// Calls f with the TypeTag of a call that needs_float() let through.
+// Calls f with the TypeTag of a half, and of a call that needs_float() let through.
+template <class F>
+static inline void with_half(Dtype dtype, const F& f) {
+  if (dtype == Dtype::float16) return f(TypeTag<Float16>{});
+  f(TypeTag<BFloat16>{});
+}
 template <class F>
 static inline void with_float(const KernelCall& call, const F& f) {
-  if (is_bfloat16(call)) return f(TypeTag<BFloat16>{});
+  if (is_half(call)) return with_half(call.inputs[0].dtype, f);
   f(TypeTag<float>{});
 }
 

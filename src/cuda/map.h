@@ -1,5 +1,5 @@
-// dst[i] = f(sources[i]...), element by element, of float or bfloat16. All that a thread reads is
-// read before the first is written, so that dst may be a source of its type.
+// dst[i] = f(sources[i]...), element by element, of float, bfloat16 or float16. All that a thread
+// reads is read before the first is written, so that dst may be a source of its type.
 #pragma once
 #include "kernels.h"
 #include "pack.h"

@@ -1,5 +1,5 @@
-// Neighbouring elements of float or bfloat16, which a thread reads and writes at once; in registers
-// they are floats.
+// Neighbouring elements of float, bfloat16 or float16, which a thread reads and writes at once; in
+// registers they are floats.
 #pragma once
 #include "convert.h"
 #include "device.h"
@@ -41,35 +41,59 @@ static inline Chunk chunk_of(const void* element, int64_t size) {
 }
 
 __device__ __forceinline__ float to_float(float x) { return x; }
-__device__ __forceinline__ float to_float(BFloat16 x) { return widen(x); }
+template <Half T>
+__device__ __forceinline__ float to_float(T x) {
+#if defined(FASTCONV_EMULATED)
+  return widen(x);
+#else
+  if constexpr (__is_same(T, BFloat16)) {
+    return widen(x);
+  } else {
+    float wide;
+    asm("cvt.f32.f16 %0, %1;" : "=f"(wide) : "h"(x.bits));
+    return wide;
+  }
+#endif
+}
 
-// Two bfloat16 in a word, the first in its lower half.
+// Two elements of a word.
+template <Half T>
 __device__ __forceinline__ float first_of(uint32_t pair) {
-  return __int_as_float((int)(pair << 16));
+  return to_float(T{(uint16_t)pair});
 }
+template <Half T>
 __device__ __forceinline__ float second_of(uint32_t pair) {
-  return __int_as_float((int)(pair & 0xffff0000));
+  if constexpr (__is_same(T, BFloat16))
+    return __int_as_float((int)(pair & 0xffff0000));
+  else
+    return to_float(T{(uint16_t)(pair >> 16)});
 }
-// Rounds to nearest, ties to even; NaN stays NaN.
+// Rounds to nearest, ties to even, what is too large to infinity; NaN stays NaN.
+template <Half T>
 __device__ __forceinline__ uint32_t narrow_pair(float first, float second) {
 #if defined(FASTCONV_EMULATED)
-  return to_bfloat16(first).bits | (uint32_t)to_bfloat16(second).bits << 16;
+  return convert<T>(first).bits | (uint32_t)convert<T>(second).bits << 16;
 #else
   uint32_t pair;
-  asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+  if constexpr (__is_same(T, BFloat16))
+    asm("cvt.rn.bf16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
+  else
+    asm("cvt.rn.f16x2.f32 %0, %1, %2;" : "=r"(pair) : "f"(second), "f"(first));
   return pair;
 #endif
 }
+template <Half T>
 __device__ __forceinline__ Chunk narrow_eight(const float (&x)[8]) {
   Chunk eight;
 #pragma unroll
-  for (int i = 0; i < 4; ++i) eight.words[i] = narrow_pair(x[2 * i], x[2 * i + 1]);
+  for (int i = 0; i < 4; ++i) eight.words[i] = narrow_pair<T>(x[2 * i], x[2 * i + 1]);
   return eight;
 }
 
 __device__ __forceinline__ void store(float* p, float x) { *p = x; }
-__device__ __forceinline__ void store(BFloat16* p, float x) {
-  p->bits = (uint16_t)narrow_pair(x, 0);
+template <Half T>
+__device__ __forceinline__ void store(T* p, float x) {
+  p->bits = (uint16_t)narrow_pair<T>(x, 0);
 }
 
 // x = the N elements from p on, which is aligned to all of them, or to 16 bytes.
@@ -89,26 +113,28 @@ __device__ __forceinline__ void load(const float* p, float (&x)[N]) {
     for (int i = 0; i < N; ++i) x[i] = p[i];
   }
 }
+template <Half T>
 __device__ __forceinline__ void unpack(uint32_t pair, float* x) {
-  x[0] = first_of(pair);
-  x[1] = second_of(pair);
+  x[0] = first_of<T>(pair);
+  x[1] = second_of<T>(pair);
 }
+template <Half T>
 __device__ __forceinline__ void unpack(const Chunk& eight, float (&x)[8]) {
 #pragma unroll
-  for (int i = 0; i < 4; ++i) unpack(eight.words[i], x + 2 * i);
+  for (int i = 0; i < 4; ++i) unpack<T>(eight.words[i], x + 2 * i);
 }
-template <int N>
-__device__ __forceinline__ void load(const BFloat16* p, float (&x)[N]) {
+template <int N, Half T>
+__device__ __forceinline__ void load(const T* p, float (&x)[N]) {
   static_assert(N == 1 || N == 2 || N == 4 || N == 8);
   if constexpr (N == 8) {
-    unpack(*reinterpret_cast<const Chunk*>(p), x);
+    unpack<T>(*reinterpret_cast<const Chunk*>(p), x);
   } else if constexpr (N == 4) {
     const uint2 words = *reinterpret_cast<const uint2*>(p);
-    unpack(words.x, x), unpack(words.y, x + 2);
+    unpack<T>(words.x, x), unpack<T>(words.y, x + 2);
   } else if constexpr (N == 2) {
-    unpack(*reinterpret_cast<const uint32_t*>(p), x);
+    unpack<T>(*reinterpret_cast<const uint32_t*>(p), x);
   } else {
-    x[0] = widen(*p);
+    x[0] = to_float(*p);
   }
 }
 // Bytes, of a mask.
@@ -152,15 +178,15 @@ __device__ __forceinline__ void store(float* p, const float (&x)[N]) {
     for (int i = 0; i < N; ++i) p[i] = x[i];
   }
 }
-template <int N>
-__device__ __forceinline__ void store(BFloat16* p, const float (&x)[N]) {
+template <int N, Half T>
+__device__ __forceinline__ void store(T* p, const float (&x)[N]) {
   static_assert(N == 1 || N == 2 || N == 4 || N == 8);
   if constexpr (N == 8)
-    *reinterpret_cast<Chunk*>(p) = narrow_eight(x);
+    *reinterpret_cast<Chunk*>(p) = narrow_eight<T>(x);
   else if constexpr (N == 4)
-    *reinterpret_cast<uint2*>(p) = {narrow_pair(x[0], x[1]), narrow_pair(x[2], x[3])};
+    *reinterpret_cast<uint2*>(p) = {narrow_pair<T>(x[0], x[1]), narrow_pair<T>(x[2], x[3])};
   else if constexpr (N == 2)
-    *reinterpret_cast<uint32_t*>(p) = narrow_pair(x[0], x[1]);
+    *reinterpret_cast<uint32_t*>(p) = narrow_pair<T>(x[0], x[1]);
   else
     store(p, x[0]);
 }
@@ -182,8 +208,10 @@ template <class T, int N>
 struct Pack {
   uint32_t words[(N * sizeof(T) + 3) / 4];
   __device__ __forceinline__ float operator[](int i) const {
-    if constexpr (sizeof(T) == sizeof(float)) return __int_as_float((int)words[i]);
-    return i % 2 ? second_of(words[i / 2]) : first_of(words[i / 2]);
+    if constexpr (sizeof(T) == sizeof(float))
+      return __int_as_float((int)words[i]);
+    else
+      return i % 2 ? second_of<T>(words[i / 2]) : first_of<T>(words[i / 2]);
   }
 };
 template <class T, int N>

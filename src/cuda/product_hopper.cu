@@ -11,8 +11,7 @@ struct Cut {
   int64_t splits;
 };
 
-int element_of(const HopperProduct& p) { return p.tf32 ? 4 : 2; }  // bytes
-int64_t slice_of(const HopperProduct& p) { return kBoxBytes / element_of(p); }
+int64_t slice_of(const HopperProduct& p) { return kBoxBytes / size_of(p.dtype); }
 
 int64_t channel_blocks(const HopperProduct& p) { return ceil_div(p.depth, slice_of(p)); }
 int64_t taps_of(const HopperProduct& p) { return p.taps[0] * p.taps[1]; }
@@ -78,10 +77,10 @@ Left left_of(const HopperProduct& p, int rows) {
   left.slides = p.slides;
   left.taps_across = p.taps[0] > 0 ? (int32_t)p.taps[0] : 1;
   if (!p.slides) {
-    left.map = map_boxes(p.left, {p.depth, p.rows, 1}, rows, element_of(p));
+    left.map = map_boxes(p.left, {p.depth, p.rows, 1}, rows, p.dtype);
     return left;
   }
-  left.map = map_windows(p.left, p.windows, rows, element_of(p));
+  left.map = map_windows(p.left, p.windows, rows, p.dtype);
   left.across = Divisor(p.windows.count[0]);
   left.down = Divisor(p.windows.count[1]);
   for (int i = 0; i < 2; ++i) {
@@ -93,13 +92,13 @@ Left left_of(const HopperProduct& p, int rows) {
 }
 
 TensorMap right_of(const HopperProduct& p, int columns) {
-  const int element = element_of(p), slice = (int)slice_of(p);
+  const int slice = (int)slice_of(p);
   switch (p.kind) {
     case ProductKind::rows:
-      return map_boxes(p.right, {p.columns, p.depth, p.matrices.count}, slice, element);
+      return map_boxes(p.right, {p.columns, p.depth, p.matrices.count}, slice, p.dtype);
     case ProductKind::turned:
-      return map_boxes(p.right, {p.depth, p.columns, p.matrices.count}, columns, element);
-    default: return map_boxes(p.right, {p.columns, p.rows, 1}, slice, element);
+      return map_boxes(p.right, {p.depth, p.columns, p.matrices.count}, columns, p.dtype);
+    default: return map_boxes(p.right, {p.columns, p.rows, 1}, slice, p.dtype);
   }
 }
 
@@ -188,11 +187,11 @@ void run_tf32(const KernelCall& call, HopperProduct p, const Epilogue& epilogue)
 
 const char* hopper_product_declines(const KernelCall& call, const HopperProduct& p,
                                     const Epilogue& epilogue) {
-  const Dtype operand = p.tf32 ? Dtype::float32 : Dtype::bfloat16;
-  const Dtype result = p.kind == ProductKind::taps ? Dtype::float32 : operand;
-  if (call.inputs[0].dtype != operand || call.inputs[1].dtype != operand ||
+  const Dtype result = p.kind == ProductKind::taps ? Dtype::float32 : p.dtype;
+  const bool rounded = p.tf32 && p.dtype == Dtype::float32;
+  if ((!rounded && !is_half(p.dtype)) || call.inputs[1].dtype != p.dtype ||
       call.outputs[0].dtype != result)
-    return "neither bfloat16 nor float32 that may be rounded";
+    return "neither bfloat16 or float16 alone nor float32 that may be rounded";
   if (p.tf32 && p.kind == ProductKind::taps) return "sums over rows of float32";
   if (p.kind == ProductKind::taps &&
       (call.n_inputs > 2 || epilogue.activation != Activation::identity))
@@ -220,13 +219,16 @@ bool hopper_product_tiles(const KernelCall& call, const HopperProduct& p) {
 
 void run_hopper_product(const KernelCall& call, const HopperProduct& p, const Epilogue& epilogue) {
   if (p.tf32) return run_tf32(call, p, epilogue);
-  using enum ProductKind;
   float* work = workspace<float>(call);
-  switch (p.kind) {
-    case rows: return run_kind<BFloat16, rows, BFloat16>(call, p, epilogue, work);
-    case turned: return run_kind<BFloat16, turned, BFloat16>(call, p, epilogue, work);
-    case taps: return run_kind<BFloat16, taps, float>(call, p, epilogue, work);
-  }
+  with_half(p.dtype, [&](auto type) {
+    using T = typename decltype(type)::type;
+    using enum ProductKind;
+    switch (p.kind) {
+      case rows: return run_kind<T, rows, T>(call, p, epilogue, work);
+      case turned: return run_kind<T, turned, T>(call, p, epilogue, work);
+      case taps: return run_kind<T, taps, float>(call, p, epilogue, work);
+    }
+  });
 }
 
 void finish_hopper_product(const KernelCall& call, const Epilogue& epilogue) {

@@ -1,5 +1,5 @@
-// The product of product_hopper.cu: bfloat16, or float32 as TF32, summed in float32 by the matrix
-// instructions of sm_90a, for matrices and the three directions of a convolution.
+// The product of product_hopper.cu: bfloat16, float16, or float32 as TF32, summed in float32 by the
+// matrix instructions of sm_90a, for matrices and the three directions of a convolution.
 #pragma once
 #include "hopper_map.h"
 #include "kernels.h"
@@ -16,7 +16,8 @@ enum class ProductKind { rows, turned, taps };
 
 struct HopperProduct {
   ProductKind kind;
-  bool tf32;  // operands are float32, rounded; not of `taps`
+  Dtype dtype;  // of `left` and `right`
+  bool tf32;    // it is float32, rounded; not of `taps`
   const void *left, *right;
   int64_t rows, depth, columns;
   bool slides;  // if not, there is one tap, and it sees the pixels as they are

@@ -2,8 +2,8 @@
 // of every GPU since sm_80. Their models for the emulator are in emulator_tensor_core.h.
 //
 // A product of matrices is made by a warp: A of 16 rows, B of 8 columns, of 32 bytes of k, and a
-// sum of 16 x 8 in float32. A word holds two neighbours in bfloat16, or one value in float32 that
-// was rounded to TF32. With g = lane / 4 and t = lane % 4 a lane has
+// sum of 16 x 8 in float32. A word holds two neighbours in bfloat16 or float16, or one value in
+// float32 that was rounded to TF32. With g = lane / 4 and t = lane % 4 a lane has
 //   sum[i]  row g + 8 (i / 2), column 2 t + i % 2
 //   a[i]    row g + 8 (i % 2), word t + 4 (i / 2) of k
 //   b[i]    word t + 4 i of k, column g
@@ -53,13 +53,19 @@ __device__ __forceinline__ void load_transposed(uint32_t (&words)[4], const void
                : "memory");
 }
 
-// T: BFloat16, or float.
+// T: BFloat16, Float16, or float.
 template <class T>
 __device__ __forceinline__ void multiply_add(float (&sum)[4], const uint32_t (&a)[4],
                                              const uint32_t (&b)[2]) {
   if constexpr (sizeof(T) == sizeof(float))
     asm volatile(
         "mma.sync.aligned.m16n8k8.row.col.f32.tf32.tf32.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
+        "{%8, %9}, {%0, %1, %2, %3};"
+        : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
+        : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));
+  else if constexpr (__is_same(T, Float16))
+    asm volatile(
+        "mma.sync.aligned.m16n8k16.row.col.f32.f16.f16.f32 {%0, %1, %2, %3}, {%4, %5, %6, %7}, "
         "{%8, %9}, {%0, %1, %2, %3};"
         : "+f"(sum[0]), "+f"(sum[1]), "+f"(sum[2]), "+f"(sum[3])
         : "r"(a[0]), "r"(a[1]), "r"(a[2]), "r"(a[3]), "r"(b[0]), "r"(b[1]));

@@ -1,6 +1,6 @@
-// The product C[m, n] = sum over k of A(m, k) B(k, n) on tensor cores, of bfloat16, or of float32
-// that is rounded to TF32, with float32 sums. Its operands are those of tensor_operands.h; a slice
-// is one of several products side by side: a group, or a phase of one.
+// The product C[m, n] = sum over k of A(m, k) B(k, n) on tensor cores, of bfloat16, of
+// float16, or of float32 that is rounded to TF32, with float32 sums. Its operands are those of
+// tensor_operands.h; a slice is one of several products side by side: a group, or a phase of one.
 //
 // A block of four warps makes a tile of C. Copies of the next steps along k are on their way while
 // one is multiplied, in a ring of stages.

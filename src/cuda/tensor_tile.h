@@ -1,9 +1,9 @@
 // How a block brings the operands of a product to shared memory, and a warp multiplies them.
 //
-// T is what an operand's elements are: BFloat16, or float, which is multiplied as TF32. A tile is
-// made of chunks, neighbours in memory, which a copy moves. A step takes four chunks of k: either
-// they lie along k, a row of four for each outer index (m of A, n of B); or along the outer index,
-// a row of it for each k.
+// T is what an operand's elements are: BFloat16, Float16, or float, which is multiplied as TF32. A
+// tile is made of chunks, neighbours in memory, which a copy moves. A step takes four chunks of k:
+// either they lie along k, a row of four for each outer index (m of A, n of B); or along the outer
+// index, a row of it for each k.
 #pragma once
 #include "index.h"
 #include "pack.h"

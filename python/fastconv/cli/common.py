@@ -31,13 +31,13 @@ def make_model(
 ) -> Any:
     """A new model of the zoo, for images of ``channels`` (None: the model's own).
 
-    dtype: "float32", or "bfloat16" for "mixed_bfloat16".
+    dtype: "float32", "bfloat16" for "mixed_bfloat16", "float16" for "mixed_float16".
 
     >>> make_model("lenet").input_shape
     (None, 32, 32, 1)
     """
     before = mixed_precision.dtype_policy()
-    policy = "float32" if dtype == "float32" else mixed_precision.MIXED
+    policy = dtype if dtype == "float32" else f"mixed_{dtype}"
     mixed_precision.set_global_policy(policy)
     try:
         return _made(name, channels, classes)

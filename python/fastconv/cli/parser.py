@@ -58,7 +58,7 @@ def _machine(parser: argparse.ArgumentParser) -> None:
 
 def _dtype(parser: argparse.ArgumentParser) -> None:
     text = 'what layers hand on (default: float32); bfloat16 is "mixed_bfloat16"'
-    dtypes = ["float32", "bfloat16"]
+    dtypes = ["float32", "bfloat16", "float16"]
     parser.add_argument("--dtype", choices=dtypes, default=dtypes[0], help=text)
 
 

@@ -1,11 +1,11 @@
-"""Storage in bfloat16 of what layers under "mixed_bfloat16" compute.
+"""Storage in halves of what layers under "mixed_bfloat16" and "mixed_float16" compute.
 
 Products (convolutions, matrix products) begin: those for which the backend has a kernel
-that takes bfloat16, if it can also of the weights, which are then cast once for all
-that use them. What follows one and only maps or moves its result goes on in it, again
-if there is a kernel. Arithmetic, parameters, their gradients, statistics and the
-results of the graph stay float32; casts stand in between. What a function casts to
-bfloat16 itself stays so, and an op without a kernel for it computes in float32.
+that takes the layer's half, if it can also of the weights, which are then cast once for
+all that use them. What follows one and only maps or moves its result goes on in it,
+again if there is a kernel. Arithmetic, parameters, their gradients, statistics and the
+results of the graph stay float32; casts stand in between. What a function casts to a
+half itself stays so, and an op without a kernel for it computes in float32.
 """
 
 from __future__ import annotations
@@ -17,29 +17,28 @@ from fastconv import _core
 from fastconv._core import OpKind
 from fastconv.errors import ArgumentError
 from fastconv.execution.tf32 import PRODUCTS
-from fastconv.graph.ir import DTYPES, RULES, Graph, Leaf, Node, Tensor, wide
+from fastconv.graph.ir import DTYPES, HALVES, RULES, Graph, Leaf, Node, Tensor, wide
 from fastconv.graph.passes.verify import verify
 from fastconv.graph.scope import scope
-from fastconv.mixed_precision import suits_cpu
+from fastconv.mixed_precision import halves_on_cpu
 from fastconv.operators import OPERATORS
 
-NARROW = "bfloat16"
 Places = tuple[Sequence[int], Sequence[int]]  # of inputs and of outputs
 
 
 def narrow(graph: Graph, backend: _core.Backend) -> Graph:
-    """The graph with bfloat16 wherever its layers allow it and kernels take it."""
+    """The graph with halves wherever its layers allow them and kernels take them."""
     on_cpu = backend.available_bytes is None
-    mixed = frozenset() if on_cpu and not suits_cpu() else graph.mixed
+    mixed = halves_on_cpu(graph.mixed) if on_cpu else graph.mixed
     dtypes = (t.dtype for node in graph.nodes() for t in node.outputs)
-    if not mixed and NARROW not in dtypes:
+    if not mixed and not set(HALVES).intersection(dtypes):
         return graph
     casts = _Casts()
 
     def visit(node: Node, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...] | None:
-        choices = _places(node, inputs) if node.label in mixed else []
-        for places in choices:
-            made = _narrowed(node, inputs, places, casts)
+        half = mixed.get(node.label, "")
+        for places in _places(node, inputs, half):
+            made = _narrowed(node, inputs, places, half, casts)
             if accepted(made[0].node, backend):
                 return made
         return _as_traced(node, inputs, casts, backend)
@@ -84,14 +83,14 @@ def _remade(
 
 
 def _narrowed(
-    node: Node, inputs: Sequence[Tensor], places: Places, casts: _Casts
+    node: Node, inputs: Sequence[Tensor], places: Places, half: str, casts: _Casts
 ) -> tuple[Tensor, ...]:
-    """The outputs of the node with bfloat16 at some places."""
+    """The outputs of the node with that half at some places."""
     operands = [
-        casts(t, NARROW if i in places[0] else old.dtype)
+        casts(t, half if i in places[0] else old.dtype)
         for i, (t, old) in enumerate(zip(inputs, node.inputs, strict=True))
     ]
-    made = [NARROW if i in places[1] else t.dtype for i, t in enumerate(node.outputs)]
+    made = [half if i in places[1] else t.dtype for i, t in enumerate(node.outputs)]
     return _remade(node, operands, made)
 
 
@@ -100,7 +99,8 @@ def _as_traced(
 ) -> tuple[Tensor, ...] | None:
     """The outputs of the node with its own dtypes, if need be by casts."""
     own, made = [t.dtype for t in node.inputs], [t.dtype for t in node.outputs]
-    if NARROW in own and node.kind in RULES and not accepted(node, backend):
+    halved = not set(HALVES).isdisjoint(own)
+    if halved and node.kind in RULES and not accepted(node, backend):
         floats = [casts(t, wide(dtype)) for t, dtype in zip(inputs, own, strict=True)]
         results = _remade(node, floats, [wide(dtype) for dtype in made])
         return tuple(casts(t, dtype) for t, dtype in zip(results, made, strict=True))
@@ -134,9 +134,11 @@ def alone(node: Node) -> tuple[_core.Step, list[_core.Slot]]:
     return _core.Step(node.op, node.attrs, inputs, outputs, node.label), slots
 
 
-def _places(node: Node, inputs: Sequence[Tensor]) -> list[Places]:
-    """Where the node would have bfloat16, best first; empty if it would not at all."""
-    find = _PLACES.get(node.kind) if isinstance(node.kind, OpKind) else None
+def _places(node: Node, inputs: Sequence[Tensor], half: str) -> list[Places]:
+    """Where the node would have a half, best first; empty if it would not at all."""
+    if not half or not isinstance(node.kind, OpKind):
+        return []
+    find = _PLACES.get(node.kind)
     if find is None or any(t.dtype != "float32" for t in node.outputs[:1]):
         return []
     places: Places = find(node)
@@ -144,7 +146,7 @@ def _places(node: Node, inputs: Sequence[Tensor]) -> list[Places]:
         operands, results = places
         return [([*operands, 1], results), places] if 1 not in operands else [places]
     read = [inputs[i] for i in places[0]]
-    follows = any(t.dtype == NARROW for t in read)
+    follows = any(t.dtype == half for t in read)
     fixed = any(isinstance(t.node.kind, Leaf) for t in read)
     return [places] if follows and not fixed else []
 

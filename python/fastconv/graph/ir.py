@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import itertools
 import threading
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from math import prod
@@ -30,6 +30,7 @@ DTYPES: dict[str, Dtype] = {
     ("bool" if name == "boolean" else name): value
     for name, value in Dtype.__members__.items()
 }
+HALVES = ("bfloat16", "float16")  # stored; sums of them are float32
 _ITEM_BYTES = {name: size_of(dtype) for name, dtype in DTYPES.items()}
 
 
@@ -43,7 +44,7 @@ def dtype_name(dtype: Any) -> str:
 
 def wide(dtype: str) -> str:
     """The dtype of sums of a dtype, and of parameters and statistics beside it."""
-    return "float32" if dtype == "bfloat16" else dtype
+    return "float32" if dtype in HALVES else dtype
 
 
 class Leaf(enum.Enum):
@@ -212,13 +213,13 @@ class Graph:
     """What is computed: from ``inputs`` to ``outputs``, and what becomes of variables.
 
     updates: (variable, its new value); all reads in the graph see the old values.
-    mixed: labels of the layers whose results may be stored in bfloat16.
+    mixed: label -> half in which that layer's results may be stored.
     """
 
     inputs: tuple[Tensor, ...]
     outputs: tuple[Tensor, ...]
     updates: tuple[tuple[Any, Tensor], ...] = ()
-    mixed: frozenset[str] = frozenset()
+    mixed: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def results(self) -> tuple[Tensor, ...]:

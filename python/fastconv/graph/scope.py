@@ -32,15 +32,15 @@ def label() -> str:
 
 
 @contextlib.contextmanager
-def scope(name: str, mixed: bool = False) -> Iterator[None]:
+def scope(name: str, mixed: str | None = None) -> Iterator[None]:
     """Names the nodes that are made inside after a layer.
 
-    mixed: the layer's results may be bfloat16, and their gradients.
+    mixed: the half that the layer's results may be stored in, and their gradients.
     """
     labels = getattr(_local, "labels", ())
     _local.labels = (*labels, name)
     if mixed and current_trace() is not None:
-        current_trace().mixed.add(label())
+        current_trace().mixed[label()] = mixed
     try:
         yield
     finally:

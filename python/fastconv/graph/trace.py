@@ -22,7 +22,7 @@ class Trace:
     def __init__(self) -> None:
         self.inputs: list[Tensor] = []
         self.parties: dict[Any, None] = {}
-        self.mixed: set[str] = set()  # see Graph
+        self.mixed: dict[str, str] = {}  # see Graph
         self._reads: dict[Place, Tensor] = {}
         self._numbers: dict[tuple[str, type, str], Tensor] = {}
         self._assigned: dict[Block, _Assigned] = {}
@@ -92,7 +92,7 @@ class Trace:
             tuple(self.inputs),
             tuple(outputs),
             tuple(pair for block in self._assigned.values() for pair in block.values()),
-            frozenset(self.mixed),
+            dict(self.mixed),
         )
         for node in graph.nodes():
             if node.kind is Leaf.input and node.outputs[0] not in self.inputs:

@@ -381,7 +381,7 @@ class Layer:
             return self._run_now(args, kwargs)
         self._ensure_built(args)
         training = kwargs.pop("training", None)
-        with scope(self.name, self._mixed), context.training(training):
+        with scope(self.name, self.half), context.training(training):
             if "training" in _parameters(type(self).call):
                 kwargs["training"] = context.is_training()
             outputs = self.call(*args, **kwargs)
@@ -390,9 +390,10 @@ class Layer:
             return outputs
 
     @property
-    def _mixed(self) -> bool:
+    def half(self) -> str | None:
+        """In which half results may be stored, by the policy, or None."""
         policy = self.dtype_policy
-        return not isinstance(policy, str) and policy.name == mixed_precision.MIXED
+        return None if isinstance(policy, str) else policy.half
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         """Shape of the output for an input of shape (None, ...)."""

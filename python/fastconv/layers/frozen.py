@@ -37,7 +37,7 @@ class FrozenGraph(Layer):
     program: the graph as JSON-like data: ``nodes``, each with the numbers of the
         results it reads, and ``outputs``. Sizes that follow the batch N are
         ``{"times": a, "plus": b}``, for a N + b; results of nodes that are ``mixed``
-        may be bfloat16.
+        may be stored in the half that is named there.
 
     Raises
     ------
@@ -96,8 +96,8 @@ class FrozenGraph(Layer):
         reads = [made[i][j] for i, j in node["reads"]]
         specs = RULES[kind].shape(attrs, *reads)
         name = "/".join(filter(None, (label(), node["label"])))
-        if node.get("mixed"):
-            current_trace().mixed.add(name)
+        if half := node.get("mixed"):  # True in files of older versions
+            current_trace().mixed[name] = "bfloat16" if half is True else half
         return Node(kind, attrs, reads, specs, label=name).outputs
 
     # What a trace asks of those that take part in a plan.
@@ -147,7 +147,8 @@ def program_of(
             reads = [places[t] for t in one.inputs]
             attrs = _packed(one, one.attrs, other.attrs)
             op = {"op": one.name, "label": one.label, "reads": reads, "attrs": attrs}
-            nodes.append(op | ({"mixed": True} if one.label in graphs[0].mixed else {}))
+            half = graphs[0].mixed.get(one.label)
+            nodes.append(op | ({"mixed": half} if half else {}))
     return {"nodes": nodes, "outputs": [places[t] for t in graphs[0].outputs]}, arrays
 
 

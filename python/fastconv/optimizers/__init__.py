@@ -13,6 +13,7 @@ from fastconv.optimizers.adaptive import (
 )
 from fastconv.optimizers.base import Optimizer
 from fastconv.optimizers.layerwise import LARS, Lamb
+from fastconv.optimizers.loss_scale import LossScaleOptimizer
 from fastconv.optimizers.registry import deserialize, get, serialize
 from fastconv.optimizers.sgd import SGD
 
@@ -26,6 +27,7 @@ __all__ = [
     "Adamax",
     "Lamb",
     "Lion",
+    "LossScaleOptimizer",
     "Nadam",
     "Optimizer",
     "RMSprop",

@@ -26,6 +26,7 @@ from fastconv.optimizers import clipping, schedules, slots
 
 Schedule = Callable[[int], float]
 Gradients = dict[Variable, Any]
+Group = list[Variable]  # neighbours that one op updates
 
 AVERAGE, GRADIENTS = "ema", "gradient_accumulator"  # slots that any optimiser may have
 
@@ -117,10 +118,10 @@ class Optimizer:
             )
         self.use_ema = bool(use_ema)
         self.ema_momentum = check_number("ema_momentum", ema_momentum, most=1.0)
-        self.ema_overwrite_frequency = _count(
+        self.ema_overwrite_frequency = check_count(
             "ema_overwrite_frequency", ema_overwrite_frequency, 1
         )
-        self.gradient_accumulation_steps = _count(
+        self.gradient_accumulation_steps = check_count(
             "gradient_accumulation_steps", gradient_accumulation_steps, 2
         )
         self.calls = 0
@@ -134,6 +135,7 @@ class Optimizer:
             slot: {} for slot in (*self.slots, *extra)
         }
         self._variables: dict[Variable, None] = {}
+        self._applies: Any = None  # 1 or 0: whether the step that is traced counts
         self.learning_rate = learning_rate
 
     # What changes from step to step ---------------------------------------------------
@@ -256,6 +258,14 @@ class Optimizer:
         """The slots: by name, then by weight."""
         return self._slots
 
+    def counters(self) -> dict[str, Variable]:
+        """What it keeps beside slots, by name."""
+        return {}
+
+    def scale_loss(self, loss: Any) -> Any:
+        """The loss to take gradients of; `LossScaleOptimizer` multiplies it."""
+        return loss
+
     def apply(self, grads: Iterable[Any], trainable_variables: Any = None) -> None:
         """Assigns new values to variables: one step.
 
@@ -314,26 +324,36 @@ class Optimizer:
 
     def _step(self, variables: list[Variable], gradients: Gradients) -> None:
         groups = self._groups(variables)
-        trained = [group for group in groups if group[0].learning_rate_multiplier]
+        self._update(groups, self._of_groups(groups, gradients))
+
+    def _of_groups(self, groups: list[Group], gradients: Gradients) -> list[Any]:
+        """One gradient for each group that is trained."""
+        whole = not self._only_accumulates
+        if self._accumulated and whole:
+            sums, share = self._slots[GRADIENTS], 1.0 / self._accumulated
+            gradients = {v: (g + sums[v]) * share for v, g in gradients.items()}
+        if self.clipnorm is not None and whole:
+            norm = self.clipnorm
+            gradients = {v: clipping.by_norm(g, norm) for v, g in gradients.items()}
+        return [self._joined(group, gradients) for group in _trained(groups)]
+
+    def _update(self, groups: list[Group], gradients: list[Any]) -> None:
+        trained = _trained(groups)
         if self._only_accumulates:
-            for group in trained:
+            for group, gradient in zip(trained, gradients, strict=True):
                 sums = self._slot(GRADIENTS, group)
-                sums.assign(sums + self._joined(group, gradients))
+                self._assign(sums, sums + gradient)
         else:
-            self._update(trained, gradients)
+            for group, gradient in zip(trained, self._clipped(gradients), strict=True):
+                self._update_group(group, gradient)
         for group in groups if self.use_ema else ():
             self._average(group)
 
-    def _update(self, groups: list[list[Variable]], gradients: Gradients) -> None:
-        if self._accumulated:
-            sums, share = self._slots[GRADIENTS], 1.0 / self._accumulated
-            gradients = {v: (g + sums[v]) * share for v, g in gradients.items()}
-        if self.clipnorm is not None:
-            norm = self.clipnorm
-            gradients = {v: clipping.by_norm(g, norm) for v, g in gradients.items()}
-        joined = [self._joined(group, gradients) for group in groups]
-        for group, gradient in zip(groups, self._clipped(joined), strict=True):
-            self._update_group(group, gradient)
+    def _assign(self, variable: Variable, value: Any) -> None:
+        """In a step that does not count it keeps its value."""
+        if self._applies is not None:
+            value = ops.where(self._applies, value, variable)
+        variable.assign(value)
 
     def _update_group(self, group: list[Variable], gradient: Any) -> None:
         weights, hyper = self._whole(group), self._hyper(group[0])
@@ -345,20 +365,20 @@ class Optimizer:
         if group[0].constraint is not None:  # its group is the weight alone
             allowed = group[0].constraint(ops.reshape(new, group[0].shape))
             new = ops.reshape(allowed, weights.shape)
-        weights.assign(new)
+        self._assign(weights, new)
         for slot, state in states.items():
-            slots[slot].assign(state)
+            self._assign(slots[slot], state)
         if self._accumulated:
             sums = self._slot(GRADIENTS, group)
-            sums.assign(ops.zeros(sums.shape))
+            self._assign(sums, ops.zeros(sums.shape))
 
     def _average(self, group: list[Variable]) -> None:
         weights, average = self._whole(group), self._slot(AVERAGE, group)
         keep, take = (ops.get_item(self._ema_rates, i) for i in (0, 1))
         mean = average * keep + weights * take
-        average.assign(mean)
+        self._assign(average, mean)
         if self._overwrites:
-            weights.assign(mean)
+            self._assign(weights, mean)
 
     def swap_averages(self, averaged: bool) -> None:
         """Makes the weights the averages, or what they were before that.
@@ -398,12 +418,12 @@ class Optimizer:
             self._hypers[factor] = Variable(zeros, f"{self.name}/hyper", False)
         return self._hypers[factor]
 
-    def _groups(self, variables: list[Variable]) -> list[list[Variable]]:
+    def _groups(self, variables: list[Variable]) -> list[Group]:
         """Variables of one rate whose values, and whose slots, are neighbours.
 
         A weight with a constraint is alone.
         """
-        groups: list[list[Variable]] = []
+        groups: list[Group] = []
         for run in runs(variables):
             groups.append(run[:1])
             for before, v in itertools.pairwise(run):
@@ -511,11 +531,16 @@ def check_number(
     return number
 
 
+def _trained(groups: list[Group]) -> list[Group]:
+    return [group for group in groups if group[0].learning_rate_multiplier]
+
+
 def _optional(what: str, value: Any) -> float | None:
     return None if value is None else check_number(what, value)
 
 
-def _count(what: str, value: Any, least: int) -> int | None:
+def check_count(what: str, value: Any, least: int) -> int | None:
+    """``value`` as an integer of at least ``least``, or None."""
     whole = hasattr(value, "__index__") and not isinstance(value, bool)
     if value is not None and not (whole and value >= least):
         raise ArgumentError(

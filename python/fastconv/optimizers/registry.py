@@ -7,12 +7,12 @@ from typing import Any
 
 from fastconv import custom_objects as objects
 from fastconv.errors import ArgumentError, unknown_name
-from fastconv.optimizers import adaptive, layerwise, sgd
+from fastconv.optimizers import adaptive, layerwise, loss_scale, sgd
 from fastconv.optimizers.base import Optimizer
 
 OPTIMIZERS: dict[str, type[Optimizer]] = {
     name.lower(): getattr(module, name)
-    for module in (sgd, adaptive, layerwise)
+    for module in (sgd, adaptive, layerwise, loss_scale)
     for name in module.__all__
 }
 
@@ -67,7 +67,10 @@ def deserialize(
     name = config.get("class_name", "")
     custom = {**objects.known(), **(custom_objects or {})}.get(name)
     cls = custom if custom is not None else _named(name)
-    return cls.from_config(dict(config.get("config", {})))
+    given = dict(config.get("config", {}))
+    if "inner_optimizer" in given:
+        given["inner_optimizer"] = deserialize(given["inner_optimizer"], custom_objects)
+    return cls.from_config(given)
 
 
 def _named(name: Any) -> Any:

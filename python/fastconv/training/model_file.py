@@ -125,8 +125,9 @@ def own_objects(model: Any) -> dict[str, Any]:
             visit(inner)
 
     visit(model)
-    if not type(model.optimizer).__module__.startswith(("fastconv.", "builtins")):
-        found[type(model.optimizer).__name__] = type(model.optimizer)
+    optimizer = getattr(model.optimizer, "inner_optimizer", model.optimizer)
+    if not type(optimizer).__module__.startswith(("fastconv.", "builtins")):
+        found[type(optimizer).__name__] = type(optimizer)
     given = [model.compiled_loss and model.compiled_loss.given]
     given += list(model.compiled_metrics.given) if model.compiled_metrics else []
     for value in _leaves(given):

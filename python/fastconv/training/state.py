@@ -26,7 +26,11 @@ def state_arrays(model: Any, names: Mapping[str, Variable]) -> dict[str, np.ndar
         for name, weight in names.items():
             if weight in values:
                 found[_slot_name(slot, name)] = values[weight].value
-    return found
+    return found | {_slot_name(k, ""): v.value for k, v in _counters(model).items()}
+
+
+def _counters(model: Any) -> dict[str, Variable]:
+    return {} if model.optimizer is None else model.optimizer.counters()
 
 
 def _slot_name(slot: str, weight: str) -> str:
@@ -45,6 +49,10 @@ def fill_slots(
             key = _slot_name(slot, matched.get(name, name))
             if weight in values and key in arrays:
                 assign(values[weight], arrays[key], source, key)
+    for name, counter in _counters(model).items():
+        key = _slot_name(name, "")
+        if key in arrays:
+            assign(counter, arrays[key], source, key)
 
 
 def fill(

@@ -86,7 +86,9 @@ class Steps:
         y_pred = self._forward(x)
         loss = self._loss(x, y, y_pred, sample_weight, True)
         weights = self.trainable_weights
-        gradients = grad(loss, weights)
+        with scope("loss"):
+            scaled = self.optimizer.scale_loss(loss)
+        gradients = grad(scaled, weights)
         with scope("optimizer"):
             self.optimizer.apply(gradients, weights)
         return self.compute_metrics(x, y, y_pred, sample_weight)

@@ -43,6 +43,7 @@ class Trainer(Steps):
         call: Any
         build_for: Any
         _gather: Any
+        _walk: Any
         dtype: str
 
         @property
@@ -102,8 +103,11 @@ class Trainer(Steps):
         memory_limit: what a step may need in all (`memory`), in bytes or as "4GB". Then
             more is computed again in the backward part and not kept; the results stay
             the same, to the byte. Default: no limit, and only what is nearly free.
-        run_eagerly, steps_per_execution, jit_compile, auto_scale_loss: as in Keras, and
-            without effect: every step is one compiled plan.
+        auto_scale_loss: whether the optimizer gets into a
+            `optimizers.LossScaleOptimizer` if a layer has the policy "mixed_float16";
+            default True.
+        run_eagerly, steps_per_execution, jit_compile: as in Keras, and without effect:
+            every step is one compiled plan.
 
         Which layers and weights are trained is settled here, as in Keras: a change of
         their ``trainable`` takes effect at the next `compile`.
@@ -118,10 +122,12 @@ class Trainer(Steps):
         >>> model.optimizer
         <SGD learning_rate=0.1>
         """
-        ignored = (run_eagerly, steps_per_execution, jit_compile, auto_scale_loss)
-        if ignored != (False, 1, "auto", True):
+        ignored = (run_eagerly, steps_per_execution, jit_compile)
+        if ignored != (False, 1, "auto"):
             logger.debug("compile: run_eagerly, jit_compile ... have no effect")
         self.optimizer = optimizers.get(optimizer)
+        if auto_scale_loss and self._needs_scaled_loss():
+            self.optimizer = optimizers.LossScaleOptimizer(self.optimizer)
         self.compiled_loss = None if loss is None else Objective(loss, loss_weights)
         self.compiled_metrics = Scores(self.compiled_loss, metrics, weighted_metrics)
         tested = Scores(self.compiled_loss, metrics, weighted_metrics)
@@ -133,6 +139,10 @@ class Trainer(Steps):
         self._prepared = False
         if self.described and self.compiled_loss is not None:
             self.compiled_loss.of(self.output_names)
+
+    def _needs_scaled_loss(self) -> bool:
+        scales = isinstance(self.optimizer, optimizers.LossScaleOptimizer)
+        return not scales and any(layer.half == "float16" for layer in self._walk())
 
     @property
     def optimizer(self) -> Any:

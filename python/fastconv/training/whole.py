@@ -86,7 +86,8 @@ class Whole:
             y_pred = model._forward(model._ready(x))
             self._check(model._aligned(y, None)[0], flatten(y_pred, Tensor))
             loss = model.compute_loss(x, y, y_pred, w)
-            gradients = grad(loss, list(self._sums))
+            scaled = model.optimizer.scale_loss(loss)
+            gradients = grad(scaled, list(self._sums))
             for total, g in zip(self._sums.values(), gradients, strict=True):
                 total.assign(total + g)
             return record.result(model.compute_metrics(x, y, y_pred, w))
