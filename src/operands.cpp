@@ -235,33 +235,68 @@ static void per_channel(const Operands& o, std::initializer_list<const Tensor*> 
     expect_vector(o, *tensor, n, wide(o.in(0).dtype), "statistics");
 }
 
-static void check_batch_norm(const Operands& o, size_t operands) {
+// The tensor that a batch normalisation adds, if any, is input `at`. The input behind it.
+static size_t behind_added(const Operands& o, size_t at, const Tensor& like) {
   const Epilogue e = o.attrs<BatchNormAttrs>().epilogue;
   expect(o, !e.scale && !e.bias && !e.derivative, "only a tensor is added");
-  check_epilogue(o, e, operands);
+  if (!e.add) return at;
+  expect(o, o.n_inputs() > at, "there is no tensor to add");
+  expect_same(o, o.in(at), like, "add");
+  return at + 1;
 }
+
+// Like another tensor but for the number of channels, which it returns.
+static int64_t expect_pixels(const Operands& o, const Tensor& tensor, const Tensor& like) {
+  Dims expected = dims(like);
+  if (!expected.empty()) expected.back() = last(tensor);
+  expect_dtype(o, tensor, like.dtype, "src");
+  expect_dims(o, tensor, expected, "src");
+  return last(tensor);
+}
+
+// Input `first` has the first channels of `like`, and those from `at` on have the others, in their
+// order. The input behind them.
+static size_t behind_parts(const Operands& o, size_t first, size_t at, const Tensor& like) {
+  int64_t channels = expect_pixels(o, o.in(first), like);
+  for (; channels < last(like) && at < o.n_inputs(); ++at)
+    channels += expect_pixels(o, o.in(at), like);
+  expect(o, channels == last(like), "the parts of src are not as wide as its gradient or dst");
+  return at;
+}
+
+static void expect_inputs(const Operands& o, size_t least, size_t most) {
+  expect(o, o.n_inputs() >= least && o.n_inputs() <= most,
+         "the operands do not agree with the flags of the epilogue");
+}
+
 void checks::batch_norm(const Operands& o) {
-  check_batch_norm(o, 3);
-  expect_same(o, o.out(0), o.in(0), "dst");
+  const size_t all = behind_added(o, 3, o.in(0));
+  expect_inputs(o, all, all);
+  if (o.has_output(0)) expect_same(o, o.out(0), o.in(0), "dst");
   per_channel(o, {&o.in(1), &o.in(2), &o.out(1), &o.out(2), &o.out(3)}, last(o.in(0)));
 }
 void checks::batch_norm_backward(const Operands& o) {
-  expect_same(o, o.in(1), o.in(0), "src");
-  expect_same(o, o.out(0), o.in(0), "dsrc");
-  per_channel(o, {&o.in(2), &o.in(3), &o.in(4), &o.out(1), &o.out(2)}, last(o.in(0)));
   const Epilogue e = o.attrs<BatchNormAttrs>().epilogue;
   const bool active = e.activation != Activation::identity;
-  expect(o, o.n_inputs() == (active ? 6 : 5) && o.n_outputs() == (e.add ? 4 : 3),
-         "the operands do not agree with the flags of the epilogue");
-  if (!e.add) return active ? per_channel(o, {&o.in(5)}, last(o.in(0))) : void();
+  const Tensor& ddst = o.in(0);
+  expect_inputs(o, active ? 6 : 5, o.n_inputs());
+  expect(o, o.n_outputs() == (e.add ? 4 : 3), "dadd does not agree with the flags of the epilogue");
+  expect_same(o, o.out(0), ddst, "dsrc");
+  per_channel(o, {&o.in(2), &o.in(3), &o.in(4), &o.out(1), &o.out(2)}, last(ddst));
+  const size_t sum = behind_parts(o, 1, active ? 6 : 5, ddst);
+  expect_inputs(o, sum, sum + 1);
+  if (o.n_inputs() > sum)
+    expect(o, expect_pixels(o, o.in(sum), ddst) >= last(ddst), "the sum is narrower than dsrc");
+  if (!e.add) return active ? per_channel(o, {&o.in(5)}, last(ddst)) : void();
   expect(o, active && activation_saves_output(e.activation), "an activation that needs its source");
-  expect_same(o, o.in(5), o.in(0), "dst");
-  expect_same(o, o.out(3), o.in(0), "dadd");
+  expect_same(o, o.in(5), ddst, "dst");
+  expect_same(o, o.out(3), ddst, "dadd");
 }
 void checks::batch_norm_inference(const Operands& o) {
-  check_batch_norm(o, 5);
-  expect_same(o, o.out(0), o.in(0), "dst");
-  per_channel(o, {&o.in(1), &o.in(2), &o.in(3), &o.in(4)}, last(o.in(0)));
+  const Tensor& dst = o.out(0);
+  const size_t all = behind_parts(o, 0, behind_added(o, 5, dst), dst);
+  expect_inputs(o, all, all);
+  per_channel(o, {&o.in(1), &o.in(2), &o.in(3), &o.in(4)}, last(dst));
 }
 
 // Elements in the last `axes` axes of a tensor, the row that layer_norm works on.

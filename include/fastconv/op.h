@@ -39,10 +39,13 @@ enum class OpKind : int32_t {
   // Reduction, ReduceAttrs.
   reduce,  // src -> dst
   // Normalisation. mean and rstd are 1/sqrt(variance + epsilon) per channel or per row.
-  batch_norm,            // src gamma beta ... -> dst mean rstd variance, BatchNormAttrs
-  batch_norm_inference,  // src gamma beta mean variance ... -> dst
-  // Its epilogue is that of the forward, whose activation needs beta, or dst if there is `add`.
-  batch_norm_backward,           // ddst src gamma mean rstd [beta|dst] -> dsrc dgamma dbeta [dadd]
+  batch_norm,  // src gamma beta ... -> [dst] mean rstd variance, BatchNormAttrs
+  // src may have the first channels alone; `parts` are arrays with those that follow.
+  batch_norm_inference,  // src gamma beta mean variance ... [parts] -> dst
+  // Its epilogue is that of the forward, whose activation needs beta, or dst if there is `add`. The
+  // first channels of `sum` are added to dsrc.
+  // ddst src gamma mean rstd [beta|dst] [parts] [sum] -> dsrc dgamma dbeta [dadd]
+  batch_norm_backward,
   layer_norm,                    // src gamma beta -> dst mean rstd, LayerNormAttrs
   layer_norm_backward,           // ddst src gamma mean rstd -> dsrc dgamma dbeta
   local_response_norm,           // src -> dst [scale], LocalResponseNormAttrs

@@ -23,9 +23,9 @@ struct Tile {
 };
 
 // A tile is about 128 KiB, so that it stays in a core's cache between passes.
-static inline Columns columns(int64_t rows, int64_t channels) {
+static inline Columns columns(int64_t rows, int64_t channels, bool folds = true) {
   Columns c{rows, channels, 1, channels, rows, 0, 0, 0, 0};
-  if (channels <= 64) {
+  if (folds && channels <= 64) {
     int64_t common = kLanes;
     while (channels % common != 0) common /= 2;
     if (rows >= 8 * (kLanes / common)) c.fold = kLanes / common;

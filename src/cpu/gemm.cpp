@@ -15,6 +15,8 @@ constexpr int64_t kStreamRows = 16;    // even if it could be packed once for al
 constexpr int64_t kDepth = 1024;       // of a panel that stays in L2
 constexpr int64_t kColumnDepth = 256;  // of a block of B that a task packs for itself
 constexpr int64_t kColumnRows = 4 * kMostBlockRows;
+// Unless it would outgrow the first cache: then it is as near where it lies.
+constexpr bool kPacksBlocks = kColumnDepth * kPanel <= 1 << 13;
 constexpr int64_t kCacheFloats = 1 << 20;  // of B
 constexpr int64_t kTurnedDepth = 128;      // of a block of B times which few rows are turned
 constexpr int kWideVectors = 8;            // of B beside one row of A
@@ -321,7 +323,8 @@ void multiply_columns(const GemmAttrs& attrs, const Plan& p, const Part& part, c
       const int64_t column = panel * kPanel, columns = attrs.n - column;
       const int vectors = vectors_for(columns);
       const int64_t width = vectors * kLanes;
-      const bool in_place = !attrs.transpose_b && attrs.n == width;
+      const bool lies = attrs.n == width || !kPacksBlocks;
+      const bool in_place = !attrs.transpose_b && columns >= width && lies;
       if (!in_place) pack_panel(attrs, b, first, depth, column, packed);
       const bool last = first + depth >= part.last, reads_on = !last && panel == part.panel;
       const Finish now = last ? finish.at_column(column) : Finish{};
@@ -329,9 +332,10 @@ void multiply_columns(const GemmAttrs& attrs, const Plan& p, const Part& part, c
         float* dst = c + (part.row + row) * attrs.n + column;
         Ahead ahead;
         if (reads_on) ahead = {rows[0] + depth * attrs.m + part.row + row, attrs.m};
-        run_column_tile(count, vectors,
-                        {rows, part.row + row, depth, in_place ? b + first * width : packed, width,
-                         dst, attrs.n, columns, first > part.first, now, ahead});
+        run_column_tile(
+            count, vectors,
+            {rows, part.row + row, depth, in_place ? b + first * attrs.n + column : packed,
+             in_place ? attrs.n : width, dst, attrs.n, columns, first > part.first, now, ahead});
       });
     }
   }

@@ -6,7 +6,7 @@ namespace {
 
 constexpr Kernel kBatch[] = {{"batch_norm", needs_float, batch_norm_workspace, batch_norm}};
 constexpr Kernel kBatchBackward[] = {
-    {"batch_norm_backward", needs_float, batch_norm_workspace, batch_norm_backward}};
+    {"batch_norm_backward", needs_float, batch_norm_backward_workspace, batch_norm_backward}};
 constexpr Kernel kBatchInference[] = {
     {"batch_norm_inference", needs_float, batch_norm_inference_workspace, batch_norm_inference}};
 constexpr Kernel kLayer[] = {{"layer_norm", needs_float32, nullptr, layer_norm}};

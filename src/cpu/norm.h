@@ -8,6 +8,7 @@ void batch_norm(const KernelCall& call);
 void batch_norm_backward(const KernelCall& call);
 void batch_norm_inference(const KernelCall& call);
 int64_t batch_norm_workspace(const KernelCall& call);
+int64_t batch_norm_backward_workspace(const KernelCall& call);
 int64_t batch_norm_inference_workspace(const KernelCall& call);
 
 void layer_norm(const KernelCall& call);

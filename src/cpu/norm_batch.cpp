@@ -8,20 +8,20 @@ namespace {
 
 // Two sums a column: of x - pivot, and of (x - mean of the tile)^2, in two passes over the tile.
 template <class T>
-void sum_moments(const Columns& c, const T* src, const float* pivots, const Scratch& s) {
+void sum_moments(const Columns& c, const Source<T>& src, const float* pivots, const Scratch& s) {
   sum_tiles(c, 2, s, [&](const Tile& t) {
     float *first = s.first + t.index * c.width, *second = s.second + t.index * c.width;
     const float share = 1.0f / (float)(t.row_end - t.row_begin);
     touch(c, t, src);
-    sum_rows(c, t, first, second, [&](int64_t v, int64_t lanes) {
-      return [=, pivot = load_lanes(pivots + v, lanes)](int64_t at, vfloat& a, vfloat&) {
-        a += load_lanes(src + at, lanes) - pivot;
+    sum_rows(c, src, t, first, second, [&](int64_t v, int64_t lanes) {
+      return [=, pivot = load_lanes(pivots + v, lanes)](int64_t, vfloat x, vfloat& a, vfloat&) {
+        a += x - pivot;
       };
     });
-    sum_rows(c, t, first, second, [&](int64_t v, int64_t lanes) {
+    sum_rows(c, src, t, first, second, [&](int64_t v, int64_t lanes) {
       const vfloat sum = load_lanes(first + v, lanes), pivot = load_lanes(pivots + v, lanes);
-      return [=, mean = sum * share](int64_t at, vfloat& a, vfloat& b) {
-        const vfloat apart = load_lanes(src + at, lanes) - pivot - mean;
+      return [=, mean = sum * share](int64_t, vfloat x, vfloat& a, vfloat& b) {
+        const vfloat apart = x - pivot - mean;
         a = sum;
         b += apart * apart;
       };
@@ -44,8 +44,9 @@ void divide(float* values, int64_t n, float by) {
 // Leaves the mean in wide[0] and the variance in wide[1], spread. Sums are taken about the first
 // value of each channel, so that a large mean costs no digits.
 template <class T>
-void moments(const Columns& c, const T* src, const Scratch& s, float* narrow) {
-  for (int64_t i = 0; i < c.channels; ++i) narrow[i] = c.rows > 0 ? to_float(src[i]) : 0.0f;
+void moments(const Columns& c, const Source<T>& src, const Scratch& s, float* narrow) {
+  const T* row = input<T>(src.call, src.first);
+  for (int64_t i = 0; i < c.channels; ++i) narrow[i] = c.rows > 0 ? to_float(row[i]) : 0.0f;
   const float* pivot = s.wide[5];
   spread_columns(c, narrow, s.wide[5]);
   sum_moments(c, src, pivot, s);
@@ -67,17 +68,17 @@ void moments(const Columns& c, const T* src, const Scratch& s, float* narrow) {
   for (int64_t i = 0; i < c.width; ++i) s.wide[0][i] += pivot[i];
 }
 
-// dst = activation((src - mean) scale + beta + add).
+// dst = activation((src - mean) scale + beta + add). `operands`: the input behind those of all.
 template <class T>
 void normalise(const KernelCall& call, const Columns& c, const Affine& f, int operands) {
   const Epilogue& e = attrs<BatchNormAttrs>(call).epilogue;
-  const T* src = input<T>(call, 0);
   const T* add = e.add ? input<T>(call, operands) : nullptr;
+  const Source<T> src = {call, 0, operands + (e.add != 0)};
   with_activation(e.activation, [&](auto tag) {
-    map_columns(c, 2, output<T>(call, 0), [&](int64_t v, int64_t lanes) {
-      return [=, affine = AffineColumns(f, v, lanes), alpha = e.alpha](int64_t at) {
-        vfloat y = affine(load_lanes(src + at, lanes));
-        if (add) y += load_lanes(add + at, lanes);
+    map_columns(c, src, 2, output<T>(call, 0), [&](int64_t v, int64_t lanes) {
+      return [=, affine = AffineColumns(f, v, lanes), alpha = e.alpha](int64_t row, vfloat x) {
+        vfloat y = affine(x);
+        if (add) y += load_lanes(add + row * c.width + v, lanes);
         return activate<tag.value>(alpha, y);
       };
     });
@@ -93,7 +94,7 @@ void normalise_batch(const KernelCall& call) {
   const Columns c = columns_of(call.inputs[0]);
   const Scratch s = scratch(call, c, true);
   const float *gamma = input<float>(call, 1), *beta = input<float>(call, 2);
-  moments(c, input<T>(call, 0), s, s.wide[2]);
+  moments(c, Source<T>{call, 0, call.n_inputs}, s, s.wide[2]);
   copy_if_wanted(call, 1, s.wide[0], c.channels);
   copy_if_wanted(call, 3, s.wide[1], c.channels);
   float *rstd = s.wide[2], *scale = s.wide[3];
@@ -107,9 +108,15 @@ void normalise_batch(const KernelCall& call) {
   if (output<float>(call, 0)) normalise<T>(call, c, {s.wide[0], s.wide[4], s.wide[5]}, 3);
 }
 
+// A dst that is wider than src is made of parts.
+Columns fixed_columns(const KernelCall& call) {
+  const Tensor& dst = call.outputs[0];
+  return columns_of(dst, channels_of(call.inputs[0]) == channels_of(dst));
+}
+
 template <class T>
 void normalise_fixed(const KernelCall& call) {
-  const Columns c = columns_of(call.inputs[0]);
+  const Columns c = fixed_columns(call);
   const Scratch s = scratch(call, c, false);
   const float *gamma = input<float>(call, 1), *variance = input<float>(call, 4);
   for (int64_t i = 0; i < c.channels; ++i)
@@ -127,7 +134,7 @@ int64_t batch_norm_workspace(const KernelCall& call) {
 }
 
 int64_t batch_norm_inference_workspace(const KernelCall& call) {
-  return 4 * scratch_floats(columns_of(call.inputs[0]), false);
+  return 4 * scratch_floats(fixed_columns(call), false);
 }
 
 void batch_norm(const KernelCall& call) {

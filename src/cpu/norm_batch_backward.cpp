@@ -6,55 +6,60 @@
 namespace fastconv::cpu::FASTCONV_ISA {
 namespace {
 
-// The gradient before the activation, at some columns: (place, src there) -> vector. Three ways:
+// The gradient before the activation, at some columns: (row, src there) -> vector. Three ways:
 // there was no activation; its argument is computed again; its result is at hand, and the gradient
 // is kept, for it is also that of what was added.
 template <class T>
 struct Plain {
   const T* ddst;
+  int64_t width;
   struct At {
     const T* ddst;
-    int64_t lanes;
-    vfloat operator()(int64_t at, vfloat) const { return load_lanes(ddst + at, lanes); }
+    int64_t width, lanes;
+    vfloat operator()(int64_t row, vfloat) const { return load_lanes(ddst + row * width, lanes); }
   };
-  At columns(int64_t, int64_t lanes) const { return {ddst, lanes}; }
+  At columns(int64_t v, int64_t lanes) const { return {ddst + v, width, lanes}; }
 };
 
 template <class Slope, class T>
 struct Again {
   const T* ddst;
+  int64_t width;
   Affine affine;
   Slope slope;
   struct At {
     const T* ddst;
-    int64_t lanes;
+    int64_t width, lanes;
     AffineColumns affine;
     Slope slope;
-    vfloat operator()(int64_t at, vfloat x) const {
-      return slope.of_argument(load_lanes(ddst + at, lanes), affine(x));
+    vfloat operator()(int64_t row, vfloat x) const {
+      return slope.of_argument(load_lanes(ddst + row * width, lanes), affine(x));
     }
   };
   At columns(int64_t v, int64_t lanes) const {
-    return {ddst, lanes, AffineColumns(affine, v, lanes), slope};
+    return {ddst + v, width, lanes, AffineColumns(affine, v, lanes), slope};
   }
 };
 
 template <class Slope, class T>
 struct Kept {
-  const T *ddst, *dst;
+  const T* ddst;
+  int64_t width;
+  const T* dst;
   T* dadd;
   Slope slope;
   struct At {
     const Kept& from;
-    int64_t lanes;
-    vfloat operator()(int64_t at, vfloat) const {
+    int64_t v, lanes;
+    vfloat operator()(int64_t row, vfloat) const {
+      const int64_t at = row * from.width + v;
       const vfloat dy = load_lanes(from.ddst + at, lanes), y = load_lanes(from.dst + at, lanes);
       const vfloat d = from.slope.of_result(dy, y);
       store_lanes(from.dadd + at, d, lanes);
       return d;
     }
   };
-  At columns(int64_t, int64_t lanes) const { return {*this, lanes}; }
+  At columns(int64_t v, int64_t lanes) const { return {*this, v, lanes}; }
 };
 
 // An activation whose derivative is the same function of its argument as of its result.
@@ -87,41 +92,57 @@ void with_slope(const Epilogue& e, const F& f) {
 
 // Leaves the sums over rows of the gradient d in `total` and of d (src - mean) in `product`, [C].
 template <class Gradient, class T>
-void sum_products(const Columns& c, const Gradient& gradient, const T* src, const Scratch& s,
-                  float* total, float* product) {
+void sum_products(const Columns& c, const Gradient& gradient, const Source<T>& src,
+                  const Scratch& s, float* total, float* product) {
   const float* means = s.wide[0];
   sum_tiles(c, 4, s, [&](const Tile& t) {
     touch(c, t, src);
-    touch(c, t, gradient.ddst);
-    sum_rows(c, t, s.first + t.index * c.width, s.second + t.index * c.width,
+    touch(c, t, Part<T>{gradient.ddst + t.begin, c.width, t.begin, t.end});
+    sum_rows(c, src, t, s.first + t.index * c.width, s.second + t.index * c.width,
              [&](int64_t v, int64_t lanes) {
-               return [=, gradient = gradient.columns(v, lanes),
-                       mean = load_lanes(means + v, lanes)](int64_t at, vfloat& a, vfloat& b) {
-                 const vfloat x = load_lanes(src + at, lanes), d = gradient(at, x);
-                 a += d;
-                 b += d * (x - mean);
-               };
+               return
+                   [=, gradient = gradient.columns(v, lanes), mean = load_lanes(means + v, lanes)](
+                       int64_t row, vfloat x, vfloat& a, vfloat& b) {
+                     const vfloat d = gradient(row, x);
+                     a += d;
+                     b += d * (x - mean);
+                   };
              });
   });
   finish_sums(c, s.wide[5], total, s.first);
   finish_sums(c, s.wide[5], product, s.second);
 }
 
-// dsrc = scale (d - shift - (src - mean) slope), spread.
+// dsrc = scale (d - shift - (src - mean) slope), spread, and what is added to it, which may have
+// longer rows.
+template <class T>
 struct Step {
   const float *mean, *scale, *shift, *slope;
+  const T* sum;
+  int64_t sum_step;
 };
 
 template <class Gradient, class T>
-void apply(const Columns& c, const Gradient& gradient, const Step& f, const T* src, T* dsrc) {
-  map_columns(c, 3, dsrc, [&](int64_t v, int64_t lanes) {
+void apply(const Columns& c, const Gradient& gradient, const Step<T>& f, const Source<T>& src,
+           T* dsrc) {
+  map_columns(c, src, 3, dsrc, [&](int64_t v, int64_t lanes) {
     const auto at_v = [&](const float* p) { return load_lanes(p + v, lanes); };
     return [=, gradient = gradient.columns(v, lanes), mean = at_v(f.mean), scale = at_v(f.scale),
-            shift = at_v(f.shift), slope = at_v(f.slope)](int64_t at) {
-      const vfloat x = load_lanes(src + at, lanes);
-      return (gradient(at, x) - shift - (x - mean) * slope) * scale;
+            shift = at_v(f.shift), slope = at_v(f.slope), sum = f.sum,
+            step = f.sum_step](int64_t row, vfloat x) {
+      const vfloat dx = (gradient(row, x) - shift - (x - mean) * slope) * scale;
+      return sum ? dx + load_lanes(sum + row * step + v, lanes) : dx;
     };
   });
+}
+
+// Those that there always are; parts of src, and what is added to dsrc, come behind them.
+int operands(const KernelCall& call) {
+  return attrs<BatchNormAttrs>(call).epilogue.activation == Activation::identity ? 5 : 6;
+}
+
+Columns backward_columns(const KernelCall& call) {
+  return columns_of(call.inputs[0], call.n_inputs == operands(call));
 }
 
 // With d the gradient before the activation, x^ = (src - mean) rstd and means over the M rows:
@@ -129,7 +150,9 @@ void apply(const Columns& c, const Gradient& gradient, const Step& f, const T* s
 template <class T, class First, class Second>
 void differentiate(const KernelCall& call, const Columns& c, const Scratch& s, const First& first,
                    const Second& second) {
-  const T* src = input<T>(call, 1);
+  const int next = operands(call), behind = behind_parts(call, 1, next, c.channels);
+  const Source<T> src = {call, 1, next};
+  const bool adds = behind < call.n_inputs;
   const float* gamma = input<float>(call, 2);
   const float* rstd = input<float>(call, 4);
   float *total = s.wide[1], *product = s.wide[2], *narrow = s.wide[5];
@@ -144,7 +167,13 @@ void differentiate(const KernelCall& call, const Columns& c, const Scratch& s, c
   spread_columns(c, narrow, s.wide[4]);
   for (int64_t i = 0; i < c.channels; ++i) narrow[i] = gamma[i] * rstd[i];
   spread_columns(c, narrow, s.wide[1]);
-  apply(c, second, {s.wide[0], s.wide[1], s.wide[3], s.wide[4]}, src, output<T>(call, 0));
+  const Step<T> step = {s.wide[0],
+                        s.wide[1],
+                        s.wide[3],
+                        s.wide[4],
+                        adds ? input<T>(call, behind) : nullptr,
+                        adds ? channels_of(call.inputs[behind]) : 0};
+  apply(c, second, step, src, output<T>(call, 0));
 }
 
 // mean, gamma rstd and beta, spread: the first is in wide[0].
@@ -158,27 +187,31 @@ Affine affine_of(const KernelCall& call, const Columns& c, const Scratch& s) {
 
 template <class T>
 void run(const KernelCall& call) {
-  const Columns c = columns_of(call.inputs[0]);
+  const Columns c = backward_columns(call);
   const Scratch s = scratch(call, c, true);
   const Epilogue& e = attrs<BatchNormAttrs>(call).epilogue;
   const T* ddst = input<T>(call, 0);
   spread_columns(c, input<float>(call, 3), s.wide[0]);
   if (e.activation == Activation::identity) {
-    const Plain<T> plain = {ddst};
+    const Plain<T> plain = {ddst, c.width};
     return differentiate<T>(call, c, s, plain, plain);
   }
   with_slope(e, [&](auto slope) {
     if (e.add) {
       T* dadd = output<T>(call, 3);
-      const Kept<decltype(slope), T> kept = {ddst, input<T>(call, 5), dadd, slope};
-      return differentiate<T>(call, c, s, kept, Plain<T>{dadd});
+      const Kept<decltype(slope), T> kept = {ddst, c.width, input<T>(call, 5), dadd, slope};
+      return differentiate<T>(call, c, s, kept, Plain<T>{dadd, c.width});
     }
-    const Again<decltype(slope), T> again = {ddst, affine_of(call, c, s), slope};
+    const Again<decltype(slope), T> again = {ddst, c.width, affine_of(call, c, s), slope};
     differentiate<T>(call, c, s, again, again);
   });
 }
 
 }  // namespace
+
+int64_t batch_norm_backward_workspace(const KernelCall& call) {
+  return 4 * scratch_floats(backward_columns(call), true);
+}
 
 void batch_norm_backward(const KernelCall& call) {
   with_float(call, [&](auto tag) { run<typename decltype(tag)::type>(call); });

@@ -4,11 +4,23 @@
 namespace fastconv::cuda {
 namespace {
 
+// Without what a CPU reads and writes in place of a concat: parts of src, a sum.
+const char* plain(const KernelCall& call, int operands) {
+  return call.n_inputs > operands ? "src in parts, or a sum" : needs_float(call);
+}
+const char* inference_declines(const KernelCall& call) {
+  return plain(call, attrs<BatchNormAttrs>(call).epilogue.add ? 6 : 5);
+}
+const char* backward_declines(const KernelCall& call) {
+  const Activation activation = attrs<BatchNormAttrs>(call).epilogue.activation;
+  return plain(call, activation == Activation::identity ? 5 : 6);
+}
+
 constexpr Kernel kBatch[] = {{"batch_norm", needs_float, batch_norm_workspace, batch_norm}};
 constexpr Kernel kBatchBackward[] = {
-    {"batch_norm_backward", needs_float, batch_norm_backward_workspace, batch_norm_backward}};
+    {"batch_norm_backward", backward_declines, batch_norm_backward_workspace, batch_norm_backward}};
 constexpr Kernel kBatchInference[] = {
-    {"batch_norm_inference", needs_float, nullptr, batch_norm_inference}};
+    {"batch_norm_inference", inference_declines, nullptr, batch_norm_inference}};
 constexpr Kernel kLayer[] = {{"layer_norm", needs_float32, nullptr, layer_norm}};
 constexpr Kernel kLayerBackward[] = {
     {"layer_norm_backward", needs_float32, layer_norm_backward_workspace, layer_norm_backward}};

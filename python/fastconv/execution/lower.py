@@ -15,6 +15,7 @@ from fastconv.errors import OutOfMemoryError
 from fastconv.execution import tuned
 from fastconv.execution.averages import move_together
 from fastconv.execution.descent import descend_products
+from fastconv.execution.joined import join_norms
 from fastconv.execution.narrow import narrow
 from fastconv.execution.pooling import pool_into
 from fastconv.execution.tf32 import in_tf32
@@ -63,7 +64,7 @@ def lower(
     """
     graph = move_together(verify(anchor(fuse(graph))))
     graph = pool_into(narrow(in_tf32(graph), backend), backend)
-    graph = descend_products(graph, backend)
+    graph = descend_products(join_norms(graph, backend), backend)
     draft = _first(graph, backend, limit)
     if limit is not None and draft.bytes > limit:
         draft = _within(graph, backend, limit)

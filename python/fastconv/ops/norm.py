@@ -240,9 +240,12 @@ def _expect(kind: OpKind, what: str, t: Tensor, shape: tuple[int, ...]) -> None:
 
 
 def _expect_added(
-    kind: OpKind, attrs: BatchNormAttrs, src: Tensor, operands: Sequence[Tensor]
+    kind: OpKind,
+    attrs: BatchNormAttrs,
+    dst: tuple[int, ...],
+    operands: Sequence[Tensor],
 ) -> None:
-    shapes = epilogue_shapes(attrs.epilogue, src.shape)
+    shapes = epilogue_shapes(attrs.epilogue, dst)
     for t, shape in zip(operands, shapes, strict=True):
         _expect(kind, "what is added", t, shape)
 
@@ -255,7 +258,7 @@ def _sum_rows(t: Tensor) -> Tensor:
 def _batch_shape(
     attrs: BatchNormAttrs, src: Tensor, _gamma: Tensor, _beta: Tensor, *rest: Tensor
 ) -> list[Spec]:
-    _expect_added(OpKind.batch_norm, attrs, src, rest)
+    _expect_added(OpKind.batch_norm, attrs, src.shape, rest)
     channel = (src.shape[-1:], wide(src.dtype))
     return [(src.shape, src.dtype), channel, channel, channel]
 
@@ -263,15 +266,30 @@ def _batch_shape(
 def _batch_backward_shape(
     attrs: BatchNormAttrs, ddst: Tensor, src: Tensor, *rest: Tensor
 ) -> list[Spec]:
-    _expect(OpKind.batch_norm_backward, "a gradient", ddst, src.shape)
-    names, added = ["gamma", "mean", "rstd"], attrs.epilogue.add
+    kind, added = OpKind.batch_norm_backward, attrs.epilogue.add
+    names = ["gamma", "mean", "rstd"]
     if attrs.epilogue.activation != Activation.identity:
         names.append("dst" if added else "beta")
-    for what, t in zip(names, rest, strict=True):
-        shape = src.shape if what == "dst" else src.shape[-1:]
-        _expect(OpKind.batch_norm_backward, what, t, shape)
-    channel = (src.shape[-1:], wide(src.dtype))
-    return [(src.shape, src.dtype), channel, channel, *[(src.shape, src.dtype)] * added]
+    operands, others = rest[: len(names)], list(rest[len(names) :])
+    parts = [src]
+    while others and sum(t.shape[-1] for t in parts) < ddst.shape[-1]:
+        parts.append(others.pop(0))
+    _expect(kind, "a gradient", ddst, _joined_shape(kind, parts))
+    for what, t in zip(names, operands, strict=True):
+        _expect(kind, what, t, ddst.shape if what == "dst" else ddst.shape[-1:])
+    for t in others:
+        channels = max(t.shape[-1], ddst.shape[-1])
+        _expect(kind, "a sum", t, (*ddst.shape[:-1], channels))
+    channel, whole = (ddst.shape[-1:], wide(src.dtype)), (ddst.shape, src.dtype)
+    return [whole, channel, channel, *[whole] * added]
+
+
+def _joined_shape(kind: OpKind, parts: Sequence[Tensor]) -> tuple[int, ...]:
+    """Of a source that comes in parts, with the channels of all."""
+    pixels = parts[0].shape[:-1]
+    for part in parts:
+        _expect(kind, "a part", part, (*pixels, part.shape[-1]))
+    return (*pixels, sum(part.shape[-1] for part in parts))
 
 
 def _batch_gradient(
@@ -303,11 +321,11 @@ def _batch_gradient(
     return [dx, *gradients[1:]]
 
 
-def _inference_shape(
-    attrs: BatchNormAttrs, src: Tensor, *others: Tensor
-) -> list[Spec]:
-    _expect_added(OpKind.batch_norm_inference, attrs, src, others[4:])
-    return [(src.shape, src.dtype)]
+def _inference_shape(attrs: BatchNormAttrs, src: Tensor, *others: Tensor) -> list[Spec]:
+    kind, parts = OpKind.batch_norm_inference, 4 + attrs.epilogue.add
+    shape = _joined_shape(kind, [src, *others[parts:]])
+    _expect_added(kind, attrs, shape, others[4:parts])
+    return [(shape, src.dtype)]
 
 
 def _inference_gradient(node: Node, dy: Tensor) -> list[Tensor]:

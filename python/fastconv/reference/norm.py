@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from fastconv._core import (
+    Activation,
     BatchNormAttrs,
     Epilogue,
     LayerNormAttrs,
@@ -52,15 +53,24 @@ def batch_norm_backward(
     gamma: np.ndarray,
     mean: np.ndarray,
     rstd: np.ndarray,
-    *beta_or_dst: np.ndarray,
+    *others: np.ndarray,
 ) -> Arrays:
-    """Gives rstd (g - mean(g) - x^ mean(g x^)) with g = gamma times the gradient."""
+    """Gives rstd (g - mean(g) - x^ mean(g x^)) with g = gamma times the gradient.
+
+    And adds the first channels of the array behind the parts of src, if there is one.
+    """
+    active = int(attrs.epilogue.activation != Activation.identity)
+    beta_or_dst, rest = others[:active], list(others[active:])
+    while src.shape[-1] < ddst.shape[-1]:
+        src = np.concatenate([src, rest.pop(0)], axis=-1)
     normal = (src - mean) * rstd
     dadd = _before_activation(attrs.epilogue, ddst, normal * gamma, *beta_or_dst)
     dy, normal = (a.reshape(-1, a.shape[-1]) for a in (dadd, normal))
     dgamma, dbeta = (dy * normal).sum(axis=0), dy.sum(axis=0)
     count = max(1, dy.shape[0])
     dx = gamma * rstd * (dy - dbeta / count - normal * dgamma / count)
+    for total in rest:
+        dx = dx + total[..., : ddst.shape[-1]].reshape(dx.shape)
     return (dx, dgamma, dbeta, dadd) if attrs.epilogue.add else (dx, dgamma, dbeta)
 
 
@@ -88,9 +98,11 @@ def batch_norm_inference(
     variance: np.ndarray,
     *operands: np.ndarray,
 ) -> Arrays:
-    """The same with given statistics."""
+    """The same with given statistics, and with all parts of src."""
+    added = int(attrs.epilogue.add)
+    src = np.concatenate([src, *operands[added:]], axis=-1)
     y = (src - mean) * _rstd(variance, attrs.epsilon) * gamma + beta
-    return (epilogue(attrs.epilogue, y, *operands),)
+    return (epilogue(attrs.epilogue, y, *operands[:added]),)
 
 
 def _rows(array: np.ndarray, axes: int) -> np.ndarray:
