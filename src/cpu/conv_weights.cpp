@@ -11,14 +11,12 @@ namespace {
 constexpr int64_t kBlock = 128;  // positions between two visits of the sums
 // Narrow, so that a block of ddst leaves room in L1.
 constexpr int64_t kColumns = 2 * kLanes;
-constexpr int64_t kFarRows = 32;       // of A that are worth copying
-constexpr int64_t kSetChannels = 128;  // of the groups of a task
-// Rows of a run in one item of work, and columns of a task. Of bfloat16 both are packed, from long
-// pieces of memory and for many products.
+constexpr int64_t kFarRows = 32;                // of A that are worth copying
+constexpr int64_t kSetChannels = 128;           // of the groups of a task
+constexpr int64_t kTaskColumns = 8 * kColumns;  // that share what is read of src
+// Rows of a run in one item of work. Of bfloat16 they are packed, from long pieces of memory.
 template <class T>
 constexpr int64_t kSlice = kInWord<T> == 1 ? 56 : 224;
-template <class T>
-constexpr int64_t kTaskColumns = kInWord<T> == 1 ? kColumns : 8 * kColumns;
 
 // src N D H W C, ddst N O P Q K, dweights [taps Cg][K]. The sum over positions is cut into
 // `chunks`, each with sums of its own unless there is one; the rows of dweights into `items`, of
@@ -43,8 +41,7 @@ RunShape block_shape(const Gather& g) {
 
 template <class T>
 Plan plan_of(const WindowGeometry& w) {
-  constexpr int64_t kTasks = 32, kLeastPositions = 256;
-  constexpr int64_t kMostPartial = kInWord<T> == 1 ? 1 << 22 : 1 << 20;
+  constexpr int64_t kTasks = 32, kLeastPositions = 256, kMostPartial = 1 << 20;
   Plan p = {};
   p.g = phase_of({&w, false}, 0);
   p.shape = block_shape(p.g);
@@ -55,7 +52,7 @@ Plan plan_of(const WindowGeometry& w) {
   p.slice = kSlice<T>;
   p.slices = ceil_div(p.rows_in_run, p.slice);
   p.items = p.shape.runs * p.slices;
-  p.panels = ceil_div(p.Kg, kTaskColumns<T>);
+  p.panels = ceil_div(p.Kg, kTaskColumns);
   const int64_t fit = p.g.in_channels <= kFarRows ? kSetChannels / p.g.in_channels : 1;
   p.set = fit < w.groups ? fit : w.groups;
   p.sets = ceil_div(w.groups, p.set);
@@ -74,19 +71,22 @@ Plan plan_of(const WindowGeometry& w) {
   return p;
 }
 
-// dst[i] = the columns of position i, with zeros behind them to whole vectors.
-void pack_columns(const float* src, int64_t step, int64_t count, int64_t valid, float* dst) {
-  for (int64_t i = 0; i < count; ++i, src += step)
-    for_vectors(0, valid, [&](int64_t j, int64_t lanes) {
-      store(dst, load_lanes(src + j, lanes));
-      dst += kLanes;
-    });
-}
-
 // How many of `columns` make the panel that begins with the first.
 int64_t panel_columns(int64_t columns) { return columns < kColumns ? columns : kColumns; }
 
-// Of bfloat16, pairs of neighbouring positions, panel after panel.
+// dst[i] = the columns of position i, with zeros behind them to whole vectors, panel after panel.
+void pack_columns(const float* src, int64_t step, int64_t count, int64_t valid, float* dst) {
+  for (int64_t i = 0; i < count; ++i, src += step)
+    for (int64_t column = 0; column < valid; column += kColumns) {
+      const int64_t columns = panel_columns(valid - column);
+      float* row = dst + column * kBlock + i * padded(columns);
+      for_vectors(0, columns, [&](int64_t j, int64_t lanes) {
+        store(row + j, load_lanes(src + column + j, lanes));
+      });
+    }
+}
+
+// Of bfloat16, pairs of neighbouring positions.
 void pack_columns(const BFloat16* src, int64_t step, int64_t count, int64_t valid, float* dst) {
   for (int64_t i = 0; i < count; i += 2)
     for (int64_t column = 0; column < valid; column += kColumns) {
@@ -96,6 +96,26 @@ void pack_columns(const BFloat16* src, int64_t step, int64_t count, int64_t vali
                  dst + column * (kBlock / 2) + i / 2 * width);
     }
 }
+
+// What is read after some products: floats of rows of A, and the next block of B.
+struct Next {
+  const float* const* rows = nullptr;
+  int64_t count = 0, first = 0, width = 0;
+  Lines b;
+
+  // Asks for the next `part` rows.
+  void fetch_rows(int64_t part) {
+    for (; part > 0 && count > 0; --part, --count, ++rows)
+      for (int64_t j = 0; j < width; j += kLine) __builtin_prefetch(*rows + first + j);
+  }
+};
+void set_rows(const RowTable& table, int64_t run, int64_t first, int64_t width, Next& next) {
+  next.rows = table.rows + run * table.step;
+  next.count = table.count;
+  next.first = first;
+  next.width = width;
+}
+void set_rows(const RowTableOf<BFloat16>&, int64_t, int64_t, int64_t, Next&) {}
 
 // A slice of a run, rows of A, times the columns of a block.
 struct Slice {
@@ -107,20 +127,27 @@ struct Slice {
   bool far;  // the rows are a few of the channels of a pixel
 };
 
-void add_rows(const float* const* rows, int64_t row, int64_t depth, const Slice& s) {
-  const int vectors = vectors_for(s.columns);
-  for_tiles(s.rows, tile_rows(vectors), [&](int64_t first, int tile) {
-    run_column_tile(tile, vectors,
-                    {rows, row + first, depth, s.b, vectors * kLanes, s.dst + first * s.dst_step,
-                     s.dst_step, s.columns, true, Finish{}});
-  });
+void add_rows(const float* const* rows, int64_t row, int64_t depth, const Slice& s, Next& next) {
+  const int64_t tiles = ceil_div(s.columns, kColumns) * ceil_div(s.rows, tile_rows(2));
+  const int64_t part = ceil_div(next.count, tiles);
+  for (int64_t column = 0; column < s.columns; column += kColumns) {
+    const int64_t columns = panel_columns(s.columns - column);
+    const int vectors = vectors_for(columns);
+    for_tiles(s.rows, tile_rows(vectors), [&](int64_t first, int tile) {
+      next.fetch_rows(part);
+      run_column_tile(tile, vectors,
+                      {rows, row + first, depth, s.b + column * kBlock, vectors * kLanes,
+                       s.dst + first * s.dst_step + column, s.dst_step, columns, true, Finish{},
+                       next.b.take()});
+    });
+  }
 }
 
 // Few channels of pixels that are far apart, which share few lines of the first cache, are put side
 // by side, while those of the next group are asked for.
-void add_slice(const RowTable& table, const Slice& s) {
+void add_slice(const RowTable& table, const Slice& s, Next& next) {
   const float* const* from = table.rows + s.run * table.step;
-  if (!s.far || s.rows > kFarRows) return add_rows(from, s.row, table.count, s);
+  if (!s.far || s.rows > kFarRows) return add_rows(from, s.row, table.count, s, next);
   alignas(64) float packed[kBlock * kFarRows];
   const float* rows[kBlock];
   for (int64_t i = 0; i < table.count; ++i) {
@@ -131,11 +158,11 @@ void add_slice(const RowTable& table, const Slice& s) {
     });
     __builtin_prefetch(from[i] + s.row + s.rows);
   }
-  add_rows(rows, 0, table.count, s);
+  add_rows(rows, 0, table.count, s, next);
 }
 
 // Of bfloat16 the rows are packed to pairs too.
-void add_slice(const RowTableOf<BFloat16>& table, const Slice& s) {
+void add_slice(const RowTableOf<BFloat16>& table, const Slice& s, Next&) {
   alignas(64) float packed[kBlock / 2 * kSlice<BFloat16>];
   const float* rows[kBlock / 2];
   const int64_t width = padded(s.rows), depth = ceil_div(table.count, 2);
@@ -155,10 +182,11 @@ void add_slice(const RowTableOf<BFloat16>& table, const Slice& s) {
 }
 
 // Adds the products of one block of positions to rows [first_item, last_item) of a panel of the
-// group whose channels begin at `channel`.
+// group whose channels begin at `channel`. While a slice is multiplied the next one is asked for.
 template <class T>
 void add_block(const Plan& p, const RowTableOf<T>& table, int64_t channel, const float* b,
-               int64_t columns, int64_t first_item, int64_t last_item, float* dst) {
+               int64_t columns, int64_t first_item, int64_t last_item, float* dst, Next& next) {
+  Slice now = {};
   for (int64_t r = 0; r < table.runs; ++r) {
     const int64_t run = table.run_at[r] / p.shape.taps_in_run;
     for (int64_t slice = 0; slice < p.slices; ++slice) {
@@ -166,9 +194,15 @@ void add_block(const Plan& p, const RowTableOf<T>& table, int64_t channel, const
       if (item < first_item || item >= last_item) continue;
       const int64_t left = p.rows_in_run - row, rows = left < p.slice ? left : p.slice;
       float* at = dst + (run * p.rows_in_run + row) * p.K;
-      add_slice(table, {r, channel + row, rows, b, columns, at, p.K, p.g.groups > 1});
+      if (p.g.groups == 1) set_rows(table, r, channel + row, rows, next);
+      if (now.rows == 0)
+        next.fetch_rows(next.count);
+      else
+        add_slice(table, now, next);
+      now = {r, channel + row, rows, b, columns, at, p.K, p.g.groups > 1};
     }
   }
+  if (now.rows > 0) add_slice(table, now, next);
 }
 
 void clear(const Plan& p, int64_t first_item, int64_t last_item, int64_t columns, float* dst) {
@@ -184,13 +218,14 @@ void clear(const Plan& p, int64_t first_item, int64_t last_item, int64_t columns
 template <class T>
 void sum_chunk(const Plan& p, const T* src, const T* ddst, const T* zeros, int64_t set,
                int64_t panel, int64_t row_task, int64_t chunk, float* sums) {
-  const int64_t column = panel * kTaskColumns<T>, left = p.Kg - column;
-  const int64_t columns = left < kTaskColumns<T> ? left : kTaskColumns<T>;
+  const int64_t column = panel * kTaskColumns, left = p.Kg - column;
+  const int64_t columns = left < kTaskColumns ? left : kTaskColumns;
   const int64_t first_item = row_task * p.items_in_task, end = first_item + p.items_in_task;
   const int64_t last_item = end < p.items ? end : p.items;
   const int64_t first = chunk * p.chunk_positions, stop = first + p.chunk_positions;
   const int64_t last = stop < p.g.positions ? stop : p.g.positions;
-  const bool in_place = kInWord<T> == 1 && p.K == columns && columns == padded(columns);
+  const bool one_panel = p.K <= kColumns && p.K == padded(p.K) && p.g.groups == 1;
+  const bool in_place = kInWord<T> == 1 && one_panel;
   const int64_t group = set * p.set, rest = p.g.groups - group,
                 groups = rest < p.set ? rest : p.set;
   float* dst = sums + group * p.Kg + column;
@@ -198,16 +233,19 @@ void sum_chunk(const Plan& p, const T* src, const T* ddst, const T* zeros, int64
 
   const TileScope tiles;
   RowTableOf<T> table;
-  alignas(64) float packed[kBlock / kInWord<T> * kTaskColumns<T>];
+  alignas(64) float packed[kBlock / kInWord<T> * kTaskColumns];
   for (int64_t at = first; at < last; at += p.shape.block) {
     const int64_t count = last - at < p.shape.block ? last - at : p.shape.block;
     fill_table(p.g, p.shape, src + group * p.g.in_channels, zeros, at, count, table);
     for (int64_t i = 0; i < groups; ++i) {
       const T* b = ddst + at * p.K + (group + i) * p.Kg + column;
       if (!in_place) pack_columns(b, p.K, count, columns, packed);
+      Next next;
+      if (kInWord<T> == 1 && p.g.groups == 1 && at + count < last)
+        next.b = {reinterpret_cast<const float*>(b) + count * p.K, p.K, ceil_div(columns, kLine)};
       const float* panel_of_b = in_place ? reinterpret_cast<const float*>(b) : packed;
       add_block(p, table, i * p.g.in_channels, panel_of_b, columns, first_item, last_item,
-                dst + i * p.Kg);
+                dst + i * p.Kg, next);
     }
   }
 }

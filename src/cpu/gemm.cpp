@@ -11,9 +11,11 @@ namespace fastconv::cpu::FASTCONV_ISA {
 namespace {
 
 constexpr int64_t kFewRows = 4 * kLanes;  // few enough to leave B where it lies
-constexpr int64_t kStreamRows = 16;    // even if it could be packed once for all: B is all traffic
-constexpr int64_t kDepth = 1024;       // of a panel that stays in L2
-constexpr int64_t kColumnDepth = 256;  // of a block of B that a task packs for itself
+constexpr int64_t kStreamRows = 16;  // even if it could be packed once for all: B is all traffic
+constexpr int64_t kDepth = 1024;     // of a panel that stays in L2
+// Of a block of B that a task packs for itself. Blocks of A, whose rows may all fall into few sets
+// of the cache, stay in L2.
+constexpr int64_t kColumnDepth = 128;
 constexpr int64_t kColumnRows = 4 * kMostBlockRows;
 // Unless it would outgrow the first cache: then it is as near where it lies.
 constexpr bool kPacksBlocks = kColumnDepth * kPanel <= 1 << 13;
@@ -224,7 +226,6 @@ void multiply_slab(const Part& part, const Slab& s, float* const* dst, int64_t c
 
 // Reads a block of B in memory order, a line of the cache each, so that the hardware fetches ahead.
 void touch_rows(const float* b, int64_t step, int64_t rows, int64_t columns) {
-  constexpr int64_t kLine = 64 / sizeof(float);
   for (int64_t i = 0; i < rows; ++i) {
     const volatile float* row = b + i * step;
     for (int64_t j = 0; j < columns; j += kLine) static_cast<void>(row[j]);
@@ -311,7 +312,13 @@ void multiply_vector(const GemmAttrs& attrs, const Part& part, const float* a, c
   }
 }
 
-// A is stored [k,m]; the task packs its own blocks of B.
+Lines panel_lines(const GemmAttrs& attrs, const float* b, int64_t first, int64_t panel) {
+  const int64_t column = panel * kPanel, lines = vectors_for(attrs.n - column) * kLanes / kLine;
+  return {b + first * attrs.n + column, attrs.n, lines > 0 ? lines : 1};
+}
+
+// A is stored [k,m]; the task packs its own blocks of B. While a panel is multiplied the next block
+// of A and the next panel of B are asked for, as far as there are tiles to do so.
 void multiply_columns(const GemmAttrs& attrs, const Plan& p, const Part& part, const float* a,
                       const float* b, float* c, const Finish& finish) {
   const float* rows[kColumnDepth];
@@ -328,10 +335,16 @@ void multiply_columns(const GemmAttrs& attrs, const Plan& p, const Part& part, c
       if (!in_place) pack_panel(attrs, b, first, depth, column, packed);
       const bool last = first + depth >= part.last, reads_on = !last && panel == part.panel;
       const Finish now = last ? finish.at_column(column) : Finish{};
+      const bool ends = panel + 1 == part.last_panel;
+      Lines next_a, next_b;
+      if (reads_on) next_a = {rows[0] + depth * attrs.m + part.row, attrs.m, part.rows / kLine + 1};
+      if (!attrs.transpose_b && !(last && ends))
+        next_b = ends ? panel_lines(attrs, b, first + depth, part.panel)
+                      : panel_lines(attrs, b, first, panel + 1);
+      if (next_a.count + next_b.count > ceil_div(part.rows, tile_rows(vectors))) next_b = {};
       for_tiles(part.rows, tile_rows(vectors), [&](int64_t row, int count) {
         float* dst = c + (part.row + row) * attrs.n + column;
-        Ahead ahead;
-        if (reads_on) ahead = {rows[0] + depth * attrs.m + part.row + row, attrs.m};
+        const Ahead ahead = next_a.count > 0 ? next_a.take() : next_b.take();
         run_column_tile(
             count, vectors,
             {rows, part.row + row, depth, in_place ? b + first * attrs.n + column : packed,

@@ -43,6 +43,19 @@ struct AheadOf {
 };
 using Ahead = AheadOf<float>;
 
+// Lines of the cache side by side, in rows that are `step` floats apart. A tile takes one of them,
+// in as many rows as it is deep.
+constexpr int64_t kLine = 64 / sizeof(float);
+struct Lines {
+  const float* at = nullptr;
+  int64_t step = 0, count = 0;
+
+  Ahead take() {
+    if (count == 0) return {};
+    return {at + --count * kLine, step};
+  }
+};
+
 // C[row][column] (+)= sum over runs r and i < depth of rows[r][row][i] * b[b_at[r]][i][column]. If
 // T, the type of A and C, is BFloat16, then every word of A and B is a pair of the depth.
 template <class T>
