@@ -216,13 +216,12 @@ int64_t product_workspace(const KernelCall& call) {
 }
 
 void sgd_of_product(const KernelCall& call) {
-  constexpr int64_t kRowsInTask = 2 * kBlockRows;
   const Product p = product_of(call);
   const Block b = block_of(call);
   const bool nesterov = attrs<SgdAttrs>(call).nesterov;
   pack(p, input<float>(call, 4));
   if (p.da) turn(p, input<float>(call, 4));
-  parallel_blocks(p.m, kRowsInTask, p.n * (p.k / kLanes + 1), [&](int64_t begin, int64_t end) {
+  parallel_blocks(p.m, kBlockRows, p.n * (p.k / kLanes + 1), [&](int64_t begin, int64_t end) {
     for (int64_t first = begin; first < end; first += p.block) {
       const int64_t rows = end - first < p.block ? end - first : p.block;
       if (p.da) make_data(p, b, first, rows);
