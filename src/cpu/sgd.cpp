@@ -92,7 +92,7 @@ struct Product {
 Product product_of(const KernelCall& call) {
   const Tensor& a = call.inputs[1];
   const int64_t k = a.dims[0], m = a.dims[1], n = call.inputs[0].dims[1];
-  const int64_t fit = kBlockFloats / (n + 1) / (2 * kRows) * (2 * kRows);
+  const int64_t fit = kBlockFloats / (n + 1) / kRows * kRows;
   const int64_t block = fit < kBlockRows ? fit : kBlockRows;
   float* b = static_cast<float*>(call.workspace);
   return {m,
@@ -102,7 +102,7 @@ Product product_of(const KernelCall& call) {
           b,
           b + k * padded(n),
           makes_data(call) ? output<float>(call, 2) : nullptr,
-          block > 0 ? block : 2 * kRows};
+          block > 0 ? block : kRows};
 }
 
 void pack(const Product& p, const float* b) {
