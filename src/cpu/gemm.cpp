@@ -20,8 +20,9 @@ constexpr int64_t kColumnRows = 4 * kMostBlockRows;
 // Unless it would outgrow the first cache: then it is as near where it lies.
 constexpr bool kPacksBlocks = kColumnDepth * kPanel <= 1 << 13;
 constexpr int64_t kCacheFloats = 1 << 20;  // of B
-constexpr int64_t kTurnedDepth = 128;      // of a block of B times which few rows are turned
-constexpr int kWideVectors = 8;            // of B beside one row of A
+constexpr int64_t kTurnedDepth = 128;      // of a block of B times which few rows are turned:
+constexpr int64_t kMostTurned = 32;
+constexpr int kWideVectors = 8;  // of B beside one row of A
 
 enum class Path {
   packed,    // B packed in workspace
@@ -47,10 +48,10 @@ bool already_packed(const GemmAttrs& a) {
   return !a.transpose_b && a.n <= kPanel && a.n % kLanes == 0;
 }
 
-// Whether B comes from DRAM and A's rows, turned, are about one or two vectors.
+// Whether B comes from DRAM and A's few rows, turned, fill most lanes.
 bool turns(const GemmAttrs& a) {
   const bool streamed = a.batch == 1 && a.n > kPanel && a.k * a.n > kCacheFloats;
-  return streamed && a.m <= 2 * kLanes && padded(a.m) - a.m <= kLanes / 2;
+  return streamed && a.m <= kMostTurned && padded(a.m) - a.m <= kLanes / 2;
 }
 
 Path path_of(const GemmAttrs& a, bool prepared) {
@@ -360,7 +361,7 @@ void multiply_turned(const GemmAttrs& attrs, const Part& part, const float* a, c
   const int64_t n = attrs.n, width = padded(attrs.m);
   const int vectors = vectors_for(width);
   const float* rows[kTurnedDepth];
-  alignas(64) float turned[kTurnedDepth * 2 * kLanes] = {};
+  alignas(64) float turned[kTurnedDepth * kMostTurned] = {};
   for (int64_t first = part.first, depth; first < part.last; first += depth) {
     const int64_t left = part.last - first;
     depth = ceil_div(left, ceil_div(left, kTurnedDepth));
@@ -368,18 +369,14 @@ void multiply_turned(const GemmAttrs& attrs, const Part& part, const float* a, c
     for (int64_t i = 0; i < depth; ++i) rows[i] = b + (first + i) * n;
     const float* next = rows[0] + depth * n;
     for_tiles(n, tile_rows(vectors), [&](int64_t column, int count) {
-      run_column_tile(count, vectors,
-                      {rows,
-                       column,
-                       depth,
-                       turned,
-                       width,
-                       sums + column * width,
-                       width,
-                       width,
-                       first > part.first,
-                       Finish{},
-                       {next + column * depth, count}});
+      for (int64_t at = 0; at < width; at += kPanel) {
+        Ahead ahead;
+        if (at == 0) ahead = {next + column * depth, count};
+        float* dst = sums + column * width + at;
+        run_column_tile(count, vectors_for(width - at),
+                        {rows, column, depth, turned + at, width, dst, width, width - at,
+                         first > part.first, Finish{}, ahead});
+      }
     });
   }
 }
@@ -430,7 +427,7 @@ void add_chunks(const GemmCall& c, const Plan& p, const float* sums) {
 void add_turned_chunks(const GemmCall& c, const Plan& p, const float* sums) {
   const int64_t m = c.attrs.m, n = c.attrs.n, width = padded(m);
   parallel_blocks(n, kPanel, width * p.chunks, [&](int64_t begin, int64_t end) {
-    alignas(64) float sum[kPanel * 2 * kLanes], turned[2 * kLanes * kPanel];
+    alignas(64) float sum[kPanel * kMostTurned], turned[kMostTurned * kPanel];
     for (int64_t i = 0; i < (end - begin) * width; i += kLanes) {
       const float* src = sums + begin * width + i;
       vfloat v = load(src);

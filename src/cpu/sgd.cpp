@@ -92,7 +92,7 @@ struct Product {
 Product product_of(const KernelCall& call) {
   const Tensor& a = call.inputs[1];
   const int64_t k = a.dims[0], m = a.dims[1], n = call.inputs[0].dims[1];
-  const int64_t fit = kBlockFloats / (n + 1) / (2 * kRows) * (2 * kRows);
+  const int64_t fit = kBlockFloats / (n + 1) / kRows * kRows;
   const int64_t block = fit < kBlockRows ? fit : kBlockRows;
   float* b = static_cast<float*>(call.workspace);
   return {m,
@@ -102,7 +102,7 @@ Product product_of(const KernelCall& call) {
           b,
           b + k * padded(n),
           makes_data(call) ? output<float>(call, 2) : nullptr,
-          block > 0 ? block : 2 * kRows};
+          block > 0 ? block : kRows};
 }
 
 void pack(const Product& p, const float* b) {
@@ -216,13 +216,12 @@ int64_t product_workspace(const KernelCall& call) {
 }
 
 void sgd_of_product(const KernelCall& call) {
-  constexpr int64_t kRowsInTask = 2 * kBlockRows;
   const Product p = product_of(call);
   const Block b = block_of(call);
   const bool nesterov = attrs<SgdAttrs>(call).nesterov;
   pack(p, input<float>(call, 4));
   if (p.da) turn(p, input<float>(call, 4));
-  parallel_blocks(p.m, kRowsInTask, p.n * (p.k / kLanes + 1), [&](int64_t begin, int64_t end) {
+  parallel_blocks(p.m, kBlockRows, p.n * (p.k / kLanes + 1), [&](int64_t begin, int64_t end) {
     for (int64_t first = begin; first < end; first += p.block) {
       const int64_t rows = end - first < p.block ? end - first : p.block;
       if (p.da) make_data(p, b, first, rows);
