@@ -171,9 +171,27 @@ def test_epilogue_operands(backend, m, n, k, transposed, derivative):
     backend.check(lambda *operands: emit(OpKind.gemm, attrs, *operands)[0], *arrays)
 
 
+@pytest.mark.parametrize("whole", [False, True])
+@pytest.mark.parametrize("tb", [False, True])
+@pytest.mark.parametrize(
+    ("n", "k"),
+    [(1, 16), (2, 64), (3, 33), (4, 70), (16, 1), (64, 2), (33, 3), (100, 4), (4, 3)],
+)
+def test_thin_products(backend, n, k, tb, whole):
+    rng, m = np.random.default_rng(9), 301
+    epilogue = Epilogue()
+    if whole:
+        epilogue = Epilogue(scale=1, bias=1, add=1, activation=Activation.relu6)
+    attrs = GemmAttrs(batch=1, m=m, n=n, k=k, transpose_b=tb, epilogue=epilogue)
+    shapes = [(1, m, k), (1, n, k) if tb else (1, k, n)]
+    shapes += epilogue_shapes(epilogue, (1, m, n))
+    arrays = [integers(rng, *shape) for shape in shapes]
+    backend.check(lambda *operands: emit(OpKind.gemm, attrs, *operands)[0], *arrays)
+
+
 def test_bytes_do_not_depend_on_threads(cpu, threads):
     rng = np.random.default_rng(7)
-    for shape in ((300, 200, 150), (1, 3000, 500), (2000, 7, 64)):
+    for shape in ((300, 200, 150), (1, 3000, 500), (2000, 7, 64), (2000, 2, 64)):
         m, n, k = shape
         a, b = rng.standard_normal((m, k)), rng.standard_normal((k, n))
         threads(lambda a=a, b=b: cpu.run(ops.matmul, a, b))

@@ -496,6 +496,7 @@ constexpr Kernel kGemm[] = {
 void gemm(const GemmCall& call) {
   const GemmAttrs& a = call.attrs;
   if (a.batch * a.m * a.n == 0) return;
+  if (gemm_is_thin(a)) return gemm_thin(call);
   const Plan p = plan_of(a, call.prepared);
   float* packed = call.prepared ? call.prepared : call.workspace;
   float* sums = call.workspace + (call.prepared ? 0 : p.packed);
@@ -533,12 +534,13 @@ void gemm(const GemmCall& call) {
 
 int64_t gemm_workspace(const GemmAttrs& attrs, bool prepared) {
   if (attrs.batch * attrs.m * attrs.n == 0) return 0;
+  if (gemm_is_thin(attrs)) return gemm_thin_workspace(attrs);
   const Plan p = plan_of(attrs, prepared);
   return ((prepared ? 0 : p.packed) + p.partial) * static_cast<int64_t>(sizeof(float));
 }
 
 int64_t gemm_prepared(const GemmAttrs& a) {
-  const bool useful = a.m > kStreamRows && !a.transpose_a && !already_packed(a);
+  const bool useful = a.m > kStreamRows && !a.transpose_a && !already_packed(a) && !gemm_is_thin(a);
   if (!useful || a.batch * a.m * a.n * a.k == 0) return 0;
   return plan_of(a, true).packed * static_cast<int64_t>(sizeof(float));
 }

@@ -19,6 +19,11 @@ int64_t gemm_workspace(const GemmAttrs& attrs, bool prepared = false);  // bytes
 int64_t gemm_prepared(const GemmAttrs& attrs);
 void gemm_prepare(const GemmCall& call);
 
+// gemm_thin.cpp: a B of few columns or rows, for which gemm() calls it.
+bool gemm_is_thin(const GemmAttrs& attrs);
+int64_t gemm_thin_workspace(const GemmAttrs& attrs);  // bytes
+void gemm_thin(const GemmCall& call);
+
 // gemm_bfloat16.cpp
 const char* gemm_bfloat16_declines(const KernelCall& call);
 void gemm_bfloat16(const KernelCall& call);

@@ -113,7 +113,7 @@ static inline void stream_end() {
 // its reader finds there.
 static inline bool worth_streaming(const void* dst, int64_t bytes) {
   constexpr int64_t kOutgrown = 8 << 20;
-  return bytes >= kOutgrown && reinterpret_cast<uintptr_t>(dst) % sizeof(vfloat) == 0;
+  return bytes > kOutgrown && reinterpret_cast<uintptr_t>(dst) % sizeof(vfloat) == 0;
 }
 
 // Calls body(i, lanes) for the vectors of [begin, end), the last one maybe partial.
