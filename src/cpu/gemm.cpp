@@ -13,9 +13,6 @@ namespace {
 constexpr int64_t kFewRows = 4 * kLanes;  // few enough to leave B where it lies
 constexpr int64_t kStreamRows = 16;  // even if it could be packed once for all: B is all traffic
 constexpr int64_t kDepth = 1024;     // of a panel that stays in L2
-// Of a block of B that a task packs for itself. Blocks of A, whose rows may all fall into few sets
-// of the cache, stay in L2.
-constexpr int64_t kColumnDepth = 128;
 constexpr int64_t kColumnRows = 4 * kMostBlockRows;
 // Unless it would outgrow the first cache: then it is as near where it lies.
 constexpr bool kPacksBlocks = kColumnDepth * kPanel <= 1 << 13;

@@ -4,6 +4,10 @@
 
 namespace fastconv::cpu::FASTCONV_ISA {
 
+// Of a block of B that a task packs for itself, if A is stored [k,m]. Blocks of A, whose rows may
+// all fall into few sets of the cache, stay in L2. Rounding follows from it, wherever it is used.
+constexpr int64_t kColumnDepth = 128;
+
 struct GemmCall {
   GemmAttrs attrs;
   const float *a, *b;

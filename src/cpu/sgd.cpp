@@ -1,5 +1,6 @@
 // Stochastic gradient descent over whole parameter blocks, with momentum (Polyak 1964) or
 // Nesterov's (Sutskever, Martens, Dahl and Hinton 2013, section 2).
+#include "gemm.h"
 #include "microkernel.h"
 
 namespace fastconv::cpu::FASTCONV_ISA {
@@ -73,7 +74,6 @@ void sgd(const KernelCall& call) {
 // A few rows of a gradient that is a product are made in a cache and used at once, so that it is
 // never stored.
 constexpr int64_t kWidth = 512;  // columns of such rows: whole panels
-constexpr int64_t kDepth = 256;  // of a tile, at most
 constexpr int kRows = tile_rows(kMaxVectors);
 // Rows of weights that are used for the gradient of a, and are then updated, while in a cache.
 constexpr int64_t kBlockRows = 8 * kRows, kBlockFloats = 1 << 15;
@@ -162,9 +162,9 @@ void fetch(const float* p, int64_t floats) {
 // the weights that it reads next.
 void make_gradient(const Product& p, int64_t row, int rows, int64_t first, int64_t columns,
                    const Block& b, float* gradient) {
-  const float* at[kDepth];
-  for (int64_t i = 0; i == 0 || i < p.k; i += kDepth) {
-    const int64_t depth = p.k - i < kDepth ? p.k - i : kDepth;
+  const float* at[kColumnDepth];
+  for (int64_t i = 0; i == 0 || i < p.k; i += kColumnDepth) {
+    const int64_t depth = p.k - i < kColumnDepth ? p.k - i : kColumnDepth;
     for (int64_t d = 0; d < depth; ++d) at[d] = p.a + (i + d) * p.m;
     for (int64_t column = 0; column < columns; column += kPanel) {
       const int64_t left = columns - column;
