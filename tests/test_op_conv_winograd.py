@@ -38,6 +38,8 @@ PLANES_AND_GROUPS = [
 ]
 # The same for few channels, with images side by side.
 LANES = [(64, 14, 14, 8, 13, 5), (48, 30, 27, 7, 12, 5), (72, 29, 26, 15, 11, 3)]
+# The same for few channels and images, along lines.
+LINES = [(1, 14, 14, 6, 16, 5), (3, 31, 27, 14, 37, 5), (2, 29, 26, 12, 20, 3)]
 
 
 def all_directions(padding, groups=1):
@@ -152,11 +154,38 @@ def test_images_side_by_side(cpu, reference, shape, padding):
         assert error(actual, expected) < LARGEST_ERROR
 
 
+@pytest.mark.parametrize("shape", LINES, ids=str)
+@pytest.mark.parametrize("padding", ["same", [(2, 1), (-1, 3)], "valid"], ids=str)
+@pytest.mark.parametrize("pooled", [False, True])
+@pytest.mark.parametrize("constant", [False, True])
+def test_along_lines(cpu, reference, shape, padding, pooled, constant):
+    src, weights, _ = operands(shape, "same")
+    bias = np.linspace(-1, 1, shape[4], dtype=np.float32)
+
+    def run(x, w, b):
+        y = ops.relu(ops.conv(x, w, padding=padding) + b)
+        return ops.max_pool(y, 2) if pooled else y
+
+    def frozen(x):
+        return run(x, weights, bias)
+
+    arrays = (src, weights, bias)
+    given = (frozen, src) if constant else (run, *arrays)
+    assert kernels(cpu, given[0], given[1:]) == {"conv": "winograd_lines"}
+    [actual], [expected] = cpu.run(*given), reference(run, *arrays)
+    assert actual.shape == expected.shape
+    assert error(actual, expected) < LARGEST_ERROR
+
+
 @pytest.mark.parametrize("added", [False, True])
 @pytest.mark.parametrize("activation", ["relu", "tanh"])
 @pytest.mark.parametrize(
     ("shape", "kernel"),
-    [((1, 20, 22, 32, 72, 3), "winograd"), (LANES[1], "winograd_lanes")],
+    [
+        ((1, 20, 22, 32, 72, 3), "winograd"),
+        (LANES[1], "winograd_lanes"),
+        (LINES[1], "winograd_lines"),
+    ],
 )
 def test_epilogue(cpu, reference, shape, kernel, activation, added):
     src, weights, other = operands(shape, "same")
@@ -172,7 +201,7 @@ def test_epilogue(cpu, reference, shape, kernel, activation, added):
     assert error(actual, expected) < LARGEST_ERROR
 
 
-@pytest.mark.parametrize("shape", SHAPES + LANES[1:], ids=str)
+@pytest.mark.parametrize("shape", SHAPES + LANES[1:] + LINES, ids=str)
 def test_bytes_do_not_depend_on_threads(cpu, threads, shape):
     arrays = operands(shape, "same")
     threads(lambda: cpu.run(all_directions("same"), *arrays))
@@ -200,7 +229,7 @@ def test_more_threads_than_a_plan_has_memory_for(cpu):
         _core.set_thread_count(before)
 
 
-@pytest.mark.parametrize("shape", [SHAPES[0], LANES[1]], ids=str)
+@pytest.mark.parametrize("shape", [SHAPES[0], LANES[1], LINES[0]], ids=str)
 def test_can_be_switched_off(cpu, monkeypatch, shape):
     kinds = ("conv", "conv_backward_data", "conv_backward_weights")
     monkeypatch.setenv("FASTCONV_KERNEL", ",".join(f"{k}=-winograd" for k in kinds))

@@ -130,6 +130,8 @@ constexpr Kernel kForward[] = {
     {"winograd_lanes", pooled<conv_winograd_lanes_declines>, conv_winograd_lanes_workspace,
      conv_winograd_lanes},
     {"batch_lanes", pooled<conv_batch_lanes_declines>, nullptr, conv_batch_lanes},
+    {"winograd_lines", pooled<conv_winograd_lines_declines>, conv_winograd_lines_workspace,
+     conv_winograd_lines, conv_winograd_lines_prepared, conv_winograd_lines_prepare},
     {"implicit_gemm", whole<implicit_declines<conv_batch_lanes_declines>>, conv_implicit_workspace,
      conv_implicit, conv_implicit_prepared, conv_implicit_prepare},
     {"direct_loop", whole<needs_float32>, nullptr, conv_direct},

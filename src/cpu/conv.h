@@ -124,6 +124,13 @@ void conv_backward_data_winograd_lanes(const KernelCall& call);
 int64_t conv_winograd_lanes_workspace(const KernelCall& call);
 int64_t conv_backward_data_winograd_lanes_workspace(const KernelCall& call);
 
+// conv_winograd_lines.cpp: along lines alone, for few images with few channels.
+const char* conv_winograd_lines_declines(const KernelCall& call);
+void conv_winograd_lines(const KernelCall& call);
+int64_t conv_winograd_lines_prepared(const KernelCall& call);
+void conv_winograd_lines_prepare(const KernelCall& call);
+int64_t conv_winograd_lines_workspace(const KernelCall& call);
+
 // conv_grouped.cpp: several small groups side by side in one vector.
 const char* conv_grouped_declines(const KernelCall& call);
 const char* conv_backward_weights_grouped_declines(const KernelCall& call);

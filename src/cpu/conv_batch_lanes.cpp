@@ -170,15 +170,15 @@ void run_tile(const Tile& t) {
   const vfloat low = splat(t.relu ? 0.0f : -kInfinity);
 #pragma GCC unroll 16
   for (int c = 0; c < CH; ++c) {
-    const vfloat scale = splat(t.scale ? t.scale[c] : 1.0f);
-    const vfloat bias = splat(t.bias ? t.bias[c] : 0.0f);
-    vfloat most = {};
+    const ChannelShift shift(t.scale, t.bias, c);
+    const auto put = [&](int p, vfloat y) {
+      store(t.out + p * t.out_step + c * kLanes, y < low ? low : y);
+    };
+    if constexpr (pools) {
+      put(0, shift.largest_of(sums[0][c], sums[1][c], sums[2][c], sums[3][c]));
+    } else {
 #pragma GCC unroll 4
-    for (int p = 0; p < PX; ++p) {
-      const vfloat y = sums[p][c] * scale + bias;
-      most = pools && p > 0 ? larger(most, y) : y;
-      if (!pools || p == PX - 1)
-        store(t.out + (pools ? 0 : p) * t.out_step + c * kLanes, most < low ? low : most);
+      for (int p = 0; p < PX; ++p) put(p, shift(sums[p][c]));
     }
   }
 }

@@ -79,11 +79,27 @@ static inline void from_lanes(const ImageRows& rows, const float* src, float* ds
 
 constexpr int kTileChannels = kLanes == 16 ? 16 : 8;  // of a tile of the result
 
-// The larger one; NaN is handed on, and of equal ones `first`.
-static inline vfloat larger(vfloat first, vfloat second) {
-  const vfloat most = second > first ? second : first;
-  return second != second ? second : most;
+// The largest of four; NaN is handed on, and of equal ones the first.
+static inline vfloat largest(vfloat a, vfloat b, vfloat c, vfloat d) {
+  const vfloat most = max(d, max(c, max(b, a)));  // of NaN and a number `max` gives the second
+  return ~((b <= c) | (b >= c)) | (d != d) ? splat(__builtin_nanf("")) : most;
 }
+
+// The scale and the bias of a channel.
+struct ChannelShift {
+  bool scales;
+  vfloat scale, bias;
+  ChannelShift(const float* scales, const float* biases, int64_t channel)
+      : scales(scales),
+        scale(splat(scales ? scales[channel] : 1.0f)),
+        bias(splat(biases ? biases[channel] : 0.0f)) {}
+  vfloat operator()(vfloat x) const { return x * scale + bias; }
+  // Of what four sums become. A bias alone does not change which is the largest.
+  vfloat largest_of(vfloat a, vfloat b, vfloat c, vfloat d) const {
+    const ChannelShift& y = *this;
+    return scales ? largest(y(a), y(b), y(c), y(d)) : largest(a, b, c, d) + bias;
+  }
+};
 
 // Two lines [Q][K] of vectors, one behind the other, become one of the maxima of 2x2.
 static inline void pool_lines(int64_t Q, int64_t K, float* lines) {
@@ -91,9 +107,8 @@ static inline void pool_lines(int64_t Q, int64_t K, float* lines) {
   for (int64_t q = 0; q < Q / 2; ++q)
     for (int64_t i = 0; i < pixel; i += kLanes) {
       const float* at = lines + 2 * q * pixel + i;
-      const vfloat above = larger(load(at), load(at + pixel));
-      const vfloat left = larger(above, load(at + line));
-      store(lines + q * pixel + i, larger(left, load(at + line + pixel)));
+      store(lines + q * pixel + i,
+            largest(load(at), load(at + pixel), load(at + line), load(at + line + pixel)));
     }
 }
 

@@ -136,23 +136,22 @@ void write_tile(const Plan& p, const Slot& slot, const Finish& finish, bool pool
     store(slot.out + ((i * Q + x / step + j) * K + first + c) * kLanes, value < low ? low : value);
   };
   for (int c = 0; c < count; ++c) {
-    const vfloat scale = splat(finish.scale ? finish.scale[first + c] : 1.0f);
-    const vfloat bias = splat(finish.bias ? finish.bias[first + c] : 0.0f);
+    const ChannelShift shift(finish.scale, finish.bias, first + c);
     vfloat out[kTile][kTile];
     transform_2d<kPoints, kTile>(
         Window::output,
         [&](int i, int j) {
           return load(slot.sums + ((i * kPoints + j) * (count + 1) + c) * kLanes);
         },
-        [&](int i, int j, vfloat value) { out[i][j] = value * scale + bias; });
+        [&](int i, int j, vfloat value) { out[i][j] = value; });
 #pragma GCC unroll 4
     for (int i = 0; i < kTile; ++i)
 #pragma GCC unroll 4
       for (int j = 0; j < kTile; ++j) {
-        if (!pools) put(i, j, c, out[i][j]);
+        if (!pools) put(i, j, c, shift(out[i][j]));
         if (pools && i % 2 == 1 && j % 2 == 1)
           put(i / 2, j / 2, c,
-              larger(larger(out[i - 1][j - 1], out[i - 1][j]), larger(out[i][j - 1], out[i][j])));
+              shift.largest_of(out[i - 1][j - 1], out[i - 1][j], out[i][j - 1], out[i][j]));
       }
   }
 }

@@ -173,13 +173,14 @@ class _Turns:
 
     def __enter__(self) -> None:
         """Waits for the arena; a run inside a run of the same thread cannot wait."""
-        if self._owner == threading.get_ident():
+        caller = threading.get_ident()
+        if self._owner == caller:
             raise ArgumentError(
                 "a host function (fastconv.ops.callback) called a function that shares "
                 "memory with the one that runs it; call it outside"
             )
         self._lock.acquire()
-        self._owner = threading.get_ident()
+        self._owner = caller
 
     def __exit__(self, *_: object) -> None:
         self._owner = 0

@@ -67,6 +67,8 @@ class Function:
         if self._last is not None and not kwargs:
             run, structure, state = self._last
             if state == self._state() and (results := run.again(args)) is not None:
+                if structure is _HOLE:  # quicker
+                    return results[0]
                 return _rebuild(structure, iter(results))
         if not _only_arrays(args, kwargs) and is_symbolic((args, kwargs)):
             return self.python(*args, **kwargs)
