@@ -18,7 +18,7 @@ from fastconv._core import BatchNormAttrs, BinaryOp, OpKind
 from fastconv.execution.narrow import accepted
 from fastconv.graph.ir import Graph, Leaf, Node, Tensor, private, wide
 from fastconv.graph.passes.verify import verify
-from fastconv.graph.scope import scope
+from fastconv.graph.scope import label, scope
 from fastconv.graph.trace import constant
 from fastconv.operators import OPERATORS
 
@@ -148,17 +148,14 @@ class _Moments:
     """Mean, 1 / deviation and variance of parts, each made once."""
 
     def __init__(self) -> None:
-        self._made: dict[tuple[Tensor, float], Parts] = {}
+        self._made: dict[tuple[Parts, float], Parts] = {}
 
     def normalised(
         self, norm: Node, inputs: Parts, parts: Parts, backend: _core.Backend
     ) -> tuple[Tensor, ...] | None:
         """The outputs of a batch normalisation of parts, if there is a kernel."""
-        epsilon = norm.attrs.epsilon
-        columns = zip(*(self._of(p, epsilon, norm.label) for p in parts), strict=True)
         with scope(norm.label):
-            join = OPERATORS["concatenate"]
-            mean, rstd, variance = (join(list(column), 0) for column in columns)
+            mean, rstd, variance = self._of(parts, norm.attrs.epsilon)
         _, gamma, beta, *added = inputs
         operands = (parts[0], gamma, beta, mean, variance, *added, *parts[1:])
         spec = (norm.outputs[0].shape, norm.outputs[0].dtype)
@@ -168,13 +165,27 @@ class _Moments:
             return None
         return (*made.outputs, mean, rstd, variance)
 
-    def _of(self, part: Tensor, epsilon: float, label: str) -> Parts:
-        if (part, epsilon) not in self._made:
-            channels, dtype = part.shape[-1:], wide(part.dtype)
-            scale, shift = (constant(np.full(channels, x), dtype) for x in (1.0, 0.0))
-            specs = [(part.shape, part.dtype), *[(channels, dtype)] * 3]
-            attrs = BatchNormAttrs(epsilon=epsilon)
-            operands = (part, scale, shift)
-            made = Node(OpKind.batch_norm, attrs, operands, specs, label=label)
-            self._made[part, epsilon] = made.outputs[1:]
-        return self._made[part, epsilon]
+    def _of(self, parts: Parts, epsilon: float) -> Parts:
+        """Of all parts, by those of all but the last if somebody had them before."""
+        if (parts, epsilon) not in self._made:
+            front, last = parts[:-1], parts[-1:]
+            if not front:
+                made = _moments(parts[0], epsilon)
+            else:
+                cut = (front, last) if (front, epsilon) in self._made else zip(parts)
+                pieces = [self._of(piece, epsilon) for piece in cut]
+                join = OPERATORS["concatenate"]
+                made = tuple(
+                    join(list(column), 0) for column in zip(*pieces, strict=True)
+                )
+            self._made[parts, epsilon] = made
+        return self._made[parts, epsilon]
+
+
+def _moments(part: Tensor, epsilon: float) -> Parts:
+    """Of one part: a batch normalisation whose result nobody reads."""
+    channels, dtype = part.shape[-1:], wide(part.dtype)
+    operands = (part, *(constant(np.full(channels, x), dtype) for x in (1.0, 0.0)))
+    specs = [(part.shape, part.dtype), *[(channels, dtype)] * 3]
+    attrs = BatchNormAttrs(epsilon=epsilon)
+    return Node(OpKind.batch_norm, attrs, operands, specs, label=label()).outputs[1:]
