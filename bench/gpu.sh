@@ -94,6 +94,9 @@ export FASTCONV_TUNED="$out/gpu-kernels.txt"
 step bench-tuned 60 python3 bench/gpu.py --dtype bfloat16 --resident --profile \
   --out "$out/gpu-bfloat16-tuned.json" --budget 50 train/resnet50
 unset FASTCONV_TUNED
+step bench-own-statistics 50 env FASTCONV_KERNEL=conv=-statistics python3 bench/gpu.py \
+  --dtype bfloat16 --resident --profile --out "$out/gpu-bfloat16-own-statistics.json" --budget 40 \
+  train/resnet50
 step bench-compiled 200 python3 bench/gpu.py --dtype bfloat16 --resident --compile \
   --out "$out/gpu-bfloat16-compiled.json" --budget 170
 step bench-host 100 python3 bench/gpu.py --dtype bfloat16 --out "$out/gpu-bfloat16-host.json" \

@@ -158,7 +158,9 @@ void bind_structs(py::module_& m) {
       .field("geometry", &ConvAttrs::geometry)
       .field("epilogue", &ConvAttrs::epilogue)
       .field("max_pool", &ConvAttrs::max_pool)
-      .field("tf32", &ConvAttrs::tf32);
+      .field("tf32", &ConvAttrs::tf32)
+      .field("statistics", &ConvAttrs::statistics)
+      .field("epsilon", &ConvAttrs::epsilon);
   Struct<PoolAttrs>(m, "PoolAttrs")
       .field("geometry", &PoolAttrs::geometry)
       .field("p", &PoolAttrs::p)

@@ -49,7 +49,10 @@ constexpr Row op(OpKind kind, const char* name, Count inputs, Count outputs,
 
 // Kind and its attributes, name, number of inputs, of outputs, check of the operands.
 constexpr Row kTable[] = {
-    op<ConvAttrs>(OpKind::conv, "conv", {2, 6}, 1, checks::conv),
+    op<ConvAttrs>(OpKind::conv, "conv", {2, 6}, {1, 4}, checks::conv)
+        .optional(1)
+        .optional(2)
+        .optional(3),
     op<ConvAttrs>(OpKind::conv_backward_data, "conv_backward_data", {2, 6}, 1,
                   checks::conv_backward_data),
     op<ConvAttrs>(OpKind::conv_backward_weights, "conv_backward_weights", 2, 1,

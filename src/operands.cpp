@@ -131,6 +131,14 @@ void checks::conv(const Operands& o) {
   check_conv(o, o.in(0), o.in(1), o.out(0), a.max_pool ? 2 : 1);
   expect_weights(o, o.in(1), o.in(0).dtype, "weights");
   check_epilogue(o, a.epilogue, 2);
+  expect(o, o.n_outputs() == (a.statistics ? 4 : 1), "outputs do not agree with the attributes");
+  if (!a.statistics) return;
+  expect(o,
+         alone && !a.epilogue.scale && !a.max_pool && a.epilogue.activation == Activation::identity,
+         "statistics come with no more than a bias");
+  for (const size_t i : {1, 2, 3})
+    if (o.has_output(i))
+      expect_vector(o, o.out(i), last(o.out(0)), wide(o.in(0).dtype), "statistics");
 }
 void checks::conv_backward_data(const Operands& o) {
   check_conv(o, o.out(0), o.in(1), o.in(0));

@@ -73,7 +73,8 @@ void run(const KernelCall& call, int splits, const A& a, const B& b, const Resul
   const TensorCut cut = {Tile, ceil_div(size.k, depth), depth};
   Finish<T> finish = {};
   finish.dst = dst;
-  run_tensor_tiles<Tile>(call, a, b, result, size, cut, finish, cut.splits > 1 ? partial : nullptr);
+  run_tensor_tiles<Tile, false>(call, a, b, result, size, cut, finish,
+                                cut.splits > 1 ? partial : nullptr, nullptr);
   if (cut.splits > 1) join_splits(call, result, size, cut.splits, finish, partial);
 }
 

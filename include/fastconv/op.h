@@ -12,7 +12,7 @@ namespace fastconv {
 
 enum class OpKind : int32_t {
   // Convolution, ConvAttrs. N D H W C with kernels T R S C/groups K.
-  conv,                   // src weights ... -> dst
+  conv,                   // src weights ... -> dst [mean rstd variance]
   conv_backward_data,     // ddst weights ... -> dsrc
   conv_backward_weights,  // src ddst -> dweights
   // Pooling, PoolAttrs. `indices` (int32) is the flat D*H*W position inside one channel's map.
@@ -173,6 +173,10 @@ struct ConvAttrs {
   // of 2x2 results; NaN is handed on.
   int32_t max_pool;
   int32_t tf32;  // 1: operands in float32 may be rounded to TF32, 10 bits behind the point
+  // 1: the forward, with no more than a bias in its epilogue, also gives the statistics of dst that
+  // a batch_norm of this epsilon would.
+  int32_t statistics;
+  float epsilon;
 };
 struct PoolAttrs {
   WindowGeometry geometry;

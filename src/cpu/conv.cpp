@@ -97,10 +97,16 @@ int64_t backward_weights_product_workspace(const KernelCall& call) {
 
 using Declines = const char* (*)(const KernelCall&);
 
+// Batch normalisation takes its statistics in a pass of its own, which costs less here.
+template <Declines declines>
+const char* alone(const KernelCall& call) {
+  return attrs<ConvAttrs>(call).statistics ? "statistics" : declines(call);
+}
+
 // Of a kernel that cannot pool what it makes.
 template <Declines declines>
 const char* whole(const KernelCall& call) {
-  return attrs<ConvAttrs>(call).max_pool ? "pooling" : declines(call);
+  return attrs<ConvAttrs>(call).max_pool ? "pooling" : alone<declines>(call);
 }
 
 // Of one that can: it does so where none of those before it would make the whole result.
@@ -111,7 +117,7 @@ const char* pooled(const KernelCall& call) {
   if (attrs<ConvAttrs>(call).max_pool)
     for (const Declines before : kBefore)
       if (!before(call)) return "faster with another kernel and pooling of its own";
-  return declines(call);
+  return alone<declines>(call);
 }
 
 constexpr Kernel kForward[] = {

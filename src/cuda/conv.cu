@@ -85,15 +85,39 @@ int64_t backward_weights_tensor_workspace(const KernelCall& call) {
   return tensor_backward_weights_workspace(call, geometry(call));
 }
 
-// No kernel pools what it makes.
-template <const char* (*declines)(const KernelCall&)>
-const char* whole(const KernelCall& call) {
-  return attrs<ConvAttrs>(call).max_pool ? "pooling" : declines(call);
+// What is like `forward_tensor`, with the statistics of dst.
+int64_t tensor_statistics_workspace(const KernelCall& call) {
+  return statistics_workspace(call, tensor_forward_part(call, geometry(call)),
+                              forward_tensor_workspace(call));
+}
+void tensor_statistics(const KernelCall& call) {
+  const WindowGeometry& g = geometry(call);
+  const int64_t part = tensor_forward_part(call, g), bytes = forward_tensor_workspace(call);
+  tensor_forward(call, g, attrs<ConvAttrs>(call).epilogue, moments_of_parts(call, part, bytes));
+  join_statistics(call, part, bytes);
 }
 
-// The first of each list needs the instructions of hopper.h.
+using Declines = const char* (*)(const KernelCall&);
+
+// No kernel pools what it makes.
+template <Declines declines>
+const char* whole(const KernelCall& call) {
+  if (attrs<ConvAttrs>(call).statistics) return "statistics";
+  return attrs<ConvAttrs>(call).max_pool ? "pooling" : declines(call);
+}
+template <Declines declines>
+const char* with_statistics(const KernelCall& call) {
+  return attrs<ConvAttrs>(call).statistics ? declines(call) : "no statistics are wanted";
+}
+
+// The first of each list need the instructions of hopper.h.
+constexpr int kForwardHopper = 2;
 constexpr Kernel kForward[] = {
+    {"statistics_hopper", with_statistics<conv_hopper_declines>, conv_hopper_statistics_workspace,
+     conv_hopper_statistics},
     {"hopper", whole<conv_hopper_declines>, conv_hopper_workspace, conv_hopper},
+    {"statistics_tensor_cores", with_statistics<conv_tensor_declines>, tensor_statistics_workspace,
+     tensor_statistics},
     {"depthwise", whole<conv_depthwise_declines>, nullptr, conv_depthwise},
     {"direct", whole<conv_direct_declines>, nullptr, conv_direct},
     {"tensor_cores", whole<conv_tensor_declines>, forward_tensor_workspace, forward_tensor},
@@ -131,18 +155,27 @@ struct Tiled {
   const char* kernel;
   bool (*tiles)(const KernelCall&);
 };
+template <bool (*tiles)(const KernelCall&, const WindowGeometry&)>
+bool tensor_tiles_of(const KernelCall& call) {
+  return tiles(call, geometry(call));
+}
 template <ProductSize (*size)(const WindowGeometry&)>
 bool product_tiles_of(const KernelCall& call) {
   return product_tiles(call, size(geometry(call)));
 }
 constexpr Tiled kTiled[] = {
+    {OpKind::conv, "statistics_hopper", conv_hopper_tiles},
     {OpKind::conv, "hopper", conv_hopper_tiles},
+    {OpKind::conv, "statistics_tensor_cores", tensor_tiles_of<tensor_forward_tiles>},
+    {OpKind::conv, "tensor_cores", tensor_tiles_of<tensor_forward_tiles>},
     {OpKind::conv, "gemm", product_tiles_of<forward_size>},
     {OpKind::conv, "implicit_gemm", conv_implicit_tiles},
     {OpKind::conv_backward_data, "hopper", conv_backward_data_hopper_tiles},
+    {OpKind::conv_backward_data, "tensor_cores", tensor_tiles_of<tensor_backward_data_tiles>},
     {OpKind::conv_backward_data, "gemm", product_tiles_of<data_size>},
     {OpKind::conv_backward_data, "implicit_gemm", conv_backward_data_implicit_tiles},
     {OpKind::conv_backward_weights, "hopper", conv_backward_weights_hopper_tiles},
+    {OpKind::conv_backward_weights, "tensor_cores", tensor_tiles_of<tensor_backward_weights_tiles>},
     {OpKind::conv_backward_weights, "gemm", product_tiles_of<weights_size>},
     {OpKind::conv_backward_weights, "implicit_gemm", conv_backward_weights_implicit_tiles},
 };
@@ -158,7 +191,7 @@ bool conv_tiles(OpKind kind, const char* kernel, const KernelCall& call) {
 KernelList conv_kernels(OpKind kind, bool hopper) {
   const int first = hopper ? 0 : 1;
   switch (kind) {
-    case OpKind::conv: return list(kForward, first);
+    case OpKind::conv: return list(kForward, hopper ? 0 : kForwardHopper);
     case OpKind::conv_backward_data: return list(kBackwardData, first);
     case OpKind::conv_backward_weights: return list(kBackwardWeights, first);
     default: return {nullptr, 0};

@@ -40,6 +40,17 @@ bool conv_backward_data_hopper_tiles(const KernelCall& call);
 int64_t conv_backward_weights_hopper_workspace(const KernelCall& call);
 bool conv_backward_weights_hopper_tiles(const KernelCall& call);
 
+// The same, with the statistics of dst.
+void conv_hopper_statistics(const KernelCall& call);
+int64_t conv_hopper_statistics_workspace(const KernelCall& call);
+
+// conv_statistics.cu: statistics of what a convolution makes, from moments of parts of the pixels
+// that its kernel keeps, [parts, 2, channels]; or, if that has none, from dst. `part`: pixels of
+// one, or 0; `product`: bytes of workspace that the kernel needs itself.
+int64_t statistics_workspace(const KernelCall& call, int64_t part, int64_t product);
+float* moments_of_parts(const KernelCall& call, int64_t part, int64_t product);  // null for none
+void join_statistics(const KernelCall& call, int64_t part, int64_t product);
+
 // conv_implicit.cu: a product by tiles, whose left matrix is gathered from the windows.
 const char* conv_implicit_declines(const KernelCall& call);
 void conv_implicit(const KernelCall& call);

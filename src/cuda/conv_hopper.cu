@@ -151,6 +151,19 @@ void conv_hopper(const KernelCall& call) {
   run(call, product_of(call, ProductKind::rows), epilogue);
   finish_hopper_product(call, epilogue);
 }
+
+int64_t conv_hopper_statistics_workspace(const KernelCall& call) {
+  const HopperProduct p = product_of(call, ProductKind::rows);
+  return statistics_workspace(call, hopper_product_part(call, p), conv_hopper_workspace(call));
+}
+void conv_hopper_statistics(const KernelCall& call) {
+  HopperProduct p = product_of(call, ProductKind::rows);
+  const int64_t part = hopper_product_part(call, p), bytes = conv_hopper_workspace(call);
+  p.moments = moments_of_parts(call, part, bytes);
+  run(call, p, attrs<ConvAttrs>(call).epilogue);
+  join_statistics(call, part, bytes);
+}
+
 void conv_backward_data_hopper(const KernelCall& call) {
   const Epilogue& epilogue = attrs<ConvAttrs>(call).epilogue;
   for_phases(call, [&](const HopperProduct& phase) -> const char* {

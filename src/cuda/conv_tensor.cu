@@ -201,7 +201,8 @@ const char* conv_tensor_declines(const KernelCall& call) {
   return tensor_sizes_decline(geometry(call));
 }
 
-void tensor_forward(const KernelCall& call, const WindowGeometry& g, const Epilogue& epilogue) {
+void tensor_forward(const KernelCall& call, const WindowGeometry& g, const Epilogue& epilogue,
+                    float* moments) {
   with_float(call, [&](auto type) {
     using T = typename decltype(type)::type;
     const TensorShape s = tensor_shape(g, sizeof(T), true);
@@ -210,11 +211,14 @@ void tensor_forward(const KernelCall& call, const WindowGeometry& g, const Epilo
     const T* weights = padded<T>(call, 1, pad_weights(g, s), work);
     const Correlation c = windows_of(g, s);
     const int64_t filters = g.out_channels / g.groups;
-    run_tensor_product(call, WindowRows<T>{c, src},
-                       MatrixRows<T>{weights, (int32_t)(g.groups * s.filters), (int32_t)s.filters},
-                       PixelResult{c, (int32_t)g.out_channels, (int32_t)filters},
-                       forward_size(g, s), finish_of<T>(call, epilogue),
-                       reinterpret_cast<float*>(work));
+    const auto run = [&](auto keeps) {
+      run_tensor_product<keeps.value>(
+          call, WindowRows<T>{c, src},
+          MatrixRows<T>{weights, (int32_t)(g.groups * s.filters), (int32_t)s.filters},
+          PixelResult{c, (int32_t)g.out_channels, (int32_t)filters}, forward_size(g, s),
+          finish_of<T>(call, epilogue), reinterpret_cast<float*>(work), moments);
+    };
+    moments ? run(Constant<true>{}) : run(Constant<false>{});
     finish_activation<T>(call, epilogue);
   });
 }
@@ -222,7 +226,16 @@ void tensor_forward(const KernelCall& call, const WindowGeometry& g, const Epilo
 int64_t tensor_forward_workspace(const KernelCall& call, const WindowGeometry& g) {
   const TensorShape s = tensor_shape(g, size_of(call.inputs[0].dtype), true);
   return pad_map(g, s).bytes() + pad_weights(g, s).bytes() +
-         tensor_workspace(forward_size(g, s), s.element);
+         tensor_workspace(call, forward_size(g, s), s.element);
+}
+
+int64_t tensor_forward_part(const KernelCall& call, const WindowGeometry& g) {
+  const TensorShape s = tensor_shape(g, size_of(call.inputs[0].dtype), true);
+  return tensor_part(call, forward_size(g, s), s.element);
+}
+bool tensor_forward_tiles(const KernelCall& call, const WindowGeometry& g) {
+  const TensorShape s = tensor_shape(g, size_of(call.inputs[0].dtype), true);
+  return tensor_tiles(call, forward_size(g, s), s.element);
 }
 
 }  // namespace fastconv::cuda

@@ -57,13 +57,20 @@ const char* tensor_sizes_decline(const WindowGeometry& g);
 const char* conv_tensor_declines(const KernelCall& call);
 const char* conv_backward_data_tensor_declines(const KernelCall& call);
 
-// Of any operation that is such a convolution. `call` has that many bytes of workspace.
-void tensor_forward(const KernelCall& call, const WindowGeometry& g, const Epilogue& epilogue);
+// Of any operation that is such a convolution. `call` has that many bytes of workspace. `moments`,
+// if they are wanted, are those of parts of dst of tensor_forward_part() pixels, if that is not 0.
+void tensor_forward(const KernelCall& call, const WindowGeometry& g, const Epilogue& epilogue,
+                    float* moments = nullptr);
+int64_t tensor_forward_part(const KernelCall& call, const WindowGeometry& g);
 void tensor_backward_data(const KernelCall& call, const WindowGeometry& g,
                           const Epilogue& epilogue);
 void tensor_backward_weights(const KernelCall& call, const WindowGeometry& g);
 int64_t tensor_forward_workspace(const KernelCall& call, const WindowGeometry& g);
 int64_t tensor_backward_data_workspace(const KernelCall& call, const WindowGeometry& g);
 int64_t tensor_backward_weights_workspace(const KernelCall& call, const WindowGeometry& g);
+// Whether its product can be cut as the call says.
+bool tensor_forward_tiles(const KernelCall& call, const WindowGeometry& g);
+bool tensor_backward_data_tiles(const KernelCall& call, const WindowGeometry& g);
+bool tensor_backward_weights_tiles(const KernelCall& call, const WindowGeometry& g);
 
 }  // namespace fastconv::cuda

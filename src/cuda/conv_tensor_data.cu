@@ -53,7 +53,11 @@ void tensor_backward_data(const KernelCall& call, const WindowGeometry& g,
 int64_t tensor_backward_data_workspace(const KernelCall& call, const WindowGeometry& g) {
   const TensorShape s = shape_of(g, size_of(call.inputs[0].dtype));
   return pad_result(g, s).bytes() + pad_weights(g, s).bytes() +
-         tensor_workspace(size_of(g, covers_of(g, s)), s.element);
+         tensor_workspace(call, size_of(g, covers_of(g, s)), s.element);
+}
+bool tensor_backward_data_tiles(const KernelCall& call, const WindowGeometry& g) {
+  const TensorShape s = shape_of(g, size_of(call.inputs[0].dtype));
+  return tensor_tiles(call, size_of(g, covers_of(g, s)), s.element);
 }
 
 }  // namespace fastconv::cuda

@@ -35,7 +35,11 @@ void tensor_backward_weights(const KernelCall& call, const WindowGeometry& g) {
 int64_t tensor_backward_weights_workspace(const KernelCall& call, const WindowGeometry& g) {
   const TensorShape s = tensor_shape(g, size_of(call.inputs[0].dtype), true);
   return pad_map(g, s).bytes() + pad_result(g, s).bytes() +
-         tensor_workspace(size_of(g, s), s.element);
+         tensor_workspace(call, size_of(g, s), s.element);
+}
+bool tensor_backward_weights_tiles(const KernelCall& call, const WindowGeometry& g) {
+  const TensorShape s = tensor_shape(g, size_of(call.inputs[0].dtype), true);
+  return tensor_tiles(call, size_of(g, s), s.element);
 }
 
 }  // namespace fastconv::cuda

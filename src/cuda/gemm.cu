@@ -109,6 +109,13 @@ int64_t gemm_tensor_workspace(const KernelCall& call) {
                        : tensor_forward_workspace(call, g);
 }
 
+bool gemm_tensor_tiles(const KernelCall& call) {
+  const GemmAttrs& a = attrs<GemmAttrs>(call);
+  const WindowGeometry g = line_of(a);
+  if (a.transpose_a) return tensor_backward_weights_tiles(call, g);
+  return a.transpose_b ? tensor_backward_data_tiles(call, g) : tensor_forward_tiles(call, g);
+}
+
 // The first needs the instructions of hopper.h.
 constexpr Kernel kGemm[] = {
     {"hopper", gemm_hopper_declines, gemm_hopper_workspace, gemm_hopper},
@@ -121,6 +128,7 @@ constexpr Kernel kGemm[] = {
 bool gemm_tiles(const char* kernel, const KernelCall& call) {
   if (__builtin_strcmp(kernel, "hopper") == 0)
     return hopper_product_tiles(call, hopper_product_of(call));
+  if (__builtin_strcmp(kernel, "tensor_cores") == 0) return gemm_tensor_tiles(call);
   if (__builtin_strcmp(kernel, "tiles") == 0)
     return product_tiles(call, size_of(attrs<GemmAttrs>(call)));
   return false;

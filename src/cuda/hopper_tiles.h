@@ -5,6 +5,7 @@
 #include "finish.h"
 #include "hopper.h"
 #include "product_hopper.h"
+#include "tile_moments.h"
 
 namespace fastconv::cuda {
 
@@ -48,8 +49,19 @@ struct Left {
   }
 };
 
-// Slabs: those a consumer multiplies at a time; Columns: of a tile.
-template <class T, int Slabs, int Columns, ProductKind Kind, class Out>
+// What the warps of a consumer tell each other of the moments of a tile, in turns.
+template <bool Moments, int Columns>
+struct Told {
+  static constexpr int kWarps = kWarpgroup / kWarp;
+  Moment of[2][2][kWarps][Columns];  // turn, consumer
+  Barrier all[2];
+};
+template <int Columns>
+struct Told<false, Columns> {};
+
+// Slabs: those a consumer multiplies at a time; Columns: of a tile. With Moments, those of the
+// results are kept, too.
+template <class T, int Slabs, int Columns, ProductKind Kind, class Out, bool Moments>
 struct Tiles {
   static constexpr int kSlice = kBoxWidth<T>;
   static constexpr int kRowSlabs = 2 * Slabs, kBoxes = Columns / kSlab;
@@ -66,6 +78,7 @@ struct Tiles {
   struct Shared {
     Stage stages[kStages];
     Barrier full[kStages], empty[kStages];
+    Told<Moments, Columns> told;
   };
 
   Left left;
@@ -79,6 +92,7 @@ struct Tiles {
   int64_t tiles;         // of all splits
   Finish<Out> finish;
   float* partial;  // not null: sums of the splits, [splits, rows of dst, columns]
+  float* moments;  // [parts of Slabs * kSlab rows, 2, columns], of statistics.h
 
   struct Tile {
     int32_t slab, column, begin, end, split;
@@ -108,6 +122,8 @@ struct Tiles {
           make_barrier(shared.full[i], 1);
           make_barrier(shared.empty[i], 2);
         }
+        if constexpr (Moments)
+          for (Barrier& all : shared.told.all) make_barrier(all, shared.told.kWarps);
         publish_barriers();
       }
       __syncthreads();
@@ -192,11 +208,13 @@ struct Tiles {
   __device__ __forceinline__ void consume(Shared& shared) const {
     const int first = ((int)threadIdx.x / kWarpgroup - 1) * Slabs;
     Ring ring;
-    for (int64_t i = blockIdx.x; i < tiles; i += gridDim.x) {
+    int turn = 0;
+    for (int64_t i = blockIdx.x; i < tiles; i += gridDim.x, turn ^= 1) {
       const Tile t = tile(i);
       float sums[Slabs][Columns / 2];
       accumulate(shared, ring, t.end - t.begin, first, sums);
       write(t, t.slab + first, sums);
+      if constexpr (Moments) keep(shared.told, turn, t.slab + first, t.column, sums);
     }
   }
 
@@ -260,6 +278,45 @@ struct Tiles {
         else
           write_row(line, t.column, half, sums[s]);
       }
+  }
+
+  // A tile's moments may still be read while those of the next one are written, but no longer.
+  __device__ __forceinline__ void keep(Told<Moments, Columns>& told, int turn, int32_t slab,
+                                       int32_t column,
+                                       const float (&sums)[Slabs][Columns / 2]) const {
+    constexpr int kWarps = kWarpgroup / kWarp, kHigh = kSlab / kWarps;  // rows of a warp in a slab
+    const int consumer = (int)threadIdx.x / kWarpgroup - 1;
+    const int mine = (int)threadIdx.x % kWarpgroup, warp = mine / kWarp;
+    const int32_t left = (int32_t)(rows - (int64_t)slab * kSlab);
+    const LaneMoments<2 * Slabs> lane(
+        [&](int r) { return r / 2 * kSlab + warp * kHigh + r % 2 * 8 + mine % kWarp / 4 < left; });
+#pragma unroll
+    for (int at = 0; at < Columns; at += 32) {
+      typename Finish<Out>::Columns ends = {};
+      if (finish.bias) ends = ends_of(column + at + mine % 4 * 2);
+      lane.template keep<Out>(&told.of[turn][consumer][warp][at], ends.bias, [&](int r, int i) {
+        return sums[r / 2][(at / 8 + i / 2) * 4 + r % 2 * 2 + i % 2];
+      });
+    }
+    __syncwarp();
+    if (mine % kWarp == 0) arrive(told.all[consumer]);
+    wait_for(told.all[consumer], turn);
+    if (mine >= Columns || column + mine >= columns || left <= 0) return;
+    Moment of[kWarps];
+    int high[kWarps];
+#pragma unroll
+    for (int w = 0; w < kWarps; ++w) {
+      of[w] = told.of[turn][consumer][w][mine];
+      high[w] = 0;
+#pragma unroll
+      for (int s = 0; s < Slabs; ++s) high[w] += clamped(left - s * kSlab - w * kHigh, kHigh);
+    }
+    const Moment all = join_warps(of, high);
+    float* to = moments + (int64_t)(slab / Slabs) * 2 * columns + column + mine;
+    to[0] = all.mean, to[columns] = all.squares;
+  }
+  __device__ static __forceinline__ int clamped(int rows, int most) {
+    return rows < 0 ? 0 : rows < most ? rows : most;
   }
 
   __device__ __forceinline__ void write_sums(float* to, int64_t line, int32_t column, int half,

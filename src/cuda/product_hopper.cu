@@ -113,10 +113,10 @@ Spread spread_of(const HopperProduct& p) {
   return spread;
 }
 
-template <class T, int Slabs, int Columns, ProductKind Kind, class Out>
+template <class T, int Slabs, int Columns, ProductKind Kind, class Out, bool Moments>
 void run_tiles(const KernelCall& call, const HopperProduct& p, const Epilogue& epilogue,
                int64_t splits, float* work) {
-  using K = Tiles<T, Slabs, Columns, Kind, Out>;
+  using K = Tiles<T, Slabs, Columns, Kind, Out, Moments>;
   K t = {};
   t.left = left_of(p, K::kTurnA ? K::kSlice : K::kRowSlabs * kSlab);
   t.right = right_of(p, Columns);
@@ -132,6 +132,7 @@ void run_tiles(const KernelCall& call, const HopperProduct& p, const Epilogue& e
   t.tiles = t.across.size() * t.down.size() * splits;
   t.finish = finish_of<Out>(call, epilogue);
   t.partial = splits > 1 ? work : nullptr;
+  t.moments = p.moments;
   launch(call, t, t.tiles < multiprocessors() ? t.tiles : multiprocessors());
   if (splits == 1) return;
   const Finish<Out> finish = t.finish;
@@ -153,16 +154,21 @@ void run_tiles(const KernelCall& call, const HopperProduct& p, const Epilogue& e
   });
 }
 
-template <class T, ProductKind Kind, class Out>
-void run_kind(const KernelCall& call, const HopperProduct& p, const Epilogue& epilogue,
-              float* work) {
+template <class T, ProductKind Kind, class Out, bool Moments = false>
+void run_kind(const KernelCall& call, const HopperProduct& p, const Epilogue& e, float* work) {
   const Cut cut = cut_product(p, tiling_of(call));
   if (cut.columns == 128)
-    cut.slabs == 4 ? run_tiles<T, 2, 128, Kind, Out>(call, p, epilogue, cut.splits, work)
-                   : run_tiles<T, 1, 128, Kind, Out>(call, p, epilogue, cut.splits, work);
+    cut.slabs == 4 ? run_tiles<T, 2, 128, Kind, Out, Moments>(call, p, e, cut.splits, work)
+                   : run_tiles<T, 1, 128, Kind, Out, Moments>(call, p, e, cut.splits, work);
   else
-    cut.slabs == 4 ? run_tiles<T, 2, 64, Kind, Out>(call, p, epilogue, cut.splits, work)
-                   : run_tiles<T, 1, 64, Kind, Out>(call, p, epilogue, cut.splits, work);
+    cut.slabs == 4 ? run_tiles<T, 2, 64, Kind, Out, Moments>(call, p, e, cut.splits, work)
+                   : run_tiles<T, 1, 64, Kind, Out, Moments>(call, p, e, cut.splits, work);
+}
+
+// Of a kind that may keep moments.
+template <class T, ProductKind Kind>
+void run_rows(const KernelCall& call, const HopperProduct& p, const Epilogue& e, float* work) {
+  p.moments ? run_kind<T, Kind, T, true>(call, p, e, work) : run_kind<T, Kind, T>(call, p, e, work);
 }
 
 // TF32 multiplies only what lies along the depth: matrices that do not are turned first.
@@ -180,7 +186,7 @@ void run_tf32(const KernelCall& call, HopperProduct p, const Epilogue& epilogue)
     p.kind = ProductKind::turned;
     work += bytes / 4;
   }
-  run_kind<float, ProductKind::turned, float>(call, p, epilogue, work);
+  run_rows<float, ProductKind::turned>(call, p, epilogue, work);
 }
 
 }  // namespace
@@ -210,6 +216,11 @@ int64_t hopper_product_workspace(const KernelCall& call, const HopperProduct& p)
   return turned_bytes(p) + (splits > 1 ? 4 * splits * lines_of(p) * p.columns : 0);
 }
 
+int64_t hopper_product_part(const KernelCall& call, const HopperProduct& p) {
+  const Cut cut = cut_product(p, tiling_of(call));
+  return cut.splits > 1 ? 0 : cut.slabs / 2 * kSlab;
+}
+
 bool hopper_product_tiles(const KernelCall& call, const HopperProduct& p) {
   constexpr int32_t kCount = sizeof kTiles / sizeof *kTiles;
   const auto [tile, splits] = tiling_of(call);
@@ -224,7 +235,7 @@ void run_hopper_product(const KernelCall& call, const HopperProduct& p, const Ep
     using T = typename decltype(type)::type;
     using enum ProductKind;
     switch (p.kind) {
-      case rows: return run_kind<T, rows, T>(call, p, epilogue, work);
+      case rows: return run_rows<T, rows>(call, p, epilogue, work);
       case turned: return run_kind<T, turned, T>(call, p, epilogue, work);
       case taps: return run_kind<T, taps, float>(call, p, epilogue, work);
     }

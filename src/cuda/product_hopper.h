@@ -32,12 +32,15 @@ struct HopperProduct {
   struct {
     int64_t size[2], first[2], apart[2];
   } result;
+  float* moments;  // not null, of `rows` without splits: [parts, 2, columns], of statistics.h
 };
 
 // Why it cannot be run, or null.
 const char* hopper_product_declines(const KernelCall& call, const HopperProduct& p,
                                     const Epilogue& epilogue);
 int64_t hopper_product_workspace(const KernelCall& call, const HopperProduct& p);
+// Rows of dst in a part of its moments, or 0: the product is split.
+int64_t hopper_product_part(const KernelCall& call, const HopperProduct& p);
 // Whether it can be cut as the call says, into a tile of kTiles.
 bool hopper_product_tiles(const KernelCall& call, const HopperProduct& p);
 void run_hopper_product(const KernelCall& call, const HopperProduct& p, const Epilogue& epilogue);

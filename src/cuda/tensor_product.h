@@ -7,6 +7,7 @@
 #pragma once
 #include "finish.h"
 #include "tensor_operands.h"
+#include "tile_moments.h"
 
 namespace fastconv::cuda {
 
@@ -25,28 +26,42 @@ struct TensorCut {
   int64_t splits, depth;  // of k
 };
 
+constexpr int64_t kMostTensorSplits = 64;
+
+// The depth of each of so many splits, in whole steps.
+static inline int64_t split_depth(const TensorSize& p, int64_t splits, int64_t element) {
+  const int64_t step = kStepChunks * kPackBytes / element;
+  return splits > 1 ? ceil_div(ceil_div(p.k, splits), step) * step : p.k;
+}
+// Whether there may be as many.
+static inline bool may_split(const TensorSize& p, int64_t splits, int64_t element) {
+  constexpr int64_t kLeastBytes = 512, kMostPartial = int64_t{1} << 24;
+  return splits == 1 || (splits <= kMostTensorSplits && splits <= p.k * element / kLeastBytes &&
+                         splits * p.slices * p.m * p.n <= kMostPartial);
+}
+
 // The tile and the number of splits that promise the least time on 132 multiprocessors, in terms of
 // products of bfloat16 that one of them makes: a value of k in TF32 takes the time of two. Elements
-// of an operand have that many bytes.
-static inline TensorCut cut_tensor_product(const TensorSize& p, int64_t element) {
-  constexpr int64_t kProcessors = 132, kMostSplits = 64;
-  constexpr int64_t kMostPartial = int64_t{1} << 24;
+// of an operand have that many bytes. A call with a tiling has chosen already.
+static inline TensorCut cut_tensor_product(const KernelCall& call, const TensorSize& p,
+                                           int64_t element) {
+  if (const Tiling& t = tiling_of(call); t.tile > 0)
+    return {t.tile - 1, t.splits, split_depth(p, t.splits, element)};
+  constexpr int64_t kProcessors = 132;
   // Measured on an H200: a large tile loads less for each product, and a multiprocessor with few
   // tiles is as slow as with kLeast. Making and writing a tile costs as much as a depth of
   // kTileCost; sums of splits, which another kernel adds up, what moving them costs.
   constexpr double kRates[] = {1.0, 0.8, 0.6, 0.48}, kLeast[] = {1.5, 1.8, 2.2, 2.2};
   constexpr double kTileCost = 200, kPartialCost = 8, kJoinCost = 8e6;
-  const int64_t width = element / 2, least_depth = 256 / width;
-  const int64_t step = kStepChunks * kPackBytes / element;
+  const int64_t width = element / 2;
   TensorCut best = {0, 1, p.k};
   double least = 0;
   const int64_t results = p.slices * p.m * p.n;
   for (int tile = 0; tile < 4; ++tile) {
     const auto [m, n] = kTileSizes[tile];
     const int64_t tiles = p.slices * ceil_div(p.m, m) * ceil_div(p.n, n);
-    for (int64_t splits = 1; splits <= kMostSplits; ++splits) {
-      if (splits > 1 && (splits > p.k / least_depth || splits * results > kMostPartial)) break;
-      const int64_t depth = ceil_div(ceil_div(p.k, splits), step) * step;
+    for (int64_t splits = 1; may_split(p, splits, element); ++splits) {
+      const int64_t depth = split_depth(p, splits, element);
       const double share = (double)ceil_div(tiles * splits, kProcessors);
       double cost = (share > kLeast[tile] ? share : kLeast[tile]) * m * n *
                     ((double)(depth * width) / kRates[tile] + kTileCost);
@@ -60,12 +75,27 @@ static inline TensorCut cut_tensor_product(const TensorSize& p, int64_t element)
   return best;
 }
 
-static inline int64_t tensor_workspace(const TensorSize& p, int64_t element) {
-  const int64_t splits = cut_tensor_product(p, element).splits;
+// Whether it can be cut as the call says: into a tile of kTileSizes, with as many splits.
+static inline bool tensor_tiles(const KernelCall& call, const TensorSize& p, int64_t element) {
+  constexpr int32_t kCount = sizeof kTileSizes / sizeof *kTileSizes;
+  const auto [tile, splits] = tiling_of(call);
+  return tile >= 1 && tile <= kCount && splits >= 1 && may_split(p, splits, element) &&
+         (splits == 1 || ceil_div(p.k, split_depth(p, splits, element)) == splits);
+}
+
+// Rows of a part of its moments, or 0: the product is split.
+static inline int64_t tensor_part(const KernelCall& call, const TensorSize& p, int64_t element) {
+  const TensorCut cut = cut_tensor_product(call, p, element);
+  return cut.splits > 1 ? 0 : kTileSizes[cut.tile].m;
+}
+
+static inline int64_t tensor_workspace(const KernelCall& call, const TensorSize& p,
+                                       int64_t element) {
+  const int64_t splits = cut_tensor_product(call, p, element).splits;
   return splits > 1 ? 4 * splits * p.slices * p.m * p.n : 0;
 }
 
-template <class A, class B, class Result, class T, int M, int N>
+template <class A, class B, class Result, class T, int M, int N, bool Moments>
 struct TensorProduct {
   using Element = typename A::Element;
   static constexpr int kThreads = kTileThreads;
@@ -81,9 +111,13 @@ struct TensorProduct {
   struct Stage {
     Chunk a[M * kStepChunks], b[N * kStepChunks];
   };
+  struct Results {
+    alignas(16) float strips[kThreads / kWarp][16][kPitch];
+    Moment moments[2][N];  // of the halves of the rows
+  };
   union Shared {
     Stage ring[kStages];
-    alignas(16) float strips[kThreads / kWarp][16][kPitch];
+    Results results;
   };
   struct alignas(8) Pair {
     float first, second;
@@ -98,6 +132,9 @@ struct TensorProduct {
   Finish<T> finish;
   bool whole;      // rows are multiples of eight columns, and so aligned, wherever they go
   float* partial;  // not null: sums of the splits, [splits, slices, m, n]
+  // With Moments, [parts of M rows, 2, row], of statistics.h; a slice is some columns of each row.
+  float* moments;
+  int32_t row;
 
   __device__ void operator()(Shared& shared) const {
     int32_t block = (int32_t)blockIdx.x, rest = across.narrow(block);
@@ -108,7 +145,8 @@ struct TensorProduct {
     float sums[kRows][kColumns][4] = {};
     accumulate(shared.ring, m0, n0, slice, split * depth, sums);
     __syncthreads();
-    write(shared.strips[threadIdx.x / kWarp], m0, n0, slice, split, sums);
+    if constexpr (Moments) keep(shared.results.moments, m0, n0, result.slice(slice).column, sums);
+    write(shared.results.strips[threadIdx.x / kWarp], m0, n0, slice, split, sums);
   }
 
   __device__ __forceinline__ void accumulate(Stage (&ring)[kStages], int32_t m0, int32_t n0,
@@ -183,6 +221,36 @@ struct TensorProduct {
     }
   }
 
+  __device__ __forceinline__ void keep(Moment (&of)[2][N], int32_t m0, int32_t n0, int32_t first,
+                                       const float (&sums)[kRows][kColumns][4]) const {
+    constexpr int kBlocksEach = kColumns > 4 ? 4 : 2;  // of eight columns, at a time
+    const int warp = threadIdx.x / kWarp, lane = threadIdx.x % kWarp;
+    const int32_t left = (int32_t)size.m - m0;
+    const LaneMoments<2 * kRows> mine(
+        [&](int r) { return warp / 2 * kM + r / 2 * 16 + r % 2 * 8 + lane / 4 < left; });
+#pragma unroll
+    for (int at = 0; at < kColumns; at += kBlocksEach) {
+      const int32_t begin = warp % 2 * kN + at * 8;
+      float bias[2 * kBlocksEach] = {};
+#pragma unroll
+      for (int i = 0; finish.bias && i < 2 * kBlocksEach; ++i) {
+        const int32_t c = n0 + begin + i / 2 * 8 + lane % 4 * 2 + i % 2;
+        if (c < size.n) bias[i] = finish.bias[first + c];
+      }
+      mine.template keep<T>(&of[warp / 2][begin], bias, [&](int r, int i) {
+        return sums[r / 2][at + i / 2][r % 2 * 2 + i % 2];
+      });
+    }
+    __syncthreads();
+    const int32_t column = (int32_t)threadIdx.x;
+    if (column >= N || n0 + column >= size.n) return;
+    const Moment halves[] = {of[0][column], of[1][column]};
+    const int rows[] = {left < kM ? left : kM, left < kM ? 0 : left < M ? left - kM : kM};
+    const Moment all = join_warps(halves, rows);
+    float* to = moments + (int64_t)(m0 / M) * 2 * row + first + n0 + column;
+    to[0] = all.mean, to[row] = all.squares;
+  }
+
   // Eight columns a lane, of several rows.
   static constexpr int kAcross = kN / 8, kDown = kWarp / kAcross;
   __device__ __forceinline__ void write_rows(const float (&strip)[16][kPitch], int32_t m0,
@@ -229,16 +297,17 @@ struct TensorProduct {
   }
 };
 
-template <int Tile, class A, class B, class Result, class T>
+template <int Tile, bool Moments, class A, class B, class Result, class T>
 void run_tensor_tiles(const KernelCall& call, const A& a, const B& b, const Result& result,
                       const TensorSize& size, const TensorCut& cut, const Finish<T>& finish,
-                      float* partial) {
-  using P = TensorProduct<A, B, Result, T, kTileSizes[Tile].m, kTileSizes[Tile].n>;
+                      float* partial, float* moments) {
+  using P = TensorProduct<A, B, Result, T, kTileSizes[Tile].m, kTileSizes[Tile].n, Moments>;
   const Divisor across(ceil_div(size.n, kTileSizes[Tile].n));
   const Divisor down(ceil_div(size.m, kTileSizes[Tile].m)), slices(size.slices);
   const bool whole = size.n % 8 == 0 && (partial || (finish.aligned() && result.aligned()));
   launch(call,
-         P{a, b, result, size, (int32_t)cut.depth, across, down, slices, finish, whole, partial},
+         P{a, b, result, size, (int32_t)cut.depth, across, down, slices, finish, whole, partial,
+           moments, (int32_t)(size.n * size.slices)},
          across.size() * down.size() * size.slices * cut.splits);
 }
 
@@ -261,18 +330,22 @@ void join_splits(const KernelCall& call, const Result& result, const TensorSize&
 }
 
 // C with its epilogue, into dst of `finish`. `result` says where a row of C is; `work` has
-// tensor_workspace() bytes.
-template <class A, class B, class Result, class T>
+// tensor_workspace() bytes. With Moments the product is not split, and those of C are kept.
+template <bool Moments = false, class A, class B, class Result, class T>
 void run_tensor_product(const KernelCall& call, const A& a, const B& b, const Result& result,
-                        const TensorSize& size, const Finish<T>& finish, float* work) {
+                        const TensorSize& size, const Finish<T>& finish, float* work,
+                        float* moments = nullptr) {
   if (size.m * size.n * size.slices == 0) return;
-  const TensorCut cut = cut_tensor_product(size, sizeof(typename A::Element));
+  const TensorCut cut = cut_tensor_product(call, size, sizeof(typename A::Element));
   float* partial = cut.splits > 1 ? work : nullptr;
+  const auto run = [&](auto tile) {
+    run_tensor_tiles<tile.value, Moments>(call, a, b, result, size, cut, finish, partial, moments);
+  };
   switch (cut.tile) {
-    case 0: run_tensor_tiles<0>(call, a, b, result, size, cut, finish, partial); break;
-    case 1: run_tensor_tiles<1>(call, a, b, result, size, cut, finish, partial); break;
-    case 2: run_tensor_tiles<2>(call, a, b, result, size, cut, finish, partial); break;
-    default: run_tensor_tiles<3>(call, a, b, result, size, cut, finish, partial);
+    case 0: run(Constant<0>{}); break;
+    case 1: run(Constant<1>{}); break;
+    case 2: run(Constant<2>{}); break;
+    default: run(Constant<3>{});
   }
   if (partial) join_splits(call, result, size, cut.splits, finish, partial);
 }

@@ -17,6 +17,7 @@ from fastconv.execution.averages import move_together
 from fastconv.execution.descent import descend_products
 from fastconv.execution.narrow import narrow
 from fastconv.execution.pooling import pool_into
+from fastconv.execution.statistics import give_statistics
 from fastconv.execution.tf32 import in_tf32
 from fastconv.graph.ir import DTYPES, Graph, Leaf, Node, Tensor
 from fastconv.graph.passes.fuse import fuse
@@ -63,7 +64,7 @@ def lower(
     """
     graph = move_together(verify(anchor(fuse(graph))))
     graph = pool_into(narrow(in_tf32(graph), backend), backend)
-    graph = descend_products(graph, backend)
+    graph = descend_products(give_statistics(graph, backend), backend)
     draft = _first(graph, backend, limit)
     if limit is not None and draft.bytes > limit:
         draft = _within(graph, backend, limit)

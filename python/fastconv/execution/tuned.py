@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastconv import _core, config
-from fastconv._core import OpKind
+from fastconv._core import Activation, OpKind
 from fastconv.errors import FormatError
 from fastconv.graph.ir import Node
 from fastconv.io import atomic
@@ -73,20 +73,30 @@ def apply(backend: _core.Backend, nodes: Sequence[Node], steps: Sequence[Any]) -
 
 
 def problem(node: Node) -> str:
-    """What tables call a product: all that its time follows from but its epilogue."""
+    """What tables call a product: all that its time follows from."""
     dtypes = dict.fromkeys(t.dtype for t in node.inputs[:2])
     return " ".join((node.name, "*".join(dtypes), *_facts(node.attrs.to_dict())))
 
 
 def _facts(fields: Mapping[str, Any]) -> Iterator[str]:
     for name, value in fields.items():
-        if isinstance(value, Mapping):
-            yield from _facts(value) if name != "epilogue" else ()
+        if name == "epilogue":
+            if parts := _parts(value):
+                yield f"epilogue={'+'.join(parts)}"
+        elif isinstance(value, Mapping):
+            yield from _facts(value)
         elif isinstance(value, tuple):
             if any(value):
                 yield f"{name}={'x'.join(map(str, value))}"
         elif value:
             yield f"{name}={value}"
+
+
+def _parts(epilogue: Mapping[str, Any]) -> list[str]:
+    """The operands of an epilogue and its activation."""
+    parts = [name for name in ("scale", "bias", "add", "derivative") if epilogue[name]]
+    activation = Activation(epilogue["activation"])
+    return parts + [activation.name] * (activation != Activation.identity)
 
 
 def device_name(backend: _core.Backend) -> str:

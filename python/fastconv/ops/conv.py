@@ -393,7 +393,8 @@ def _shape(attrs: ConvAttrs, src: Tensor, weights: Tensor, *rest: Tensor) -> lis
     if attrs.max_pool:
         *outer, rows, columns, filters = dst
         dst = (*outer, rows // 2, columns // 2, filters)
-    return [(dst, src.dtype)]
+    channel = (dst[-1:], wide(src.dtype))
+    return [(dst, src.dtype), *[channel] * (3 * attrs.statistics)]
 
 
 def _data_shape(

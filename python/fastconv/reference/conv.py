@@ -9,6 +9,7 @@ import numpy as np
 
 from fastconv._core import ConvAttrs, OpKind, WindowGeometry
 from fastconv.reference.activation import epilogue
+from fastconv.reference.norm import statistics
 from fastconv.reference.registry import kernel
 
 Slices = tuple[slice, slice, slice]
@@ -52,7 +53,7 @@ def _weights(g: WindowGeometry, array: np.ndarray) -> np.ndarray:
 @kernel(OpKind.conv)
 def conv(
     attrs: ConvAttrs, src: np.ndarray, weights: np.ndarray, *operands: np.ndarray
-) -> tuple[np.ndarray]:
+) -> tuple[np.ndarray, ...]:
     """Each output adds what each tap sees, times its weights."""
     g = attrs.geometry
     x, w = _src(g, src), _weights(g, weights)
@@ -61,6 +62,8 @@ def conv(
     for tap, seen, made in _taps(g):
         y[:, *made] += np.einsum("...gc,cgk->...gk", x[:, *seen], w[tap])
     dst = epilogue(attrs.epilogue, dst, *operands)
+    if attrs.statistics:
+        return (dst, *statistics(dst, attrs.epsilon))
     return (_max_pool(dst) if attrs.max_pool else dst,)
 
 

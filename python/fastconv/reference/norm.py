@@ -29,6 +29,12 @@ def _rstd(variance: np.ndarray, epsilon: float) -> np.ndarray:
     return 1 / np.sqrt(variance + variance.dtype.type(epsilon))
 
 
+def statistics(x: np.ndarray, epsilon: float) -> Arrays:
+    """Mean, 1 / sqrt(variance + epsilon) and variance over all axes but the last."""
+    mean, variance = _moments(x.reshape(-1, x.shape[-1]), 0)
+    return mean[0], _rstd(variance, epsilon)[0], variance[0]
+
+
 @kernel(OpKind.batch_norm)
 def batch_norm(
     attrs: BatchNormAttrs,
@@ -38,10 +44,9 @@ def batch_norm(
     *operands: np.ndarray,
 ) -> Arrays:
     """(x - mean) rstd gamma + beta over all axes but the last."""
-    mean, variance = _moments(src.reshape(-1, src.shape[-1]), 0)
-    rstd = _rstd(variance, attrs.epsilon)
+    mean, rstd, variance = statistics(src, attrs.epsilon)
     y = epilogue(attrs.epilogue, (src - mean) * rstd * gamma + beta, *operands)
-    return y, mean[0], rstd[0], variance[0]
+    return y, mean, rstd, variance
 
 
 @kernel(OpKind.batch_norm_backward)
