@@ -8,8 +8,8 @@ from typing import Any
 __all__ = ["decode", "encode", "flatten", "map_named", "map_structure"]
 
 
-def flatten(value: Any, kind: type) -> list[Any]:
-    """All objects of ``kind``, in order; nothing inside them.
+def flatten(value: Any, kind: type | tuple[type, ...]) -> list[Any]:
+    """All objects of ``kind`` (or kinds), in order; nothing inside them.
 
     >>> flatten({"a": [1, "b"], "c": (2, None)}, int)
     [1, 2]
@@ -19,7 +19,7 @@ def flatten(value: Any, kind: type) -> list[Any]:
     return found
 
 
-def _collect(values: Iterable[Any], kind: type, found: list[Any]) -> None:
+def _collect(values: Iterable[Any], kind: Any, found: list[Any]) -> None:
     for value in values:
         if isinstance(value, kind):
             found.append(value)

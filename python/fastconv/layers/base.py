@@ -231,7 +231,7 @@ class Layer:
         """
         return penalties.losses(self)
 
-    def _held(self, kind: type) -> list[Any]:
+    def _held(self, kind: type | tuple[type, ...]) -> list[Any]:
         """Layers or variables in attributes, also in lists, tuples and dicts."""
         attributes = vars(self).items()
         values = [value for name, value in attributes if name not in NOT_HELD]
@@ -249,14 +249,19 @@ class Layer:
 
     def _walk(self) -> Iterator[Layer]:
         """The layer and all inside, each once."""
+        return (layer for layer, _ in self._walk_weights())
+
+    def _walk_weights(self) -> Iterator[tuple[Layer, list[Variable]]]:
+        """The layer and all inside, each once, and the own weights of each."""
         seen: set[Layer] = set()
         stack: list[Layer] = [self]
         while stack:
             layer = stack.pop()
             if layer not in seen:
                 seen.add(layer)
-                yield layer
-                stack.extend(reversed(layer._sublayers))
+                held = layer._held((Layer, Variable))  # both at once: it takes a while
+                yield layer, [v for v in held if isinstance(v, Variable)]
+                stack.extend(v for v in reversed(held) if isinstance(v, Layer))
 
     # Weights --------------------------------------------------------------------------
 
@@ -297,9 +302,9 @@ class Layer:
                 f"layer {self.name!r}: expected a learning_rate_multiplier >= 0, "
                 f"received {value!r}"
             )
-        for layer in self._walk():
+        for layer, own in self._walk_weights():
             layer._rate_multiplier = factor
-            for weight in layer._weights:
+            for weight in own:
                 weight.learning_rate_multiplier = factor
 
     @property
@@ -309,7 +314,7 @@ class Layer:
         What attributes hold counts, also in lists, tuples and dicts: layers, their
         weights, and a `fastconv.Variable` of your own.
         """
-        return list(dict.fromkeys(w for layer in self._walk() for w in layer._weights))
+        return list(dict.fromkeys(w for _, own in self._walk_weights() for w in own))
 
     @property
     def trainable_weights(self) -> list[Variable]:
@@ -318,9 +323,10 @@ class Layer:
         A layer inside may be unfrozen after the one that holds it was frozen; the
         model around both then trains it, as Keras does.
         """
-        layers = [v for v in self._walk() if v._trainable] if self._trainable else []
-        found = (w for layer in layers for w in layer._weights if w.trainable)
-        return list(dict.fromkeys(found))
+        if not self._trainable:
+            return []
+        parts = [own for layer, own in self._walk_weights() if layer._trainable]
+        return list(dict.fromkeys(w for own in parts for w in own if w.trainable))
 
     @property
     def non_trainable_weights(self) -> list[Variable]:

@@ -75,7 +75,7 @@ def losses(layer: Any) -> list[Any]:
 def starting_late(layer: Any) -> Iterable[Any]:
     """The regularizers of the layer and those inside that start late."""
     found: dict[Any, None] = {}
-    for inside in layer._walk():
+    for inside, weights in layer._walk_weights():
         found |= dict.fromkeys(inside._held(regularizers.Regularizer))
-        found |= dict.fromkeys(w.regularizer for w in inside._weights)
+        found |= dict.fromkeys(w.regularizer for w in weights)
     return [r for r in found if getattr(r, "start_epoch", 0)]
