@@ -173,7 +173,7 @@ def test_every_way_to_cut_gives_them(gpu, name, dtype):
     [node] = [node for node in plan.graph.nodes() if node.kind == OpKind.conv]
     found = _core.kernel_options(plan.arena.backend, *alone(node))
     wishes = [Wish(kernel, *tiling) for kernel, tiling, _ in found]
-    assert {4, 1} <= {wish.tile for wish in wishes}
+    assert {4, 1} <= {wish.tile for wish in wishes}  # and 5 of "hopper"
     for wish in wishes:
         if wish.splits > 3:
             continue

@@ -165,8 +165,9 @@ def test_bad_arguments():
     for wrong in (0, -1, np.inf, np.nan):
         with pytest.raises(ArgumentError, match="initial_scale"):
             LossScaleOptimizer(inner, wrong)
-    with pytest.raises(ArgumentError, match="dynamic_growth_steps"):
-        LossScaleOptimizer(inner, dynamic_growth_steps=0)
+    for wrong in (0, None, 1.5):
+        with pytest.raises(ArgumentError, match="dynamic_growth_steps"):
+            LossScaleOptimizer(inner, dynamic_growth_steps=wrong)
     with pytest.raises(ArgumentError, match=r"take them of optimizer\.scale_loss"):
         LossScaleOptimizer(inner).apply([np.float32(1)], [fc.Variable(1.0)])
 

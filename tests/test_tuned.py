@@ -100,6 +100,14 @@ def test_a_plan_follows_the_table_of_the_user(table):
         assert [step.kernel for step in plan.report()] == [kernel]
 
 
+def test_problems_name_the_epilogue():
+    def fused(x, w, bias):
+        return fc.ops.relu(conv(x, w) + bias)
+
+    (plain,), (name,) = planned()[1], planned(fused, (X, W, np.ones(16, "f4")))[1]
+    assert name == f"{plain} epilogue=bias+relu"
+
+
 def test_forced_kernels_come_before_the_table(monkeypatch):
     (name,) = planned()[1]
     monkeypatch.setenv("FASTCONV_KERNEL", "conv=direct_loop")

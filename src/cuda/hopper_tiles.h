@@ -59,13 +59,14 @@ struct Told {
 template <int Columns>
 struct Told<false, Columns> {};
 
-// Slabs: those a consumer multiplies at a time; Columns: of a tile. With Moments, those of the
-// results are kept, too.
-template <class T, int Slabs, int Columns, ProductKind Kind, class Out, bool Moments>
+// Slabs: those a consumer multiplies at a time; Columns: of a tile; Blocks: of a multiprocessor.
+// With Moments, those of the results are kept, too.
+template <class T, int Slabs, int Columns, int Blocks, ProductKind Kind, class Out, bool Moments>
 struct Tiles {
   static constexpr int kSlice = kBoxWidth<T>;
   static constexpr int kRowSlabs = 2 * Slabs, kBoxes = Columns / kSlab;
-  static constexpr int kStages = 204800 / ((kRowSlabs + kBoxes) * kSlab * kBoxBytes);
+  static constexpr int kBlocks = Blocks;
+  static constexpr int kStages = 204800 / Blocks / ((kRowSlabs + kBoxes) * kSlab * kBoxBytes);
   static constexpr bool kTurnA = Kind == ProductKind::taps, kTurnB = Kind != ProductKind::turned;
   static constexpr int kThreads = 3 * kWarpgroup;
 
@@ -128,10 +129,10 @@ struct Tiles {
       }
       __syncthreads();
       if (threadIdx.x < kWarpgroup) {
-        keep_registers<40>();
+        keep_registers<Blocks == 1 ? 40 : 32>();
         if (threadIdx.x == 0) produce(shared);
       } else {
-        take_registers<232>();
+        take_registers<Blocks == 1 ? 232 : 104>();
         consume(shared);
       }
     }
@@ -372,10 +373,18 @@ struct Tiles {
     const int64_t at = line * columns + mine;
     const auto inside = [&](int group) { return line >= 0 && mine + group * 32 < columns; };
     Chunk add[kGroups] = {}, saved[kGroups] = {};
-    if (finish.add) read(finish.add + at, inside, add);
-    if (finish.saved) read(finish.saved + at, inside, saved);
+    const auto read = [&](int group) {
+      const int64_t from = at + group * 32;
+      if (finish.add && inside(group)) add[group] = chunk_at(finish.add + from);
+      if (finish.saved && inside(group)) saved[group] = chunk_at(finish.saved + from);
+    };
+    // All are asked for before the first is used, if there are the registers.
+    if constexpr (Blocks == 1)
+#pragma unroll
+      for (int group = 0; group < kGroups; ++group) read(group);
 #pragma unroll
     for (int group = 0; group < kGroups; ++group) {
+      if constexpr (Blocks > 1) read(group);
       float x[8];
 #pragma unroll
       for (int i = 0; i < 8; ++i) x[i] = sums[(group * 4 + i / 2) * 4 + 2 * half + i % 2];
@@ -390,12 +399,8 @@ struct Tiles {
     }
   }
 
-  template <class Inside>
-  __device__ static __forceinline__ void read(const Out* from, const Inside& inside,
-                                              Chunk (&to)[Columns / 32]) {
-#pragma unroll
-    for (int group = 0; group < Columns / 32; ++group)
-      if (inside(group)) to[group] = *reinterpret_cast<const Chunk*>(from + group * 32);
+  __device__ static __forceinline__ Chunk chunk_at(const Out* from) {
+    return *reinterpret_cast<const Chunk*>(from);
   }
 
   // Scale and bias of two of every eight columns from `first` on.

@@ -9,6 +9,7 @@ namespace {
 struct Cut {
   int slabs, columns;  // of a tile
   int64_t splits;
+  int blocks = 1;  // of a multiprocessor
 };
 
 int64_t slice_of(const HopperProduct& p) { return kBoxBytes / size_of(p.dtype); }
@@ -45,7 +46,7 @@ double cycles(const HopperProduct& p, const Cut& cut) {
   return (double)waves * tile + join;
 }
 
-constexpr Cut kTiles[] = {{4, 128, 1}, {4, 64, 1}, {2, 128, 1}, {2, 64, 1}};
+constexpr Cut kTiles[] = {{4, 128, 1}, {4, 64, 1}, {2, 128, 1}, {2, 64, 1}, {2, 64, 1, 2}};
 constexpr int32_t kMostSplits = 132;
 
 // Whether there may be as many, and whether all but the last are as long.
@@ -61,11 +62,13 @@ bool is_even(const HopperProduct& p, int64_t splits) {
 Cut cut_product(const HopperProduct& p, const Tiling& tiling) {
   if (tiling.tile > 0) {
     const Cut& tile = kTiles[tiling.tile - 1];
-    return {tile.slabs, tile.columns, tiling.splits};
+    return {tile.slabs, tile.columns, tiling.splits, tile.blocks};
   }
+  // Two blocks, of which one loads while the other writes, are for tables alone.
   Cut best = {2, 64, 1};
   for (const Cut& tile : kTiles)
-    for (int64_t splits = 1; splits <= kMostSplits && may_split(p, splits); ++splits) {
+    for (int64_t splits = 1; tile.blocks == 1 && splits <= kMostSplits && may_split(p, splits);
+         ++splits) {
       const Cut cut = {tile.slabs, tile.columns, splits};
       if (is_even(p, splits) && cycles(p, cut) < cycles(p, best)) best = cut;
     }
@@ -113,10 +116,10 @@ Spread spread_of(const HopperProduct& p) {
   return spread;
 }
 
-template <class T, int Slabs, int Columns, ProductKind Kind, class Out, bool Moments>
+template <class T, int Slabs, int Columns, int Blocks, ProductKind Kind, class Out, bool Moments>
 void run_tiles(const KernelCall& call, const HopperProduct& p, const Epilogue& epilogue,
                int64_t splits, float* work) {
-  using K = Tiles<T, Slabs, Columns, Kind, Out, Moments>;
+  using K = Tiles<T, Slabs, Columns, Blocks, Kind, Out, Moments>;
   K t = {};
   t.left = left_of(p, K::kTurnA ? K::kSlice : K::kRowSlabs * kSlab);
   t.right = right_of(p, Columns);
@@ -133,7 +136,8 @@ void run_tiles(const KernelCall& call, const HopperProduct& p, const Epilogue& e
   t.finish = finish_of<Out>(call, epilogue);
   t.partial = splits > 1 ? work : nullptr;
   t.moments = p.moments;
-  launch(call, t, t.tiles < multiprocessors() ? t.tiles : multiprocessors());
+  const int64_t most = Blocks * multiprocessors();
+  launch(call, t, t.tiles < most ? t.tiles : most);
   if (splits == 1) return;
   const Finish<Out> finish = t.finish;
   const float* partial = t.partial;
@@ -157,12 +161,18 @@ void run_tiles(const KernelCall& call, const HopperProduct& p, const Epilogue& e
 template <class T, ProductKind Kind, class Out, bool Moments = false>
 void run_kind(const KernelCall& call, const HopperProduct& p, const Epilogue& e, float* work) {
   const Cut cut = cut_product(p, tiling_of(call));
+  const auto run = [&](auto slabs, auto columns, auto blocks) {
+    run_tiles<T, slabs.value, columns.value, blocks.value, Kind, Out, Moments>(call, p, e,
+                                                                               cut.splits, work);
+  };
+  constexpr Constant<1> one;
+  constexpr Constant<2> two;
+  if constexpr (Kind != ProductKind::taps && !Moments)
+    if (cut.blocks == 2) return run(one, Constant<64>{}, two);
   if (cut.columns == 128)
-    cut.slabs == 4 ? run_tiles<T, 2, 128, Kind, Out, Moments>(call, p, e, cut.splits, work)
-                   : run_tiles<T, 1, 128, Kind, Out, Moments>(call, p, e, cut.splits, work);
+    cut.slabs == 4 ? run(two, Constant<128>{}, one) : run(one, Constant<128>{}, one);
   else
-    cut.slabs == 4 ? run_tiles<T, 2, 64, Kind, Out, Moments>(call, p, e, cut.splits, work)
-                   : run_tiles<T, 1, 64, Kind, Out, Moments>(call, p, e, cut.splits, work);
+    cut.slabs == 4 ? run(two, Constant<64>{}, one) : run(one, Constant<64>{}, one);
 }
 
 // Of a kind that may keep moments.
@@ -218,14 +228,15 @@ int64_t hopper_product_workspace(const KernelCall& call, const HopperProduct& p)
 
 int64_t hopper_product_part(const KernelCall& call, const HopperProduct& p) {
   const Cut cut = cut_product(p, tiling_of(call));
-  return cut.splits > 1 ? 0 : cut.slabs / 2 * kSlab;
+  return cut.splits > 1 || cut.blocks > 1 ? 0 : cut.slabs / 2 * kSlab;
 }
 
 bool hopper_product_tiles(const KernelCall& call, const HopperProduct& p) {
   constexpr int32_t kCount = sizeof kTiles / sizeof *kTiles;
   const auto [tile, splits] = tiling_of(call);
-  return tile >= 1 && tile <= kCount && splits >= 1 && splits <= kMostSplits &&
-         may_split(p, splits) && is_even(p, splits);
+  if (tile < 1 || tile > kCount || splits < 1 || splits > kMostSplits) return false;
+  if (kTiles[tile - 1].blocks > 1 && p.kind == ProductKind::taps) return false;
+  return may_split(p, splits) && is_even(p, splits);
 }
 
 void run_hopper_product(const KernelCall& call, const HopperProduct& p, const Epilogue& epilogue) {

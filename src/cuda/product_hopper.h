@@ -39,7 +39,7 @@ struct HopperProduct {
 const char* hopper_product_declines(const KernelCall& call, const HopperProduct& p,
                                     const Epilogue& epilogue);
 int64_t hopper_product_workspace(const KernelCall& call, const HopperProduct& p);
-// Rows of dst in a part of its moments, or 0: the product is split.
+// Rows of dst in a part of its moments, or 0: the product is cut so that none are kept.
 int64_t hopper_product_part(const KernelCall& call, const HopperProduct& p);
 // Whether it can be cut as the call says, into a tile of kTiles.
 bool hopper_product_tiles(const KernelCall& call, const HopperProduct& p);

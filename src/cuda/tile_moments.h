@@ -23,8 +23,7 @@ struct Joining {
 // As they are after T has stored them.
 template <class T>
 __device__ __forceinline__ void round_to(float (&x)[2]) {
-  if constexpr (sizeof(T) == sizeof(float)) return;
-  unpack(narrow_pair(x[0], x[1]), x);
+  if constexpr (Half<T>) unpack<T>(narrow_pair<T>(x[0], x[1]), x);
 }
 
 // A lane's rows of a tile, some of which may lie outside of the matrix, and how its moments are

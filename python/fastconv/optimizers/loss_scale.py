@@ -88,6 +88,10 @@ class LossScaleOptimizer(Optimizer):
         if not self.initial_scale:
             raise ArgumentError("initial_scale: expected a number > 0, received 0")
         growth = check_count("dynamic_growth_steps", dynamic_growth_steps, 1)
+        if growth is None:
+            raise ArgumentError(
+                "dynamic_growth_steps: expected an integer >= 1, received None"
+            )
         self.dynamic_growth_steps = growth
         self._scaled = False  # whether `scale_loss` was called
         self._scale = self._number("dynamic_scale", self.initial_scale)
