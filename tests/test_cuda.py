@@ -152,7 +152,7 @@ again = train(POLICY)
 assert losses == again[0] and predictions.tobytes() == again[2].tobytes()
 # Forward, and the gradients of data and weights, of two convolutions and two products,
 # but for that of the images.
-on_tensor_cores = re.compile(" (tensor_cores|hopper) ").findall
+on_tensor_cores = re.compile(" (statistics_)?(tensor_cores|hopper) ").findall
 assert len(on_tensor_cores(said)) == 4 * 3 - 1, said
 expected, said, _ = train("float32")
 assert not on_tensor_cores(said), said

@@ -189,3 +189,19 @@ def test_bfloat16(cpu, monkeypatch):
     monkeypatch.setattr(lower, "join_norms", lambda graph, _backend: graph)
     for one, other in zip(made, cpu.run(run, *arrays), strict=True):
         np.testing.assert_allclose(one, other, rtol=0.02, atol=0.02)
+
+
+def test_a_concat_that_is_a_result_is_made(cpu):
+    def run(gamma, *parts):
+        joined = ops.concatenate(parts, -1)
+        return joined, ops.batch_norm_inference(joined, gamma, gamma, gamma, gamma)
+
+    check(cpu, run, (normal(5) ** 2 + 0.1, normal(4, 2), normal(4, 3)), 64)
+
+
+def test_a_concat_beside_a_normalisation_is_made(cpu):
+    def run(gamma, *parts):
+        y = ops.batch_norm_inference(parts[0], gamma, gamma, gamma, gamma)
+        return ops.concatenate([y, *parts[1:]], -1)
+
+    check(cpu, run, (normal(2) ** 2 + 0.1, normal(4, 2), normal(4, 3)), 64)

@@ -39,7 +39,7 @@ PLANES_AND_GROUPS = [
 # The same for few channels, with images side by side.
 LANES = [(64, 14, 14, 8, 13, 5), (48, 30, 27, 7, 12, 5), (72, 29, 26, 15, 11, 3)]
 # The same for few channels and images, along lines.
-LINES = [(1, 14, 14, 6, 16, 5), (3, 31, 27, 14, 37, 5), (2, 29, 26, 12, 20, 3)]
+LINES = [(1, 14, 14, 6, 16, 5), (2, 31, 27, 14, 37, 5), (2, 29, 26, 12, 20, 3)]
 
 
 def all_directions(padding, groups=1):

@@ -71,8 +71,9 @@ def _unmade(graph: Graph) -> dict[Tensor, Parts]:
     parts: dict[Tensor, Parts] = {}
     for node in reversed(concats):
         [whole] = node.outputs
-        takes = (_takes_parts(reader, whole, parts) for reader in readers[whole])
-        if whole not in results and all(takes):
+        if whole in results:
+            continue
+        if all(_takes_parts(reader, whole, parts) for reader in readers[whole]):
             parts[whole] = node.inputs
     for node in concats:
         [whole] = node.outputs
