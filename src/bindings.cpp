@@ -157,7 +157,8 @@ struct BoundPlan {
     const auto& numpy = py::detail::npy_api::get();
     if (Py_TYPE(object.ptr()) != numpy.PyArray_Type_) return false;
     const auto array = py::reinterpret_borrow<py::array>(object);
-    constexpr int kNeeded = py::array::c_style | py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+    constexpr int kAligned = py::detail::npy_api::NPY_ARRAY_ALIGNED_;
+    constexpr int kNeeded = int{py::array::c_style} | kAligned;
     return (array.flags() & kNeeded) == kNeeded && array.ndim() == tensor.rank &&
            std::equal(tensor.dims, tensor.dims + tensor.rank, array.shape()) &&
            array.dtype().is(numpy_dtype(tensor.dtype));
