@@ -44,11 +44,6 @@ class LossScaleOptimizer(Optimizer):
     dynamic_growth_steps: an integer >= 1; default 2,000.
     name: default the class name in lower case.
 
-    Attributes
-    ----------
-    dynamic_scale: ``s``.
-    step_counter: steps since it changed.
-
     Raises
     ------
     ArgumentError if there is no optimiser inside, for a number out of range, and in
