@@ -155,6 +155,14 @@ def native(request: pytest.FixtureRequest) -> Backend:
 
 
 @pytest.fixture(scope="session")
+def gpu(native: Backend) -> Backend:
+    """A GPU, or the emulated one, for what CPUs have no kernels for."""
+    if native.device == "cpu":
+        pytest.skip("only GPUs have such kernels")
+    return native
+
+
+@pytest.fixture(scope="session")
 def cpu() -> Backend:
     """The CPU alone, for what its kernels alone do."""
     return Backend("cpu")

@@ -15,8 +15,6 @@ from test_op_conv_bfloat16 import (  # noqa: F401  (tests, which run here once m
 
 
 @pytest.fixture(scope="module", autouse=True)
-def float16(native):
-    if native.device == "cpu":
-        pytest.skip("CPUs compute it in float32")
+def float16(gpu):
     with storage("float16"):
         yield

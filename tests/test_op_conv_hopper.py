@@ -37,14 +37,6 @@ CASES = {
 }
 
 
-@pytest.fixture(scope="module")
-def gpu(native):
-    """A GPU, or the emulated one."""
-    if native.device == "cpu":
-        pytest.skip("kernels for GPUs")
-    return native
-
-
 def attributes(case, epilogue=None):
     """The attributes of a case, and the shapes of src, weights and dst."""
     n, sizes, c, k, kernel, strides, padding, dilation = case

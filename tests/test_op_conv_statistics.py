@@ -47,18 +47,10 @@ def float32_again():
     config.set_float32_precision("float32")
 
 
-@pytest.fixture(scope="module")
-def gpu(native):
-    """A GPU, or the emulated one."""
-    if native.device == "cpu":
-        pytest.skip("kernels for GPUs")
-    return native
-
-
 @pytest.fixture
 def device(request):
     if request.param == "cuda:1" and devices.count("cuda") < 2:
-        pytest.skip("one GPU")
+        pytest.skip("there is one GPU; the emulator has two")
     return request.param
 
 

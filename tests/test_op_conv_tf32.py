@@ -24,14 +24,6 @@ def tf32():
     config.set_float32_precision("float32")
 
 
-@pytest.fixture(scope="module")
-def gpu(native):
-    """A GPU, or the emulated one."""
-    if native.device == "cpu":
-        pytest.skip("only GPUs have such kernels")
-    return native
-
-
 def own(run, wanted=2):
     """The directions of a function, in the dtype of its arrays."""
     return directions(run, wanted, lambda t: t)
