@@ -12,7 +12,6 @@ namespace {
 
 constexpr int64_t kFewRows = 4 * kLanes;  // few enough to leave B where it lies
 constexpr int64_t kStreamRows = 16;  // even if it could be packed once for all: B is all traffic
-constexpr int64_t kDepth = 1024;     // of a panel that stays in L2
 constexpr int64_t kColumnRows = 4 * kMostBlockRows;
 // Unless it would outgrow the first cache: then it is as near where it lies.
 constexpr bool kPacksBlocks = kColumnDepth * kPanel <= 1 << 13;
@@ -133,7 +132,7 @@ Plan plan_of(const GemmAttrs& a, bool prepared) {
   p.rows = ceil_div(ceil_div(rows, p.row_blocks), tile) * tile;  // of about one size
   p.panels = swapped ? 1 : ceil_div(a.n, kPanel);
   p.streamed = p.path == Path::in_place && p.panels > 1 && a.k * a.n > kCacheFloats;
-  p.depth = columns ? kColumnDepth : p.streamed ? stream_depth(a) : kDepth;
+  p.depth = columns ? kColumnDepth : p.streamed ? stream_depth(a) : kPackedDepth;
   p.a_step = a.broadcast_a ? 0 : a.m * a.k;
   p.b_step = a.broadcast_b ? 0 : a.k * a.n;
   plan_packing(a, p);
@@ -163,17 +162,17 @@ void pack_panel(const GemmAttrs& a, const float* b, int64_t first, int64_t depth
 void pack(const GemmCall& c, const Plan& p, float* packed) {
   const GemmAttrs& a = c.attrs;
   if (p.packed == 0) return;
-  const int64_t matrices = p.packed / p.packed_step, blocks = ceil_div(a.k, kDepth);
+  const int64_t matrices = p.packed / p.packed_step, blocks = ceil_div(a.k, kPackedDepth);
   if (p.path == Path::in_place) {
     for (int64_t matrix = 0; matrix < matrices && a.k > 0; ++matrix)
       pack_panel(a, c.b + matrix * p.b_step, a.k - 1, 1, (p.panels - 1) * kPanel,
                  packed + matrix * p.packed_step);
     return;
   }
-  parallel_for(matrices * p.panels * blocks, kDepth * kPanel, [&](int64_t task) {
-    const int64_t matrix = task / blocks / p.panels, first = task % blocks * kDepth;
+  parallel_for(matrices * p.panels * blocks, kPackedDepth * kPanel, [&](int64_t task) {
+    const int64_t matrix = task / blocks / p.panels, first = task % blocks * kPackedDepth;
     const int64_t column = task / blocks % p.panels * kPanel;
-    const int64_t depth = a.k - first < kDepth ? a.k - first : kDepth;
+    const int64_t depth = a.k - first < kPackedDepth ? a.k - first : kPackedDepth;
     float* dst = packed + matrix * p.packed_step;
     if (p.path == Path::swapped) {
       const int64_t width = padded(a.m);

@@ -4,8 +4,10 @@
 
 namespace fastconv::cpu::FASTCONV_ISA {
 
-// Of a block of B that a task packs for itself, if A is stored [k,m]. Blocks of A, whose rows may
-// all fall into few sets of the cache, stay in L2. Rounding follows from it, wherever it is used.
+// Sums grow by blocks of their depth, and rounding follows from these, wherever they are used: of a
+// panel that stays in L2; and of a block of B that a task packs for itself, if A is stored [k,m]:
+// blocks of A, whose rows may all fall into few sets of the cache, stay in L2.
+constexpr int64_t kPackedDepth = 1024;
 constexpr int64_t kColumnDepth = 128;
 
 struct GemmCall {

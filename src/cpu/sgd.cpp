@@ -77,7 +77,7 @@ constexpr int64_t kWidth = 512;  // columns of such rows: whole panels
 constexpr int kRows = tile_rows(kMaxVectors);
 // Rows of weights that are used for the gradient of a, and are then updated, while in a cache.
 constexpr int64_t kBlockRows = 8 * kRows, kBlockFloats = 1 << 15;
-constexpr int64_t kDataDepth = 1024, kMostDataRows = 64;
+constexpr int64_t kMostDataRows = 64;
 constexpr int64_t kTurned = 256;  // columns of b that one task turns
 
 struct Product {
@@ -134,8 +134,8 @@ void make_data(const Product& p, const Block& b, int64_t row, int64_t rows) {
   for (int64_t column = 0; column < p.k; column += kPanel) {
     const int64_t left = p.k - column;
     const int vectors = vectors_for(left);
-    for (int64_t first = 0; first == 0 || first < p.n; first += kDataDepth) {
-      const int64_t depth = p.n - first < kDataDepth ? p.n - first : kDataDepth;
+    for (int64_t first = 0; first == 0 || first < p.n; first += kPackedDepth) {
+      const int64_t depth = p.n - first < kPackedDepth ? p.n - first : kPackedDepth;
       for (int64_t i = 0; i < rows; ++i) at[i] = b.weights + (row + i) * p.n + first;
       for_tiles(rows, tile_rows(vectors), [&](int64_t r, int count) {
         Ahead ahead;
